@@ -1,0 +1,244 @@
+//! Runs plans with the CPU twins: f32 for use, f64 as the oracle.
+
+use std::collections::{HashMap, VecDeque};
+use std::mem::take;
+use std::sync::Arc;
+
+use super::{Device, DeviceError, HostData, PlanId, Results, initial_values};
+use crate::engine::op::AnyOp;
+use crate::engine::plan::{Home, Plan, PlanNode};
+use crate::engine::real::Real;
+use crate::engine::step::Step;
+use crate::engine::tensor::Spec;
+use crate::engine::twin::{Elements, Io};
+
+/// The most operands on either side of an op.
+const MAX_OPERANDS: usize = 8;
+
+/// A [`Real`] whose twins the device can call through `dyn AnyOp`.
+pub trait Precision: Real {
+    fn run(op: &dyn AnyOp, io: &mut Io<Self>);
+}
+
+impl Precision for f32 {
+    fn run(op: &dyn AnyOp, io: &mut Io<f32>) {
+        op.twin_f32(io);
+    }
+}
+
+impl Precision for f64 {
+    fn run(op: &dyn AnyOp, io: &mut Io<f64>) {
+        op.twin_f64(io);
+    }
+}
+
+struct Loaded {
+    plan: Arc<Plan>,
+    /// For each place of the plan, its index in `Cpu::memory`.
+    memory: Vec<usize>,
+}
+
+/// The CPU as a device.
+pub struct Cpu<F> {
+    memory: Vec<Elements<F>>,
+    /// Persistent tensors by name.
+    persistent: HashMap<String, usize>,
+    /// Slots, largest first: temporaries of all plans, which never run at the same time.
+    slots: Vec<usize>,
+    plans: Vec<Loaded>,
+    results: VecDeque<Results>,
+    memory_limit: u64,
+}
+
+impl<F: Precision> Default for Cpu<F> {
+    fn default() -> Self {
+        Self::with_memory_limit(u64::MAX)
+    }
+}
+
+impl<F: Precision> Cpu<F> {
+    /// A device whose plans may take this many bytes in all.
+    pub fn with_memory_limit(memory_limit: u64) -> Self {
+        Self {
+            memory: Vec::new(),
+            persistent: HashMap::new(),
+            slots: Vec::new(),
+            plans: Vec::new(),
+            results: VecDeque::new(),
+            memory_limit,
+        }
+    }
+
+    fn allocate(&mut self, elements: Elements<F>) -> usize {
+        self.memory.push(elements);
+        self.memory.len() - 1
+    }
+
+    /// Slots for a plan, matched by rank of size so that plans share as much as they can.
+    fn share_slots(&mut self, wanted: &[usize]) -> Vec<usize> {
+        let mut by_size: Vec<_> = (0..wanted.len()).collect();
+        by_size.sort_by_key(|&slot| std::cmp::Reverse(wanted[slot]));
+        let mut shared = vec![0; wanted.len()];
+        for (rank, slot) in by_size.into_iter().enumerate() {
+            if rank == self.slots.len() {
+                let new = self.allocate(Elements::default());
+                self.slots.push(new);
+            }
+            shared[slot] = self.slots[rank];
+            if let Elements::Real(elements) = &mut self.memory[shared[slot]]
+                && elements.len() < wanted[slot]
+            {
+                // A fresh allocation: growing in place would copy elements nobody needs.
+                *elements = vec![F::ZERO; wanted[slot]];
+            }
+        }
+        shared
+    }
+
+    fn find(&self, name: &str) -> Result<usize, DeviceError> {
+        let missing = || DeviceError::Unknown { kind: "tensor", name: name.into() };
+        self.persistent.get(name).copied().ok_or_else(missing)
+    }
+
+    /// The elements of any place of a plan, as the last run left them.
+    pub fn elements(&self, plan: PlanId, place: usize) -> &Elements<F> {
+        &self.memory[self.plans[plan.0].memory[place]]
+    }
+
+    fn real(&self, index: usize) -> &[F] {
+        match &self.memory[index] {
+            Elements::Real(x) => x,
+            Elements::Index(_) => &[],
+        }
+    }
+
+    fn run_node(&mut self, node: &PlanNode, places: &[usize], step: &Step) {
+        let mut outputs: [Elements<F>; MAX_OPERANDS] = Default::default();
+        for (held, &place) in outputs.iter_mut().zip(&node.outputs) {
+            *held = take(&mut self.memory[places[place]]);
+        }
+        let nothing = Elements::default();
+        let mut inputs = [&nothing; MAX_OPERANDS];
+        for (seen, &place) in inputs.iter_mut().zip(&node.inputs) {
+            *seen = &self.memory[places[place]];
+        }
+        F::run(
+            node.op.as_ref(),
+            &mut Io {
+                inputs: &inputs[..node.inputs.len()],
+                outputs: &mut outputs[..node.outputs.len()],
+                in_specs: &node.in_specs,
+                out_specs: &node.out_specs,
+                step,
+            },
+        );
+        for (held, &place) in outputs.iter_mut().zip(&node.outputs) {
+            self.memory[places[place]] = take(held);
+        }
+    }
+}
+
+fn narrow<F: Real>(elements: &[F], spec: Spec) -> Vec<f32> {
+    elements[..spec.shape.len()].iter().map(|x| x.f64() as f32).collect()
+}
+
+fn check_length(name: &str, expected: usize, got: usize) -> Result<(), DeviceError> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(DeviceError::Length { name: name.into(), expected, got })
+}
+
+impl<F: Precision> Device for Cpu<F> {
+    fn describe(&self) -> String {
+        format!("CPU, {} threads", rayon::current_num_threads())
+    }
+
+    fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError> {
+        let needed = plan.memory().total() / 4 * size_of::<F>() as u64;
+        if needed > self.memory_limit {
+            return Err(DeviceError::memory("this machine".into(), needed, self.memory_limit));
+        }
+        let slots = self.share_slots(&plan.slots);
+        let mut memory = Vec::with_capacity(plan.places.len());
+        for place in &plan.places {
+            memory.push(match &place.home {
+                Home::Slot(slot) => slots[*slot],
+                Home::Input(_) => self.allocate(Elements::zeros(place.spec)),
+                Home::Persistent { name, init, .. } => match self.persistent.get(name) {
+                    Some(&index) => {
+                        check_length(name, self.real(index).len(), place.spec.shape.len())?;
+                        index
+                    }
+                    None => {
+                        let values = initial_values(seed, name, *init, place.spec.shape.len());
+                        let values = values.into_iter().map(|x| F::of(x.into())).collect();
+                        let index = self.allocate(Elements::Real(values));
+                        self.persistent.insert(name.clone(), index);
+                        index
+                    }
+                },
+            });
+        }
+        self.plans.push(Loaded { plan: plan.clone(), memory });
+        Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError> {
+        let loaded = &self.plans[plan.0];
+        let is_it = |home: &Home| matches!(home, Home::Input(n) if n == name);
+        let Some(place) = loaded.plan.places.iter().position(|p| is_it(&p.home)) else {
+            return Err(DeviceError::Unknown { kind: "input", name: name.into() });
+        };
+        match (&mut self.memory[loaded.memory[place]], data) {
+            (Elements::Real(to), HostData::F32(from)) => {
+                check_length(name, to.len(), from.len())?;
+                to.iter_mut().zip(from).for_each(|(to, &from)| *to = F::of(from.into()));
+            }
+            (Elements::Index(to), HostData::U32(from)) => {
+                check_length(name, to.len(), from.len())?;
+                to.copy_from_slice(from);
+            }
+            _ => return Err(DeviceError::Unknown { kind: "input of that type", name: name.into() }),
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError> {
+        let Loaded { plan: frozen, memory: places } = &mut self.plans[plan.0];
+        let (frozen, places) = (frozen.clone(), take(places));
+        let segment = &frozen.segments[segment];
+        for &place in &segment.cleared {
+            if let Elements::Real(elements) = &mut self.memory[places[place]] {
+                elements.fill(F::ZERO);
+            }
+        }
+        for node in &frozen.nodes[segment.nodes.clone()] {
+            self.run_node(node, &places, step);
+        }
+        if !segment.results.is_empty() {
+            let read = |&place: &usize| narrow(self.real(places[place]), frozen.places[place].spec);
+            let results = segment.results.iter().map(read).collect();
+            self.results.push_back(results);
+        }
+        self.plans[plan.0].memory = places;
+        Ok(())
+    }
+
+    fn results(&mut self, _wait: bool) -> Result<Option<Results>, DeviceError> {
+        Ok(self.results.pop_front())
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<f32>, DeviceError> {
+        Ok(self.real(self.find(name)?).iter().map(|x| x.f64() as f32).collect())
+    }
+
+    fn write(&mut self, name: &str, data: &[f32]) -> Result<(), DeviceError> {
+        let index = self.find(name)?;
+        check_length(name, self.real(index).len(), data.len())?;
+        if let Elements::Real(to) = &mut self.memory[index] {
+            to.iter_mut().zip(data).for_each(|(to, &from)| *to = F::of(from.into()));
+        }
+        Ok(())
+    }
+}

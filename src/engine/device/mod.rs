@@ -1,0 +1,102 @@
+//! Where plans run: the CPU twins or a GPU.
+
+pub mod cpu;
+pub mod gpu;
+mod initial;
+
+use std::sync::Arc;
+
+use super::plan::Plan;
+use super::step::Step;
+
+pub use initial::initial_values;
+
+/// A plan that a device has loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlanId(pub(crate) usize);
+
+/// What the host writes into an input.
+#[derive(Clone, Copy, Debug)]
+pub enum HostData<'a> {
+    F32(&'a [f32]),
+    U32(&'a [u32]),
+}
+
+/// The elements read back after a segment, one vector per result, in the plan's order.
+pub type Results = Vec<Vec<f32>>;
+
+/// Runs plans. Persistent tensors are shared by name among all plans of a device.
+pub trait Device {
+    /// What it is, for people: `NVIDIA H200 (Vulkan)`.
+    fn describe(&self) -> String;
+
+    /// Prepares a plan: memory, kernels, bindings. Persistent tensors that are new start as their `Init` says,
+    /// normals drawn from `seed`.
+    ///
+    /// # Errors
+    /// When memory or a needed limit is lacking, or a shader does not compile.
+    fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError>;
+
+    /// Writes an input of a plan.
+    ///
+    /// # Errors
+    /// When there is no such input or the length is another.
+    fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError>;
+
+    /// Runs a segment. Results, if it has any, are queued for [`results`](Self::results).
+    ///
+    /// # Errors
+    /// When the device is lost or out of memory.
+    fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError>;
+
+    /// The oldest results not yet taken; `None` when there are none or, without `wait`, none ready.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    fn results(&mut self, wait: bool) -> Result<Option<Results>, DeviceError>;
+
+    /// Reads a persistent tensor.
+    ///
+    /// # Errors
+    /// When no plan has that tensor.
+    fn read(&mut self, name: &str) -> Result<Vec<f32>, DeviceError>;
+
+    /// Overwrites a persistent tensor.
+    ///
+    /// # Errors
+    /// When no plan has that tensor or the length is another.
+    fn write(&mut self, name: &str, data: &[f32]) -> Result<(), DeviceError>;
+}
+
+/// Why a device cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    #[error("no {kind} named `{name}` is loaded")]
+    Unknown { kind: &'static str, name: String },
+    #[error("`{name}` holds {expected} elements, not {got}")]
+    Length { name: String, expected: usize, got: usize },
+    #[error(
+        "no GPU adapter was found; install a Vulkan driver (on Debian or Ubuntu, \
+         `apt-get install mesa-vulkan-drivers` gives a software one) or use `--device cpu`"
+    )]
+    NoAdapter,
+    #[error("no adapter is called `{wanted}`; there are: {available}")]
+    UnknownAdapter { wanted: String, available: String },
+    #[error("{adapter} offers {limit} = {offered}, but {needed} is needed")]
+    Limit { adapter: String, limit: &'static str, offered: u64, needed: u64 },
+    #[error(
+        "{needed_mib} MiB of memory are needed, but {device} has {available_mib} MiB; \
+         take a smaller --batch-size (with --grad-accum to make up for it), --block-size or model"
+    )]
+    Memory { device: String, needed_mib: u64, available_mib: u64 },
+    #[error("shader {shader}: {message}")]
+    Shader { shader: String, message: String },
+    #[error("the GPU failed: {0}")]
+    Gpu(String),
+}
+
+impl DeviceError {
+    pub(crate) fn memory(device: String, needed: u64, available: u64) -> Self {
+        Self::Memory { device, needed_mib: needed.div_ceil(1 << 20), available_mib: available >> 20 }
+    }
+}

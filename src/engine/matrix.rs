@@ -1,0 +1,310 @@
+//! Strided matrix views and their product, for the twins.
+//!
+//! The product goes to the `gemm` crate, which packs for the processor at hand; this file only proves to the
+//! compiler that concurrent writers never overlap.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+
+use super::real::Real;
+
+/// A read-only matrix view.
+#[derive(Clone, Copy)]
+pub struct Mat<'a, F> {
+    data: *const F,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+    life: PhantomData<&'a F>,
+}
+
+/// A writable matrix view of row-major memory.
+pub struct MatMut<'a, F> {
+    data: *mut F,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    life: PhantomData<&'a mut F>,
+}
+
+// SAFETY: a view is a borrow of a slice, and slices of `Real` may cross threads.
+unsafe impl<F: Real> Send for Mat<'_, F> {}
+// SAFETY: as above; shared views only read.
+unsafe impl<F: Real> Sync for Mat<'_, F> {}
+// SAFETY: a writable view is a unique borrow of its elements.
+unsafe impl<F: Real> Send for MatMut<'_, F> {}
+
+impl<'a, F: Real> Mat<'a, F> {
+    /// A row-major (rows, cols) matrix.
+    ///
+    /// # Panics
+    /// When the slice is too short.
+    pub fn new(data: &'a [F], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols)
+    }
+
+    /// A (rows, cols) matrix whose rows begin `row_stride` elements apart: some columns of a wider one.
+    ///
+    /// # Panics
+    /// When the slice is too short or rows would overlap.
+    pub fn strided(data: &'a [F], rows: usize, cols: usize, row_stride: usize) -> Self {
+        assert!(cols <= row_stride && (rows == 0 || data.len() >= (rows - 1) * row_stride + cols));
+        Self { data: data.as_ptr(), rows, cols, row_stride, col_stride: 1, life: PhantomData }
+    }
+
+    /// The transpose.
+    pub fn t(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    fn row_range(self, first: usize, rows: usize) -> Self {
+        debug_assert!(first + rows <= self.rows);
+        // SAFETY: the first row of the range lies within the matrix.
+        Self { data: unsafe { self.data.add(first * self.row_stride) }, rows, ..self }
+    }
+}
+
+impl<'a, F: Real> MatMut<'a, F> {
+    /// A row-major (rows, cols) matrix.
+    ///
+    /// # Panics
+    /// When the slice is too short.
+    pub fn new(data: &'a mut [F], rows: usize, cols: usize) -> Self {
+        assert!(data.len() >= rows * cols);
+        Self { data: data.as_mut_ptr(), rows, cols, row_stride: cols, life: PhantomData }
+    }
+
+    /// Cuts into the first `cols` columns and the rest.
+    ///
+    /// # Panics
+    /// When there are fewer columns.
+    pub fn split_cols(self, cols: usize) -> (Self, Self) {
+        assert!(cols <= self.cols);
+        // SAFETY: both halves keep the row stride and share no column; `cols` is at most one past the end.
+        let right = unsafe { self.data.add(cols) };
+        (
+            Self { cols, life: PhantomData, ..self },
+            Self { data: right, cols: self.cols - cols, life: PhantomData, ..self },
+        )
+    }
+
+    /// Cuts into the first `rows` rows and the rest.
+    ///
+    /// # Panics
+    /// When there are fewer rows.
+    pub fn split_rows(self, rows: usize) -> (Self, Self) {
+        assert!(rows <= self.rows);
+        // The offset is computed without touching memory: an empty rest may lie past the end.
+        let lower = self.data.wrapping_add(rows * self.row_stride);
+        (
+            Self { rows, life: PhantomData, ..self },
+            Self { data: lower, rows: self.rows - rows, life: PhantomData, ..self },
+        )
+    }
+
+    /// Cuts rows into blocks of `rows`, and each block's columns into blocks of `cols`, row of blocks by row.
+    pub fn blocks(self, rows: usize, cols: usize) -> Vec<Self> {
+        let mut blocks = Vec::with_capacity((self.rows / rows) * (self.cols / cols));
+        let mut below = self;
+        while below.rows > 0 {
+            let (mut right, rest) = below.split_rows(rows);
+            below = rest;
+            while right.cols > 0 {
+                let (block, rest) = right.split_cols(cols);
+                blocks.push(block);
+                right = rest;
+            }
+        }
+        blocks
+    }
+
+    /// Row `i`.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn row(&mut self, i: usize) -> &mut [F] {
+        assert!(i < self.rows);
+        // SAFETY: rows of `cols` elements begin `row_stride` apart inside the borrowed slice.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(i * self.row_stride), self.cols) }
+    }
+
+    fn shorter(&mut self) -> MatMut<'_, F> {
+        MatMut { life: PhantomData, ..*self }
+    }
+}
+
+/// C ← scale · A·B + keep · C on the calling thread, where `keep` is 0 or 1. C is not read when it is 0.
+///
+/// # Panics
+/// When the shapes do not fit.
+pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
+    assert!(a.rows == c.rows && b.cols == c.cols && a.cols == b.rows, "shapes of a product");
+    if a.rows == 1 && b.row_stride == 1 && b.col_stride >= b.rows && a.col_stride == 1 {
+        return row_product(c, keep, scale, a, b);
+    }
+    let one = F::ONE;
+    // SAFETY: the views' constructors checked that every index lies within the borrowed slices, C is
+    // borrowed uniquely, and `gemm` takes strides in elements.
+    unsafe {
+        gemm::gemm(
+            c.rows,
+            c.cols,
+            a.cols,
+            c.data,
+            1,
+            c.row_stride as isize,
+            keep,
+            a.data,
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data,
+            b.col_stride as isize,
+            b.row_stride as isize,
+            one,
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// One row times a matrix stored by columns: a dot product per output, as when decoding one token.
+fn row_product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
+    // SAFETY: `a` is one contiguous row; column `j` of `b` is `b.rows` contiguous elements.
+    let (x, column) = unsafe {
+        let x = std::slice::from_raw_parts(a.data, a.cols);
+        (x, |j: usize| std::slice::from_raw_parts(b.data.add(j * b.col_stride), b.rows))
+    };
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (j, out) in c.row(0).iter_mut().enumerate() {
+                let sum = scale * dot(x, column(j));
+                *out = if keep { *out + sum } else { sum };
+            }
+        },
+    );
+}
+
+/// The sum of products, in 32 running sums so that it vectorises.
+#[inline(always)]
+fn dot<F: Real>(x: &[F], y: &[F]) -> F {
+    const LANES: usize = 32;
+    let mut sums = [F::ZERO; LANES];
+    let (x_chunks, x_rest) = x.as_chunks::<LANES>();
+    let (y_chunks, y_rest) = y.as_chunks::<LANES>();
+    for (x, y) in x_chunks.iter().zip(y_chunks) {
+        for i in 0..LANES {
+            sums[i] = x[i].fma(y[i], sums[i]);
+        }
+    }
+    let rest: F = x_rest.iter().zip(y_rest).map(|(&x, &y)| x * y).sum();
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            sums[i] += sums[i + width];
+        }
+        width /= 2;
+    }
+    sums[0] + rest
+}
+
+/// As [`product`], shared among the CPU pool: by rows of C, or by columns when there are few rows.
+pub fn par_product<F: Real>(c: MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
+    // Below this many multiply-adds another core does not pay; a row times a matrix only streams it.
+    let least = if c.rows == 1 { 1 << 18 } else { 1 << 16 };
+    let threads = rayon::current_num_threads();
+    divide(c, keep, scale, a, b, threads, least);
+}
+
+fn divide<F: Real>(mut c: MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>, parts: usize, least: usize) {
+    if parts < 2 || c.rows * c.cols * a.cols < 2 * least {
+        return product(&mut c.shorter(), keep, scale, a, b);
+    }
+    // A core's share is a multiple of the kernels' tile, or it would waste part of one.
+    const TILE: usize = 16;
+    let first = parts / 2;
+    let share = |n: usize| (n * first / parts).next_multiple_of(TILE).min(n);
+    if c.rows >= c.cols {
+        let at = share(c.rows);
+        let (upper, lower) = c.split_rows(at);
+        rayon::join(
+            || divide(upper, keep, scale, a.row_range(0, at), b, first, least),
+            || divide(lower, keep, scale, a.row_range(at, a.rows - at), b, parts - first, least),
+        );
+    } else {
+        let at = share(c.cols);
+        let (left, right) = c.split_cols(at);
+        let by_cols = b.t();
+        rayon::join(
+            || divide(left, keep, scale, a, by_cols.row_range(0, at).t(), first, least),
+            || {
+                let rest = by_cols.row_range(at, by_cols.rows - at).t();
+                divide(right, keep, scale, a, rest, parts - first, least);
+            },
+        );
+    }
+}
+
+/// Whether `F` is the oracle's precision.
+pub fn is_oracle<F: 'static>() -> bool {
+    TypeId::of::<F>() == TypeId::of::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loops(
+        m: usize,
+        n: usize,
+        k: usize,
+        a: impl Fn(usize, usize) -> f64,
+        b: impl Fn(usize, usize) -> f64,
+    ) -> Vec<f64> {
+        (0..m * n).map(|i| (0..k).map(|l| a(i / n, l) * b(l, i % n)).sum()).collect()
+    }
+
+    #[test]
+    fn the_product_equals_the_loops_for_every_layout() {
+        let number = |i: usize| ((i * 7919) % 101) as f64 / 50.0 - 1.0;
+        for (m, n, k) in [(1, 1, 1), (1, 70, 33), (65, 3, 17), (3, 129, 64), (96, 96, 64), (1, 600, 700)] {
+            let x: Vec<f64> = (0..m * k).map(number).collect();
+            let y: Vec<f64> = (0..k * n).map(|i| number(i + 13)).collect();
+            for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
+                let a = if ta { Mat::new(&x, k, m).t() } else { Mat::new(&x, m, k) };
+                let b = if tb { Mat::new(&y, n, k).t() } else { Mat::new(&y, k, n) };
+                let want = loops(
+                    m,
+                    n,
+                    k,
+                    |i, l| if ta { x[l * m + i] } else { x[i * k + l] },
+                    |l, j| if tb { y[j * k + l] } else { y[l * n + j] },
+                );
+                let mut c = vec![1.0; m * n];
+                par_product(MatMut::new(&mut c, m, n), true, 2.0, a, b);
+                for (got, want) in c.iter().zip(&want) {
+                    assert!((got - 1.0 - 2.0 * want).abs() < 1e-12 * k as f64, "{m} {n} {k} {ta} {tb}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_tile_the_matrix() {
+        let mut x = vec![0f32; 6 * 8];
+        for (i, mut block) in MatMut::new(&mut x, 6, 8).blocks(3, 4).into_iter().enumerate() {
+            (0..3).for_each(|row| block.row(row).fill(i as f32));
+        }
+        assert_eq!([x[0], x[4], x[3 * 8], x[3 * 8 + 7]], [0.0, 1.0, 2.0, 3.0]);
+    }
+}

@@ -1,0 +1,14 @@
+//! How ops run: tensors → ops → tape → plan → device.
+
+pub mod case;
+pub mod device;
+pub mod dispatch;
+pub mod matrix;
+pub mod op;
+pub mod plan;
+pub mod real;
+pub mod rows;
+pub mod step;
+pub mod tape;
+pub mod tensor;
+pub mod twin;

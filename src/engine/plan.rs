@@ -1,0 +1,262 @@
+//! A frozen tape: nodes in order, and memory shared by values that are never needed at the same time.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::dispatch::Operands;
+use super::op::{AnyOp, Cost, OpError, Var};
+use super::tape::{Init, Role, Tape};
+use super::tensor::{Dtype, Spec};
+
+/// Where a value's elements live. Every buffer is whole: wgpu tracks hazards per buffer, so two values in
+/// one buffer could not be read and written by the same dispatch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Home {
+    /// Written by the host; belongs to this plan.
+    Input(String),
+    /// Shared by name with every plan on the device.
+    Persistent { name: String, init: Init, parameter: bool },
+    /// The memory of this slot, shared by lifetime.
+    Slot(usize),
+}
+
+/// A piece of memory that nodes refer to by index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub home: Home,
+    pub spec: Spec,
+}
+
+/// One op to run.
+#[derive(Clone, Debug)]
+pub struct PlanNode {
+    pub op: Arc<dyn AnyOp>,
+    /// Indices into [`Plan::places`]. An output that overwrites an input has the same place.
+    pub inputs: Vec<usize>,
+    pub outputs: Vec<usize>,
+    pub in_specs: Vec<Spec>,
+    pub out_specs: Vec<Spec>,
+    /// `h.3.attn/matmul`.
+    pub name: String,
+}
+
+impl PlanNode {
+    pub fn operands(&self) -> Operands<'_> {
+        Operands { inputs: &self.in_specs, outputs: &self.out_specs }
+    }
+
+    pub fn cost(&self) -> Cost {
+        self.op.cost(&self.operands())
+    }
+}
+
+/// A part of a plan that is submitted at once.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    pub name: String,
+    pub nodes: Range<usize>,
+    /// Places set to zero before the first node.
+    pub cleared: Vec<usize>,
+    /// Places whose elements are read back after the last node.
+    pub results: Vec<usize>,
+}
+
+/// What a device runs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub places: Vec<Place>,
+    pub nodes: Vec<PlanNode>,
+    pub segments: Vec<Segment>,
+    /// Elements of each slot.
+    pub slots: Vec<usize>,
+    /// The most elements of temporaries that are needed at any one time: no plan could take less.
+    pub least_slot_elements: usize,
+}
+
+/// Bytes that a plan takes, by what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub parameters: u64,
+    pub states: u64,
+    pub inputs: u64,
+    pub temporaries: u64,
+}
+
+impl Memory {
+    pub fn total(&self) -> u64 {
+        self.parameters + self.states + self.inputs + self.temporaries
+    }
+}
+
+impl Plan {
+    /// Freezes a tape. `results` are read back after the segment that makes them.
+    ///
+    /// # Errors
+    /// When a value is used after an op has overwritten it.
+    pub fn new(tape: &Tape, results: &[Var]) -> Result<Self, OpError> {
+        check_overwrites(tape)?;
+        let lifetimes = lifetimes(tape, results);
+        let (slot_of, slots, least_slot_elements) = assign_slots(tape, &lifetimes);
+
+        let mut place_of = vec![usize::MAX; tape.values.len()];
+        let mut places = Vec::new();
+        for (i, value) in tape.values.iter().enumerate() {
+            if value.storage != Var(i) {
+                continue;
+            }
+            let home = match value.role {
+                Role::Input => Home::Input(value.name.clone()),
+                Role::Parameter(init) => Home::Persistent { name: value.name.clone(), init, parameter: true },
+                Role::State(init) => Home::Persistent { name: value.name.clone(), init, parameter: false },
+                Role::Temporary => Home::Slot(slot_of[i]),
+            };
+            place_of[i] = places.len();
+            places.push(Place { home, spec: value.spec });
+        }
+        let place = |v: &Var| place_of[tape.storage(*v).0];
+        let specs = |vars: &[Var]| vars.iter().map(|v| tape.values[v.0].spec).collect::<Vec<_>>();
+
+        let nodes: Vec<_> = tape
+            .nodes
+            .iter()
+            .map(|node| PlanNode {
+                op: node.op.clone(),
+                inputs: node.inputs.iter().map(place).collect(),
+                outputs: node.outputs.iter().map(place).collect(),
+                in_specs: specs(&node.inputs),
+                out_specs: specs(&node.outputs),
+                name: format!("{}/{}", node.scope, node.op.info().name),
+            })
+            .collect();
+        let segments = (0..tape.segments.len())
+            .map(|s| {
+                let first = tape.nodes.partition_point(|n| n.segment < s);
+                let end = tape.nodes.partition_point(|n| n.segment <= s);
+                let made_here = |v: &&Var| tape.nodes[first..end].iter().any(|n| n.outputs.contains(v));
+                Segment {
+                    name: tape.segments[s].clone(),
+                    nodes: first..end,
+                    cleared: tape.cleared.iter().filter(|c| c.0 == s).map(|c| place(&c.1)).collect(),
+                    results: results.iter().filter(made_here).map(place).collect(),
+                }
+            })
+            .collect();
+        Ok(Self { places, nodes, segments, slots, least_slot_elements })
+    }
+
+    /// The index of the segment with this name.
+    ///
+    /// # Panics
+    /// When there is none: segment names are fixed where plans are made.
+    pub fn segment(&self, name: &str) -> usize {
+        self.segments
+            .iter()
+            .position(|s| s.name == name)
+            .unwrap_or_else(|| panic!("the plan has no segment `{name}`"))
+    }
+
+    /// Bytes this plan takes on a device.
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        for place in &self.places {
+            match place.home {
+                Home::Input(_) => memory.inputs += place.spec.bytes(),
+                Home::Persistent { parameter: true, .. } => memory.parameters += place.spec.bytes(),
+                Home::Persistent { parameter: false, .. } => memory.states += place.spec.bytes(),
+                Home::Slot(_) => {}
+            }
+        }
+        memory.temporaries = 4 * self.slots.iter().sum::<usize>() as u64;
+        memory
+    }
+
+    /// FLOPs and least bytes of a segment.
+    pub fn cost(&self, segment: usize) -> Cost {
+        self.nodes[self.segments[segment].nodes.clone()]
+            .iter()
+            .map(PlanNode::cost)
+            .fold(Cost::default(), |sum, c| Cost { flops: sum.flops + c.flops, bytes: sum.bytes + c.bytes })
+    }
+}
+
+/// Fails when a node reads a version of a value that an earlier node has overwritten.
+fn check_overwrites(tape: &Tape) -> Result<(), OpError> {
+    let mut current: Vec<Var> = (0..tape.values.len()).map(Var).collect();
+    for node in &tape.nodes {
+        for &input in &node.inputs {
+            let storage = tape.storage(input);
+            if current[storage.0] != input {
+                return Err(stale(tape, input, node.op.info().name));
+            }
+        }
+        for &output in &node.outputs {
+            current[tape.storage(output).0] = output;
+        }
+    }
+    Ok(())
+}
+
+fn stale(tape: &Tape, var: Var, op: &str) -> OpError {
+    OpError::new(format!("{op} reads `{}` after it was overwritten in place", tape.name(var)))
+}
+
+/// For each temporary storage, the first node that writes it and the last that touches it.
+fn lifetimes(tape: &Tape, results: &[Var]) -> Vec<Option<(usize, usize)>> {
+    let mut lifetimes: Vec<Option<(usize, usize)>> = vec![None; tape.values.len()];
+    for (at, node) in tape.nodes.iter().enumerate() {
+        for var in node.inputs.iter().chain(&node.outputs) {
+            let storage = tape.storage(*var);
+            if tape.values[storage.0].role == Role::Temporary {
+                let life = lifetimes[storage.0].get_or_insert((at, at));
+                life.1 = at;
+            }
+        }
+    }
+    for result in results {
+        if let Some(life) = &mut lifetimes[tape.storage(*result).0] {
+            life.1 = tape.nodes.len();
+        }
+    }
+    lifetimes
+}
+
+/// Gives each temporary a slot that is free for its whole life: the smallest that fits, else the largest,
+/// enlarged, else a new one. Returns the slot of each value, the size of each slot, and the lower bound.
+fn assign_slots(tape: &Tape, lifetimes: &[Option<(usize, usize)>]) -> (Vec<usize>, Vec<usize>, usize) {
+    let mut born: Vec<Vec<usize>> = vec![Vec::new(); tape.nodes.len()];
+    let mut dies: Vec<Vec<usize>> = vec![Vec::new(); tape.nodes.len() + 1];
+    for (value, life) in lifetimes.iter().enumerate() {
+        if let Some((first, last)) = *life {
+            born[first].push(value);
+            dies[last].push(value);
+        }
+    }
+    let size = |value: usize| tape.values[value].spec.shape.len();
+    let mut slot_of = vec![usize::MAX; tape.values.len()];
+    let mut slots: Vec<usize> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    let (mut live, mut most_live) = (0, 0);
+    for at in 0..tape.nodes.len() {
+        born[at].sort_by_key(|&v| std::cmp::Reverse(size(v)));
+        for &value in &born[at] {
+            debug_assert_eq!(tape.values[value].spec.dtype, Dtype::F32);
+            let need = size(value);
+            let fits = free.iter().copied().filter(|&s| slots[s] >= need).min_by_key(|&s| slots[s]);
+            let chosen = fits.or_else(|| free.iter().copied().max_by_key(|&s| slots[s]));
+            let slot = chosen.unwrap_or_else(|| {
+                slots.push(0);
+                slots.len() - 1
+            });
+            free.retain(|&s| s != slot);
+            slots[slot] = slots[slot].max(need);
+            slot_of[value] = slot;
+            live += need;
+        }
+        most_live = most_live.max(live);
+        for &value in &dies[at] {
+            free.push(slot_of[value]);
+            live -= size(value);
+        }
+    }
+    (slot_of, slots, most_live)
+}

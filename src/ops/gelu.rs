@@ -1,0 +1,181 @@
+//! gelu: y = x Φ(x), the Gaussian error linear unit (Hendrycks & Gimpel 2016), exact or in its tanh form.
+//!
+//! GPT-2 uses the tanh form, nanoGPT the exact one. A derivative must be of the same form as its function.
+
+use crate::engine::case::{Bound, Case, Fill};
+use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
+use crate::engine::op::{
+    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
+};
+use crate::engine::real::Real;
+use crate::engine::rows::for_rows;
+use crate::engine::tensor::Spec;
+use crate::engine::twin::Io;
+use crate::shader;
+
+pub static GELU: OpInfo = OpInfo { name: "gelu", formula: "y = x Φ(x)", cases };
+pub static GELU_BACKWARD: OpInfo =
+    OpInfo { name: "gelu_backward", formula: "dx = dy (Φ(x) + x φ(x))", cases: backward_cases };
+
+/// Which Φ is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Φ(x) = ½ (1 + erf(x/√2)).
+    Exact,
+    /// Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³))).
+    Tanh,
+}
+
+/// y = x Φ(x).
+#[derive(Debug)]
+pub struct Gelu(pub Form);
+
+/// dx = dy · d(x Φ(x))/dx.
+#[derive(Debug)]
+pub struct GeluBackward(pub Form);
+
+/// √(2/π).
+const TANH_SCALE: f64 = 0.797_884_560_802_865_4;
+const TANH_CUBIC: f64 = 0.044_715;
+/// 1/√(2π).
+const DENSITY_SCALE: f64 = 0.398_942_280_401_432_7;
+
+impl Form {
+    #[inline(always)]
+    fn gelu<F: Real>(self, x: F) -> F {
+        match self {
+            Self::Exact => x * x.normal_cdf(),
+            Self::Tanh => {
+                let u = F::of(TANH_SCALE) * (x + F::of(TANH_CUBIC) * x * x * x);
+                F::of(0.5) * x * (F::ONE + u.tanh())
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn slope<F: Real>(self, x: F) -> F {
+        match self {
+            Self::Exact => x.normal_cdf() + x * F::of(DENSITY_SCALE) * (F::of(-0.5) * x * x).exp(),
+            Self::Tanh => {
+                let u = F::of(TANH_SCALE) * (x + F::of(TANH_CUBIC) * x * x * x);
+                let tanh = u.tanh();
+                let du = F::of(TANH_SCALE) * (F::ONE + F::of(3.0 * TANH_CUBIC) * x * x);
+                F::of(0.5) * (F::ONE + tanh) + F::of(0.5) * x * (F::ONE - tanh * tanh) * du
+            }
+        }
+    }
+
+    fn constant(self) -> u32 {
+        u32::from(self == Self::Tanh)
+    }
+}
+
+impl Op for Gelu {
+    fn info(&self) -> &'static OpInfo {
+        &GELU
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
+        expect_operands(inputs, 1, 1)?;
+        Ok(vec![inputs[0]])
+    }
+
+    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
+        let dispatch = Dispatch::new(shader!("gelu/forward", "normal")).constant("TANH", self.0.constant());
+        elementwise(&dispatch, &[("x", In(0)), ("y", Out(0))], operands.out_shape(0).len(), target)
+    }
+
+    fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
+        let dx = record_one(tape, GeluBackward(self.0), &[at.inputs[0], at.upstream(0)?])?;
+        Ok(vec![Some(dx)])
+    }
+
+    fn cost(&self, operands: &Operands) -> Cost {
+        Cost { flops: 10 * operands.out_shape(0).len() as u64, bytes: operands.bytes() }
+    }
+}
+
+impl Twin for Gelu {
+    fn twin<F: Real>(&self, io: &mut Io<F>) {
+        let (form, x, width) = (self.0, io.input(0), io.out_shape(0).width());
+        let [y] = io.outputs();
+        for_rows(
+            [(y, width)],
+            width,
+            #[inline(always)]
+            |row, [y]| {
+                for (y, &x) in y.iter_mut().zip(&x[row * width..]) {
+                    *y = form.gelu(x);
+                }
+            },
+        );
+    }
+}
+
+impl Op for GeluBackward {
+    fn info(&self) -> &'static OpInfo {
+        &GELU_BACKWARD
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
+        expect_operands(inputs, 2, 2)?;
+        expect("dy", inputs[1], inputs[0])?;
+        Ok(vec![inputs[0]])
+    }
+
+    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
+        let dispatch = Dispatch::new(shader!("gelu/backward", "normal")).constant("TANH", self.0.constant());
+        let bindings = [("x", In(0)), ("dy", In(1)), ("dx", Out(0))];
+        elementwise(&dispatch, &bindings, operands.out_shape(0).len(), target)
+    }
+
+    fn cost(&self, operands: &Operands) -> Cost {
+        Cost { flops: 20 * operands.out_shape(0).len() as u64, bytes: operands.bytes() }
+    }
+}
+
+impl Twin for GeluBackward {
+    fn twin<F: Real>(&self, io: &mut Io<F>) {
+        let (form, x, dy, width) = (self.0, io.input(0), io.input(1), io.out_shape(0).width());
+        let [dx] = io.outputs();
+        for_rows(
+            [(dx, width)],
+            width,
+            #[inline(always)]
+            |row, [dx]| {
+                let operands = x[row * width..].iter().zip(&dy[row * width..]);
+                for (dx, (&x, &dy)) in dx.iter_mut().zip(operands) {
+                    *dx = dy * form.slope(x);
+                }
+            },
+        );
+    }
+}
+
+/// Φ is good to about 8 units relative to 1: the argument of its exponential is rounded, and WGSL allows exp
+/// an error of 3 + 2|x| units and tanh one of 2⁻¹¹ on paper; adapters in use stay below 16 units.
+fn bound(largest: f32) -> Bound {
+    Bound::new(16.0, 8.0 * f64::from(largest.min(8.0)))
+}
+
+fn cases() -> Vec<Case> {
+    both_forms(|form, shape, fill, largest| {
+        Case::new(Gelu(form), &[Spec::f32(shape)], bound(largest)).with(0, fill)
+    })
+}
+
+fn backward_cases() -> Vec<Case> {
+    both_forms(|form, shape, fill, largest| {
+        Case::new(GeluBackward(form), &[Spec::f32(shape); 2], bound(largest)).with(0, fill)
+    })
+}
+
+fn both_forms(case: fn(Form, [usize; 2], Fill, f32) -> Case) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for form in [Form::Exact, Form::Tanh] {
+        for (shape, largest) in [([1, 1], 1.0), ([3, 65], 6.0), ([7, 129], 1e4), ([1, 1024], 3.0)] {
+            cases.push(case(form, shape, Fill::Uniform(largest), largest));
+        }
+    }
+    cases
+}
