@@ -1,0 +1,413 @@
+//! layer_norm: y = (x - mean) · rstd · weight + bias (Ba, Kiros & Hinton 2016), over the last dimension.
+
+use crate::engine::case::{Bound, Case, Fill};
+use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Scratch, Target};
+use crate::engine::op::{
+    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, expect_vector, record_one,
+};
+use crate::engine::real::Real;
+use crate::engine::rows::for_rows;
+use crate::engine::tensor::Spec;
+use crate::engine::twin::Io;
+use crate::shader;
+
+pub static LAYER_NORM: OpInfo =
+    OpInfo { name: "layer_norm", formula: "y = (x - mean) rstd · weight + bias", cases };
+pub static LAYER_NORM_BACKWARD: OpInfo = OpInfo {
+    name: "layer_norm_backward",
+    formula: "dx = rstd (g - mean(g) - x̂ mean(g x̂)) + dresidual, g = dy · weight",
+    cases: backward_cases,
+};
+pub static LAYER_NORM_WEIGHTS: OpInfo = OpInfo {
+    name: "layer_norm_weights",
+    formula: "dweight = Σ_rows dy · x̂, dbias = Σ_rows dy",
+    cases: weights_cases,
+};
+
+/// (x (…, n), weight (n), [bias (n)]) → y (…, n), mean (rows), rstd (rows).
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNorm {
+    pub eps: f32,
+}
+
+/// (dy, x, weight, mean, rstd, [dresidual]) → dx: what reaches the norm's input, plus what the residual
+/// stream already carries.
+#[derive(Debug)]
+pub struct LayerNormBackward;
+
+/// (dy, x, mean, rstd, [dweight, [dbias]]) → dweight, [dbias]; gradients given as operands are added to in
+/// place.
+#[derive(Debug)]
+pub struct LayerNormWeights {
+    pub bias: bool,
+    pub accumulate: bool,
+}
+
+/// The mean and 1/√(variance + eps) of a row, in two passes: the variance of differences cannot cancel.
+#[inline(always)]
+pub(crate) fn moments<F: Real>(x: &[F], eps: f32) -> (F, F) {
+    let n = F::of(x.len() as f64);
+    let mean = lanes(x, #[inline(always)] |v| v) / n;
+    let variance = lanes(x, #[inline(always)] |v| (v - mean) * (v - mean)) / n;
+    (mean, F::ONE / (variance + F::of(eps.into())).sqrt())
+}
+
+/// Σ f(x) in 16 running sums, which vectorise.
+#[inline(always)]
+fn lanes<F: Real>(x: &[F], f: impl Fn(F) -> F) -> F {
+    let mut sums = [F::ZERO; 16];
+    let (chunks, rest) = x.as_chunks::<16>();
+    for chunk in chunks {
+        for i in 0..16 {
+            sums[i] += f(chunk[i]);
+        }
+    }
+    for (sum, &v) in sums.iter_mut().zip(rest) {
+        *sum += f(v);
+    }
+    sums.into_iter().sum()
+}
+
+/// y = (x - mean) rstd weight + bias for one row.
+#[inline(always)]
+pub(crate) fn normalise<F: Real>(y: &mut [F], x: &[F], mean: F, rstd: F, weight: &[F], bias: Option<&[F]>) {
+    match bias {
+        Some(bias) => {
+            for (((y, &x), &w), &b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                *y = (x - mean) * rstd * w + b;
+            }
+        }
+        None => {
+            for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
+                *y = (x - mean) * rstd * w;
+            }
+        }
+    }
+}
+
+impl LayerNorm {
+    pub(crate) fn statistics(x: Spec) -> Spec {
+        Spec::f32([x.shape.rows()])
+    }
+}
+
+/// Records the gradients of weight and bias where they are wanted; `weight` and `bias` are operand numbers.
+pub(crate) fn record_weights(
+    tape: &mut dyn Record,
+    at: &Applied,
+    operands: [Var; 4],
+    weight: usize,
+) -> Result<Vec<Option<Var>>, OpError> {
+    let mut gradients = vec![None; at.inputs.len()];
+    if !at.wanted[weight] {
+        return Ok(gradients);
+    }
+    let bias = at.inputs.len() > weight + 1;
+    let mut inputs = operands.to_vec();
+    let so_far: Vec<_> = (weight..=weight + usize::from(bias)).filter_map(|i| at.so_far[i]).collect();
+    let accumulate = so_far.len() == 1 + usize::from(bias);
+    if accumulate {
+        inputs.extend(so_far);
+    }
+    let found = tape.record(std::sync::Arc::new(LayerNormWeights { bias, accumulate }), &inputs)?;
+    for (i, gradient) in found.into_iter().enumerate() {
+        gradients[weight + i] = Some(gradient);
+    }
+    Ok(gradients)
+}
+
+impl Op for LayerNorm {
+    fn info(&self) -> &'static OpInfo {
+        &LAYER_NORM
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
+        expect_operands(inputs, 2, 3)?;
+        for (name, &vector) in ["weight", "bias"].iter().zip(&inputs[1..]) {
+            expect_vector(name, vector, inputs[0].shape.width())?;
+        }
+        let statistics = Self::statistics(inputs[0]);
+        Ok(vec![inputs[0], statistics, statistics])
+    }
+
+    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
+        let x = operands.in_shape(0);
+        let has_bias = operands.inputs.len() > 2;
+        // Without a bias the weight is bound in its place and not read.
+        Kernel::plain(vec![
+            Dispatch::new(shader!("layer_norm/forward", "reduce"))
+                .constant("BIAS", has_bias.into())
+                .bind("x", In(0))
+                .bind("weight", In(1))
+                .bind("bias", In(if has_bias { 2 } else { 1 }))
+                .bind("y", Out(0))
+                .bind("mean", Out(1))
+                .bind("rstd", Out(2))
+                .param("rows", x.rows())
+                .param("width", x.width())
+                .param("eps", self.eps)
+                .groups(x.rows(), target),
+        ])
+    }
+
+    fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
+        let (x, weight, mean, rstd) = (at.inputs[0], at.inputs[1], at.outputs[1], at.outputs[2]);
+        let dy = at.upstream(0)?;
+        let mut gradients = record_weights(tape, at, [dy, x, mean, rstd], 1)?;
+        if at.wanted[0] {
+            gradients[0] = Some(record_one(tape, LayerNormBackward, &[dy, x, weight, mean, rstd])?);
+        }
+        Ok(gradients)
+    }
+
+    fn cost(&self, operands: &Operands) -> Cost {
+        Cost { flops: 8 * operands.in_shape(0).len() as u64, bytes: operands.bytes() }
+    }
+}
+
+impl Twin for LayerNorm {
+    fn twin<F: Real>(&self, io: &mut Io<F>) {
+        let (x, weight, width, eps) = (io.input(0), io.input(1), io.in_shape(0).width(), self.eps);
+        let bias = (io.n_inputs() > 2).then(|| io.input(2));
+        let [y, mean, rstd] = io.outputs();
+        for_rows(
+            [(y, width), (mean, 1), (rstd, 1)],
+            width,
+            #[inline(always)]
+            |row, [y, mean, rstd]| {
+                let x = &x[row * width..][..width];
+                (mean[0], rstd[0]) = moments(x, eps);
+                normalise(y, x, mean[0], rstd[0], weight, bias);
+            },
+        );
+    }
+}
+
+impl Op for LayerNormBackward {
+    fn info(&self) -> &'static OpInfo {
+        &LAYER_NORM_BACKWARD
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
+        expect_operands(inputs, 5, 6)?;
+        expect("dy", inputs[0], inputs[1])?;
+        expect_vector("weight", inputs[2], inputs[1].shape.width())?;
+        expect("mean", inputs[3], LayerNorm::statistics(inputs[1]))?;
+        expect("rstd", inputs[4], LayerNorm::statistics(inputs[1]))?;
+        if let Some(&residual) = inputs.get(5) {
+            expect("dresidual", residual, inputs[1])?;
+        }
+        Ok(vec![inputs[1]])
+    }
+
+    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
+        let x = operands.in_shape(1);
+        let has_residual = operands.inputs.len() > 5;
+        Kernel::plain(vec![
+            Dispatch::new(shader!("layer_norm/backward", "reduce"))
+                .constant("RESIDUAL", has_residual.into())
+                .bind("dy", In(0))
+                .bind("x", In(1))
+                .bind("weight", In(2))
+                .bind("mean", In(3))
+                .bind("rstd", In(4))
+                .bind("dresidual", In(if has_residual { 5 } else { 0 }))
+                .bind("dx", Out(0))
+                .param("rows", x.rows())
+                .param("width", x.width())
+                .groups(x.rows(), target),
+        ])
+    }
+
+    fn cost(&self, operands: &Operands) -> Cost {
+        Cost { flops: 12 * operands.in_shape(0).len() as u64, bytes: operands.bytes() }
+    }
+}
+
+impl Twin for LayerNormBackward {
+    fn twin<F: Real>(&self, io: &mut Io<F>) {
+        let [dy, x, weight, mean, rstd] = std::array::from_fn(|i| io.input(i));
+        let residual = (io.n_inputs() > 5).then(|| io.input(5));
+        let width = io.in_shape(0).width();
+        let n = F::of(width as f64);
+        let [dx] = io.outputs();
+        for_rows(
+            [(dx, width)],
+            2 * width,
+            #[inline(always)]
+            |row, [dx]| {
+                let (dy, x) = (&dy[row * width..][..width], &x[row * width..][..width]);
+                let (mean, rstd) = (mean[row], rstd[row]);
+                let (mut sum, mut sum_x) = ([F::ZERO; 16], [F::ZERO; 16]);
+                for ((dy, x), w) in dy.chunks(16).zip(x.chunks(16)).zip(weight.chunks(16)) {
+                    for (i, ((&dy, &x), &w)) in dy.iter().zip(x).zip(w).enumerate() {
+                        let g = dy * w;
+                        sum[i] += g;
+                        sum_x[i] += g * (x - mean) * rstd;
+                    }
+                }
+                let mean_g = sum.into_iter().sum::<F>() / n;
+                let mean_gx = sum_x.into_iter().sum::<F>() / n;
+                for (((dx, &dy), &x), &w) in dx.iter_mut().zip(dy).zip(x).zip(weight) {
+                    *dx = rstd * (dy * w - mean_g - (x - mean) * rstd * mean_gx);
+                }
+                if let Some(residual) = residual {
+                    dx.iter_mut().zip(&residual[row * width..]).for_each(|(dx, &r)| *dx += r);
+                }
+            },
+        );
+    }
+}
+
+impl Op for LayerNormWeights {
+    fn info(&self) -> &'static OpInfo {
+        &LAYER_NORM_WEIGHTS
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
+        let vectors = 1 + usize::from(self.bias);
+        let n = 4 + if self.accumulate { vectors } else { 0 };
+        expect_operands(inputs, n, n)?;
+        expect("dy", inputs[0], inputs[1])?;
+        expect("mean", inputs[2], LayerNorm::statistics(inputs[1]))?;
+        expect("rstd", inputs[3], LayerNorm::statistics(inputs[1]))?;
+        let width = inputs[1].shape.width();
+        for (name, &vector) in ["dweight", "dbias"].iter().zip(&inputs[4..]) {
+            expect_vector(name, vector, width)?;
+        }
+        Ok(vec![Spec::f32([width]); vectors])
+    }
+
+    fn in_place(&self) -> Vec<(usize, usize)> {
+        match (self.accumulate, self.bias) {
+            (false, _) => Vec::new(),
+            (true, false) => vec![(0, 4)],
+            (true, true) => vec![(0, 4), (1, 5)],
+        }
+    }
+
+    fn kernels(&self, operands: &Operands, _target: &Target) -> Vec<Kernel> {
+        let x = operands.in_shape(1);
+        let (rows, width) = (x.rows(), x.width());
+        let blocks = rows.div_ceil(ROWS_PER_BLOCK);
+        let partials = Dispatch::new(shader!("layer_norm/partials"))
+            .bind("dy", In(0))
+            .bind("x", In(1))
+            .bind("mean", In(2))
+            .bind("rstd", In(3))
+            .bind("partials", Scratch)
+            .param("rows", rows)
+            .param("width", width)
+            .constant("ROWS", ROWS_PER_BLOCK as u32)
+            .grid(width.div_ceil(64), blocks, 1);
+        let sums = |part: usize| {
+            Dispatch::new(shader!("layer_norm/sums"))
+                .bind("partials", Scratch)
+                .bind("total", Out(part))
+                .param("blocks", blocks)
+                .param("width", width)
+                .param("part", part)
+                .param("accumulate", self.accumulate)
+                .grid(width.div_ceil(64), 1, 1)
+        };
+        let mut dispatches = vec![partials];
+        dispatches.extend((0..operands.outputs.len()).map(sums));
+        vec![Kernel { scratch: 2 * blocks * width, ..Kernel::new("plain", dispatches) }]
+    }
+
+    fn cost(&self, operands: &Operands) -> Cost {
+        Cost { flops: 5 * operands.in_shape(0).len() as u64, bytes: operands.bytes() }
+    }
+}
+
+/// Rows that one workgroup of the first pass sums.
+const ROWS_PER_BLOCK: usize = 32;
+
+impl Twin for LayerNormWeights {
+    fn twin<F: Real>(&self, io: &mut Io<F>) {
+        let [dy, x, mean, rstd] = std::array::from_fn(|i| io.input(i));
+        let width = io.in_shape(0).width();
+        let mut none: [F; 0] = [];
+        let (dweight, dbias): (&mut [F], &mut [F]) = if self.bias {
+            let [dweight, dbias] = io.outputs();
+            (dweight, dbias)
+        } else {
+            let [dweight] = io.outputs();
+            (dweight, &mut none)
+        };
+        if !self.accumulate {
+            dweight.fill(F::ZERO);
+            dbias.fill(F::ZERO);
+        }
+        for (row, (dy, x)) in dy.chunks_exact(width).zip(x.chunks_exact(width)).enumerate() {
+            let (mean, rstd) = (mean[row], rstd[row]);
+            for ((dw, &dy), &x) in dweight.iter_mut().zip(dy).zip(x) {
+                *dw += dy * (x - mean) * rstd;
+            }
+            dbias.iter_mut().zip(dy).for_each(|(db, &dy)| *db += dy);
+        }
+    }
+}
+
+/// Rows that are odd, single, and longer or shorter than a workgroup.
+const SHAPES: [[usize; 2]; 6] = [[1, 2], [3, 65], [5, 64], [2, 257], [33, 12], [70, 129]];
+
+/// The mean of n terms of size |x| carries √n units of |x|; subtracting it and multiplying by rstd (at most a
+/// few for inputs spread over ±1) leaves that error on results of size 1 to √n.
+fn bound(width: usize, largest: f64) -> Bound {
+    Bound::new(8.0, 16.0 * (width as f64).sqrt() * largest)
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in SHAPES {
+        for bias in [false, true] {
+            let vector = Spec::f32([shape[1]]);
+            let mut operands = vec![Spec::f32(shape), vector];
+            operands.extend(bias.then_some(vector));
+            cases.push(
+                Case::new(LayerNorm { eps: 1e-5 }, &operands, bound(shape[1], 6.0)).with(0, Fill::Uniform(6.0)),
+            );
+        }
+    }
+    let operands = [Spec::f32([3, 70]), Spec::f32([70])];
+    // Equal rows: the variance is rounding noise below eps, magnified by 1/√eps = 316.
+    let all_equal = Case::new(LayerNorm { eps: 1e-5 }, &operands, Bound::new(8.0, 316.0 * 16.0 * 3.0));
+    cases.push(all_equal.with(0, Fill::Constant(3.0)));
+    cases.push(Case::new(LayerNorm { eps: 1e-5 }, &operands, bound(70, 6.0)).with(0, Fill::Uniform(1e4)));
+    cases
+}
+
+/// Statistics as they come from inputs in ±1: means near 0, rstd near √3.
+fn with_statistics(case: Case, mean: usize) -> Case {
+    case.with(mean, Fill::Uniform(0.1)).with(mean + 1, Fill::Between(1.0, 2.0))
+}
+
+fn backward_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in SHAPES {
+        for residual in [false, true] {
+            let (x, vector, rows) = (Spec::f32(shape), Spec::f32([shape[1]]), Spec::f32([shape[0]]));
+            let mut operands = vec![x, x, vector, rows, rows];
+            operands.extend(residual.then_some(x));
+            cases.push(with_statistics(Case::new(LayerNormBackward, &operands, bound(shape[1], 2.0)), 3));
+        }
+    }
+    cases
+}
+
+fn weights_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in SHAPES {
+        for (bias, accumulate) in [(false, false), (true, false), (false, true), (true, true)] {
+            let (x, vector, rows) = (Spec::f32(shape), Spec::f32([shape[1]]), Spec::f32([shape[0]]));
+            let mut operands = vec![x, x, rows, rows];
+            if accumulate {
+                operands.extend(vec![vector; 1 + usize::from(bias)]);
+            }
+            let case = Case::new(LayerNormWeights { bias, accumulate }, &operands, Bound::sum(shape[0], 2.5));
+            cases.push(with_statistics(case, 2));
+        }
+    }
+    cases
+}
