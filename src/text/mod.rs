@@ -3,5 +3,7 @@
 //! [`corpus`] finds a text (a file, a download, or the built-in [`tales`]), [`tokenizer`] turns it into
 //! numbers below the vocabulary size, and [`dataset`] splits those and draws random windows from them.
 
+pub mod corpus;
 pub mod dataset;
+pub mod tales;
 pub mod tokenizer;
