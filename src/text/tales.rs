@@ -95,7 +95,7 @@ impl Tales {
         corpus
     }
 
-    /// Expected nats per character of an endless corpus: E[−ln p(tale)] / E[characters], both exact.
+    /// Expected nats per character of an endless corpus: E(−ln p) / E(characters) of a tale, both exact.
     ///
     /// It is what a model reaches that sees whole tales; one whose block is shorter pays for what it forgets.
     pub fn entropy_rate(&self) -> f64 {
