@@ -1,1 +1,9 @@
-//! Text.
+//! Text: where it comes from, how it becomes tokens, how tokens become batches.
+//!
+//! [`corpus`] finds a text (a file, a download, or the built-in [`tales`]), [`tokenizer`] turns it into
+//! numbers below the vocabulary size, and [`dataset`] splits those and draws random windows from them.
+
+pub mod corpus;
+pub mod dataset;
+pub mod tales;
+pub mod tokenizer;

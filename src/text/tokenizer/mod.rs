@@ -1,0 +1,175 @@
+//! Tokenizers: text to numbers and back.
+//!
+//! | name | a token is | vocabulary |
+//! |---|---|---|
+//! | `char` | a character of the corpus | the corpus' distinct characters, sorted (nanoGPT) |
+//! | `byte` | a byte of UTF-8 | 256 |
+//! | `gpt2` | a byte-pair-encoded piece (Radford et al. 2019) | 50,257 |
+//!
+//! All three are saved as a Hugging Face `tokenizers` file, so that a run folder loads in `transformers`.
+
+pub mod bpe;
+pub mod byte;
+pub mod char;
+mod file;
+mod stream;
+
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+pub use bpe::Gpt2;
+pub use byte::ByteLevel;
+pub use char::CharLevel;
+pub use stream::Stream;
+
+/// The names [`Tokenizer::from_name`] takes.
+pub const NAMES: [&str; 3] = ["char", "byte", "gpt2"];
+
+/// A fixed vocabulary, and the two functions between text and token ids (`u32`, below [`vocab_size`]).
+///
+/// [`vocab_size`]: Tokenizer::vocab_size
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tokenizer {
+    Char(CharLevel),
+    Byte(ByteLevel),
+    Gpt2(Gpt2),
+}
+
+/// What can go wrong with a tokenizer, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    #[error("there is no tokenizer {0:?}: choose one of char, byte, gpt2")]
+    UnknownName(String),
+    #[error("a char tokenizer needs a text to take its characters from, and this one is empty")]
+    EmptyCorpus,
+    #[error(
+        "the character {character:?} (U+{:04X}), number {position} of the text counted from 0, is not among the \
+         {vocabulary} characters this char tokenizer knows: leave it out, or train with the byte or gpt2 \
+         tokenizer, which take any text",
+        *character as u32
+    )]
+    UnknownCharacter { character: char, position: usize, vocabulary: usize },
+    #[error("cannot read or write {path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{path} is not a tokenizer of Lal's ({what}): it is written by `lal train` and should not be edited"
+    )]
+    BadFile { path: PathBuf, what: String },
+}
+
+impl Tokenizer {
+    /// The tokenizer called `name` (one of [`NAMES`]); `char` takes its vocabulary from `corpus`.
+    pub fn from_name(name: &str, corpus: &str) -> Result<Self, TokenizerError> {
+        match name {
+            "char" => Ok(Self::Char(CharLevel::from_corpus(corpus)?)),
+            "byte" => Ok(Self::Byte(ByteLevel)),
+            "gpt2" => Ok(Self::Gpt2(Gpt2)),
+            _ => Err(TokenizerError::UnknownName(name.to_owned())),
+        }
+    }
+
+    /// The name it was made by.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Char(_) => "char",
+            Self::Byte(_) => "byte",
+            Self::Gpt2(_) => "gpt2",
+        }
+    }
+
+    /// How many ids there are: every id is below this.
+    pub fn vocab_size(&self) -> usize {
+        match self {
+            Self::Char(t) => t.characters().len(),
+            Self::Byte(_) => 256,
+            Self::Gpt2(_) => bpe::GPT2_VOCAB,
+        }
+    }
+
+    /// The token ids of `text`. Only `char` can fail: it knows no character outside its corpus.
+    ///
+    /// There are no special tokens in text: `<|endoftext|>` written out is encoded as the thirteen
+    /// characters it is. The id of the real one is [`bpe::END_OF_TEXT`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        match self {
+            Self::Char(t) => t.encode(text),
+            Self::Byte(t) => Ok(t.encode(text)),
+            Self::Gpt2(t) => Ok(t.encode(text)),
+        }
+    }
+
+    /// The text of `ids`; bytes that are not UTF-8, and ids outside the vocabulary, read as U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.token_bytes(id)).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The bytes one token stands for: perhaps only a part of a character.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        let bytes = match self {
+            Self::Char(t) => t.character(id).map(|c| c.to_string().into_bytes()),
+            Self::Byte(_) => u8::try_from(id).ok().map(|b| vec![b]),
+            Self::Gpt2(t) => t.token_bytes(id),
+        };
+        bytes.unwrap_or_else(|| "\u{FFFD}".into())
+    }
+
+    /// A decoder for tokens that arrive one at a time.
+    pub fn stream(&self) -> Stream<'_> {
+        Stream::new(self)
+    }
+
+    /// 16 hexadecimal digits that change when any token does: the first 8 bytes of SHA-256 over every
+    /// token's length and bytes, in order of id. A checkpoint keeps it to notice a tokenizer not its own.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        for id in 0..self.vocab_size() as u32 {
+            let bytes = self.token_bytes(id);
+            hash.update((bytes.len() as u32).to_le_bytes());
+            hash.update(&bytes);
+        }
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_lists_what_there_is() {
+        let error = Tokenizer::from_name("bpe:512", "abc").unwrap_err().to_string();
+        for name in NAMES {
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_tokenizer_gives_back_what_it_was_given() {
+        let text = "Good morrow, Zoë! — 今日は 🙂\n\n\tthe  end ";
+        for name in NAMES {
+            let tokenizer = Tokenizer::from_name(name, text).unwrap();
+            let ids = tokenizer.encode(text).unwrap();
+            assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
+            assert_eq!(tokenizer.decode(&ids), text, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_id_outside_the_vocabulary_reads_as_the_replacement_character() {
+        for name in NAMES {
+            let tokenizer = Tokenizer::from_name(name, "ab").unwrap();
+            assert_eq!(tokenizer.decode(&[tokenizer.vocab_size() as u32]), "\u{FFFD}", "{name}");
+        }
+    }
+
+    #[test]
+    fn fingerprints_tell_vocabularies_apart() {
+        let print = |name, corpus| Tokenizer::from_name(name, corpus).unwrap().fingerprint();
+        assert_eq!(print("char", "abc"), print("char", "cabbac"));
+        assert_ne!(print("char", "abc"), print("char", "abd"));
+        assert_ne!(print("byte", ""), print("gpt2", ""));
+        assert_eq!(print("gpt2", "").len(), 16);
+    }
+}
