@@ -1,0 +1,42 @@
+// embedding_backward: dtable[v] = dtable[v] + Σ_{token_i = v} dy_i, in place
+// tokens (tokens_len); dy (tokens_len, width); dtable: `rows` rows from `first` on, of width `width`
+// One workgroup per token. The workgroup of a token's first occurrence adds all its occurrences, in order, so
+// that no two workgroups write the same row; the others do nothing.
+const WORKGROUP: u32 = 64u;
+
+struct Params { first: u32, rows: u32, tokens_len: u32, width: u32 }
+
+@group(0) @binding(0) var<storage, read> tokens: array<u32>;
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dtable: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = group.x + group.y * groups.x;
+    if i >= params.tokens_len {
+        return;
+    }
+    let token = tokens[i];
+    var earlier = 0.0;
+    for (var j = local; j < i; j += WORKGROUP) {
+        earlier = max(earlier, select(0.0, 1.0, tokens[j] == token));
+    }
+    if reduce_max(local, earlier) > 0.0 || token < params.first || token >= params.first + params.rows {
+        return;
+    }
+    let row = (token - params.first) * params.width;
+    for (var c = local; c < params.width; c += WORKGROUP) {
+        var sum = dtable[row + c];
+        for (var j = i; j < params.tokens_len; j++) {
+            if tokens[j] == token {
+                sum += dy[j * params.width + c];
+            }
+        }
+        dtable[row + c] = sum;
+    }
+}

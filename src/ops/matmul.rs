@@ -1,0 +1,335 @@
+//! matmul: C = scale · A·B + bias: linear layers, their backward pass, the head and attention by parts.
+
+use std::ops::Range;
+
+use crate::engine::case::{Bound, Case};
+use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Shader, Target};
+use crate::engine::matrix::{Mat, MatMut, par_product, product};
+use crate::engine::op::{
+    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, expect_vector, record_one,
+};
+use crate::engine::real::Real;
+use crate::engine::tensor::{Shape, Spec};
+use crate::engine::twin::Io;
+use crate::ops::column_sum::ColumnSum;
+use crate::shader;
+
+pub static MATMUL: OpInfo = OpInfo { name: "matmul", formula: "C = scale · A·B + bias", cases };
+
+/// (a, b, [bias (n)], [c]) → c.
+///
+/// Without `batched`, `a` is read as (rows, width) whatever its rank, and `b` has rank 2. With it both have
+/// rank 3 and are multiplied pair by pair. `a` is (m, k), or (k, m) when transposed; `b` is (k, n), or (n, k),
+/// the layout of a linear layer's weight.
+#[derive(Clone, Copy, Debug)]
+pub struct Matmul {
+    pub transpose_a: bool,
+    pub transpose_b: bool,
+    pub batched: bool,
+    pub scale: f32,
+    pub bias: bool,
+    /// The last operand is a tensor that the product is added to in place.
+    pub accumulate: bool,
+}
+
+impl Default for Matmul {
+    /// C = A·B.
+    fn default() -> Self {
+        Self {
+            transpose_a: false,
+            transpose_b: false,
+            batched: false,
+            scale: 1.0,
+            bias: false,
+            accumulate: false,
+        }
+    }
+}
+
+/// Extents of one product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extents {
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+}
+
+impl Matmul {
+    /// A linear layer's x·Wᵀ.
+    pub const LINEAR: Self = Self {
+        transpose_a: false,
+        transpose_b: true,
+        batched: false,
+        scale: 1.0,
+        bias: false,
+        accumulate: false,
+    };
+
+    fn extents(&self, a: Shape, b: Shape) -> (Extents, usize) {
+        let (batch, a_rows) = if self.batched { (a.dims()[0], a.dims()[1]) } else { (1, a.rows()) };
+        let (m, k) = if self.transpose_a { (a.width(), a_rows) } else { (a_rows, a.width()) };
+        let b_rows = if self.batched { b.dims()[1] } else { b.rows() };
+        let (k_of_b, n) = if self.transpose_b { (b.width(), b_rows) } else { (b_rows, b.width()) };
+        (Extents { batch, m, n, k }, k_of_b)
+    }
+
+    fn n_operands(&self) -> usize {
+        2 + usize::from(self.bias) + usize::from(self.accumulate)
+    }
+
+    /// Records this product, added in place to `so_far` where there is one.
+    fn record(
+        mut self,
+        tape: &mut dyn Record,
+        a: Var,
+        b: Var,
+        so_far: Option<Var>,
+    ) -> Result<Option<Var>, OpError> {
+        self.accumulate = so_far.is_some();
+        let operands: Vec<_> = [Some(a), Some(b), so_far].into_iter().flatten().collect();
+        record_one(tape, self, &operands).map(Some)
+    }
+}
+
+impl Op for Matmul {
+    fn info(&self) -> &'static OpInfo {
+        &MATMUL
+    }
+
+    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
+        expect_operands(inputs, self.n_operands(), self.n_operands())?;
+        let (a, b) = (inputs[0].shape, inputs[1].shape);
+        let rank = b.dims().len();
+        let fits = if self.batched {
+            rank == 3 && a.dims().len() == 3 && a.dims()[0] == b.dims()[0]
+        } else {
+            rank == 2
+        };
+        let (Extents { batch, m, n, k }, k_of_b) = self.extents(a, b);
+        if !fits || k != k_of_b {
+            let t = |transposed| if transposed { "ᵀ" } else { "" };
+            return Err(OpError::new(format!(
+                "a{} and b{} do not multiply: a is {a}, b is {b}",
+                t(self.transpose_a),
+                t(self.transpose_b)
+            )));
+        }
+        let c = match (self.batched, self.transpose_a) {
+            (true, _) => Shape::from([batch, m, n]),
+            (false, true) => Shape::from([m, n]),
+            (false, false) => a.with_width(n),
+        };
+        if self.bias {
+            expect_vector("bias", inputs[2], n)?;
+        }
+        if self.accumulate {
+            expect("c", inputs[self.n_operands() - 1], Spec::f32(c))?;
+        }
+        Ok(vec![Spec::f32(c)])
+    }
+
+    fn in_place(&self) -> Vec<(usize, usize)> {
+        if self.accumulate { vec![(0, self.n_operands() - 1)] } else { Vec::new() }
+    }
+
+    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
+        let mut kernels = vec![self.kernel("naive", &NAIVE, operands, target)];
+        if TILED.invocations <= target.workgroup_size {
+            kernels.push(self.kernel("tiled", &TILED, operands, target));
+        }
+        kernels.push(self.kernel("register", &REGISTER, operands, target));
+        // Workgroup memory pays on a GPU; on the CPU it is one more copy.
+        if !target.software {
+            kernels.swap(1, 2);
+        }
+        kernels
+    }
+
+    fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
+        let (a, b, dc) = (at.inputs[0], at.inputs[1], at.upstream(0)?);
+        let with = |transpose_a, transpose_b| Self {
+            transpose_a,
+            transpose_b,
+            bias: false,
+            accumulate: false,
+            ..*self
+        };
+        let mut gradients = vec![None; at.inputs.len()];
+        if at.wanted[0] {
+            gradients[0] = match self.transpose_a {
+                false => with(false, !self.transpose_b).record(tape, dc, b, at.so_far[0])?,
+                true => with(self.transpose_b, true).record(tape, b, dc, at.so_far[0])?,
+            };
+        }
+        if at.wanted[1] {
+            gradients[1] = match self.transpose_b {
+                false => with(!self.transpose_a, false).record(tape, a, dc, at.so_far[1])?,
+                true => with(true, self.transpose_a).record(tape, dc, a, at.so_far[1])?,
+            };
+        }
+        if self.bias && at.wanted[2] {
+            let shape = tape.spec(at.inputs[2]).shape;
+            gradients[2] = Some(ColumnSum::record(tape, dc, shape, at.so_far[2])?);
+        }
+        if self.accumulate {
+            gradients[self.n_operands() - 1] = Some(dc);
+        }
+        Ok(gradients)
+    }
+
+    fn cost(&self, operands: &Operands) -> Cost {
+        let (Extents { batch, m, n, k }, _) = self.extents(operands.in_shape(0), operands.in_shape(1));
+        Cost { flops: 2 * (batch * m * n * k) as u64, bytes: operands.bytes() }
+    }
+}
+
+impl Twin for Matmul {
+    fn twin<F: Real>(&self, io: &mut Io<F>) {
+        let (Extents { batch, m, n, k }, _) = self.extents(io.in_shape(0), io.in_shape(1));
+        let (a, b) = (io.input(0), io.input(1));
+        let bias = self.bias.then(|| io.input(2));
+        let scale = F::of(self.scale.into());
+        let [c] = io.outputs();
+        let view_a = |i: usize| {
+            let a = &a[i * m * k..][..m * k];
+            if self.transpose_a { Mat::new(a, k, m).t() } else { Mat::new(a, m, k) }
+        };
+        let view_b = |i: usize| {
+            let b = &b[i * k * n..][..k * n];
+            if self.transpose_b { Mat::new(b, n, k).t() } else { Mat::new(b, k, n) }
+        };
+        if batch == 1 {
+            par_product(MatMut::new(c, m, n), self.accumulate, scale, view_a(0), view_b(0));
+        } else {
+            for (i, c) in c.chunks_exact_mut(m * n).enumerate() {
+                product(&mut MatMut::new(c, m, n), self.accumulate, scale, view_a(i), view_b(i));
+            }
+        }
+        if let Some(bias) = bias {
+            for row in c.chunks_exact_mut(n) {
+                row.iter_mut().zip(bias).for_each(|(c, &b)| *c += b);
+            }
+        }
+    }
+}
+
+/// A WGSL kernel and the tile of C that one of its workgroups computes.
+struct Tiling {
+    shader: Shader,
+    rows: usize,
+    cols: usize,
+    invocations: u32,
+}
+
+const NAIVE: Tiling = Tiling { shader: shader!("matmul/naive"), rows: 8, cols: 8, invocations: 64 };
+const TILED: Tiling = Tiling { shader: shader!("matmul/tiled"), rows: 64, cols: 64, invocations: 256 };
+const REGISTER: Tiling = Tiling { shader: shader!("matmul/register"), rows: 64, cols: 64, invocations: 64 };
+
+impl Matmul {
+    /// One dispatch, or one per block of rows where an operand does not fit a binding.
+    fn kernel(
+        &self,
+        variant: &'static str,
+        tiling: &Tiling,
+        operands: &Operands,
+        target: &Target,
+    ) -> Kernel {
+        let (Extents { batch, m, n, k }, _) = self.extents(operands.in_shape(0), operands.in_shape(1));
+        // What bounds each extent: the operands whose rows it counts, by their width.
+        let (a_width, b_width) = (if self.transpose_a { m } else { k }, if self.transpose_b { k } else { n });
+        let m_width = if self.transpose_a { n } else { n.max(k) };
+        let m_ranges = self.ranges(m, m_width, target);
+        let n_ranges = if self.transpose_b { self.ranges(n, k, target) } else { vec![0..n] };
+        let k_width = [(self.transpose_a, m), (!self.transpose_b, n)];
+        let k_width = k_width.iter().filter(|rows| rows.0).map(|rows| rows.1).max();
+        let k_ranges = k_width.map_or(vec![0..k], |width| self.ranges(k, width, target));
+
+        let mut dispatches = Vec::new();
+        for m in &m_ranges {
+            for n in &n_ranges {
+                for (i, k) in k_ranges.iter().enumerate() {
+                    let (a_rows, a_col) = if self.transpose_a { (k, m.start) } else { (m, k.start) };
+                    let (b_rows, b_col) = if self.transpose_b { (n, k.start) } else { (k, n.start) };
+                    let c_width = operands.out_shape(0).width();
+                    let whole = |range: &Range<usize>, width: usize| (range.start * width, range.len() * width * batch);
+                    let (a, b, c) = (whole(a_rows, a_width), whole(b_rows, b_width), whole(m, c_width));
+                    dispatches.push(
+                        Dispatch::new(tiling.shader)
+                            .constant("TRANSPOSE_A", self.transpose_a.into())
+                            .constant("TRANSPOSE_B", self.transpose_b.into())
+                            .constant("BIAS", self.bias.into())
+                            .bind_part("a", In(0), a.0, a.1)
+                            .bind_part("b", In(1), b.0, b.1)
+                            .bind_part("bias", In(if self.bias { 2 } else { 0 }), 0, if self.bias { c_width } else { 1 })
+                            .bind_part("c", Out(0), c.0, c.1)
+                            .param("m", m.len())
+                            .param("n", n.len())
+                            .param("k", k.len())
+                            .param("a_width", a_width)
+                            .param("b_width", b_width)
+                            .param("c_width", c_width)
+                            .param("a_col", a_col)
+                            .param("b_col", b_col)
+                            .param("c_col", n.start)
+                            .param("scale", self.scale)
+                            .param("accumulate", self.accumulate || i > 0)
+                            .param("add_bias", self.bias && i == 0)
+                            .grid(n.len().div_ceil(tiling.cols), m.len().div_ceil(tiling.rows), batch),
+                    );
+                }
+            }
+        }
+        Kernel::new(variant, dispatches)
+    }
+
+    /// Ranges of rows of at most `width` elements that fit a binding; batches are bound whole.
+    fn ranges(&self, rows: usize, width: usize, target: &Target) -> Vec<Range<usize>> {
+        if self.batched {
+            return vec![0..rows];
+        }
+        // 64 rows are a whole number of alignments at any width, so one cut serves several operands.
+        let most = (target.max_binding_bytes / (4 * width as u64)) as usize;
+        let step = if rows <= most { rows } else { (most / 64 * 64).max(64) };
+        (0..rows).step_by(step).map(|first| first..rows.min(first + step)).collect()
+    }
+}
+
+/// (m, n, k): ones, primes, vectors, and sizes around every tile edge.
+const EXTENTS: [(usize, usize, usize); 10] = [
+    (1, 1, 1),
+    (1, 65, 33),
+    (67, 1, 5),
+    (3, 5, 129),
+    (17, 64, 16),
+    (64, 63, 65),
+    (65, 64, 15),
+    (70, 129, 17),
+    (128, 66, 8),
+    (2, 257, 64),
+];
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (m, n, k) in EXTENTS {
+        for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
+            let a = if transpose_a { [k, m] } else { [m, k] };
+            let b = if transpose_b { [n, k] } else { [k, n] };
+            let plain = Matmul { transpose_a, transpose_b, ..Matmul::default() };
+            let operands = [Spec::f32(a), Spec::f32(b), Spec::f32([n]), Spec::f32([m, n])];
+            // A product of k terms in ±1; four units each, as fused and separate rounding differ.
+            let bound = Bound::sum(k + 2, 1.0);
+            cases.push(Case::new(plain, &operands[..2], bound));
+            if (m, n, k) == (17, 64, 16) || (m, n, k) == (70, 129, 17) {
+                let scaled = Matmul { scale: 0.3, bias: true, ..plain };
+                cases.push(Case::new(scaled, &operands[..3], bound));
+                let all = Matmul { bias: true, accumulate: true, ..plain };
+                cases.push(Case::new(all, &operands, bound));
+                let batched = Matmul { batched: true, ..plain };
+                let triple = |[rows, width]: [usize; 2]| Spec::f32([3, rows, width]);
+                cases.push(Case::new(batched, &[triple(a), triple(b)], bound));
+            }
+        }
+    }
+    cases
+}
