@@ -3,6 +3,7 @@
 pub mod case;
 pub mod device;
 pub mod dispatch;
+pub mod hash;
 pub mod matrix;
 pub mod op;
 pub mod plan;
