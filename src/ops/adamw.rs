@@ -5,6 +5,7 @@ use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, eleme
 use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
 use crate::engine::real::Real;
 use crate::engine::rows::for_rows;
+use crate::engine::step::Step;
 use crate::engine::tensor::Spec;
 use crate::engine::twin::Io;
 use crate::shader;
@@ -67,26 +68,10 @@ impl Op for AdamW {
 
 impl Twin for AdamW {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (gradient, norm, step) = (io.input(0), io.input(1)[0], io.step());
-        let of = |x: f32| F::of(x.into());
-        let (beta1, beta2, eps, decay) = (of(self.beta1), of(self.beta2), of(self.eps), of(self.weight_decay));
-        let (lr, correction1, correction2) =
-            (of(step.learning_rate), of(step.correction1), of(step.correction2));
-        let clip = of(self.clip);
-        let scale = if self.clip > 0.0 && norm > clip { clip / norm } else { F::ONE };
-        let [p, m, v] = io.outputs();
         const ROW: usize = 1024;
+        let (gradient, norm, step) = (io.input(0), io.input(1)[0], io.step());
+        let [p, m, v] = io.outputs();
         let whole = p.len() / ROW * ROW;
-        let update = #[inline(always)]
-        |g: &[F], p: &mut [F], m: &mut [F], v: &mut [F]| {
-            for (((&g, p), m), v) in g.iter().zip(p).zip(m).zip(v) {
-                let g = g * scale;
-                *m = beta1 * *m + (F::ONE - beta1) * g;
-                *v = beta2 * *v + (F::ONE - beta2) * g * g;
-                let step = (*m / correction1) / ((*v / correction2).sqrt() + eps);
-                *p -= lr * (step + decay * *p);
-            }
-        };
         let (p, p_rest) = p.split_at_mut(whole);
         let (m, m_rest) = m.split_at_mut(whole);
         let (v, v_rest) = v.split_at_mut(whole);
@@ -94,9 +79,28 @@ impl Twin for AdamW {
             [(p, ROW), (m, ROW), (v, ROW)],
             ROW,
             #[inline(always)]
-            |row, [p, m, v]| update(&gradient[row * ROW..][..ROW], p, m, v),
+            |row, [p, m, v]| self.update(&gradient[row * ROW..][..ROW], norm, step, [p, m, v]),
         );
-        update(&gradient[whole..], p_rest, m_rest, v_rest);
+        self.update(&gradient[whole..], norm, step, [p_rest, m_rest, v_rest]);
+    }
+}
+
+impl AdamW {
+    #[inline(always)]
+    fn update<F: Real>(&self, gradient: &[F], norm: F, step: &Step, [p, m, v]: [&mut [F]; 3]) {
+        let of = |x: f32| F::of(x.into());
+        let (beta1, beta2, eps, decay) =
+            (of(self.beta1), of(self.beta2), of(self.eps), of(self.weight_decay));
+        let (lr, clip) = (of(step.learning_rate), of(self.clip));
+        let (correction1, correction2) = (of(step.correction1), of(step.correction2));
+        let scale = if self.clip > 0.0 && norm > clip { clip / norm } else { F::ONE };
+        for (((&g, p), m), v) in gradient.iter().zip(p).zip(m).zip(v) {
+            let g = g * scale;
+            *m = beta1 * *m + (F::ONE - beta1) * g;
+            *v = beta2 * *v + (F::ONE - beta2) * g * g;
+            let update = (*m / correction1) / ((*v / correction2).sqrt() + eps);
+            *p -= lr * (update + decay * *p);
+        }
     }
 }
 

@@ -20,12 +20,7 @@ pub struct ColumnSum {
 
 impl ColumnSum {
     /// Records the column sums of `x`, added to `so_far` where there is one.
-    pub fn record(
-        tape: &mut dyn Record,
-        x: Var,
-        shape: Shape,
-        so_far: Option<Var>,
-    ) -> Result<Var, OpError> {
+    pub fn record(tape: &mut dyn Record, x: Var, shape: Shape, so_far: Option<Var>) -> Result<Var, OpError> {
         let op = Self { shape, accumulate: so_far.is_some() };
         let operands: Vec<_> = [Some(x), so_far].into_iter().flatten().collect();
         record_one(tape, op, &operands)
@@ -40,7 +35,7 @@ impl Op for ColumnSum {
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
         let n = 1 + usize::from(self.accumulate);
         expect_operands(inputs, n, n)?;
-        if inputs[0].shape.len() % self.shape.len() != 0 {
+        if !inputs[0].shape.len().is_multiple_of(self.shape.len()) {
             return Err(OpError::new(format!(
                 "operand `x` is {}, not whole rows of {}",
                 inputs[0], self.shape

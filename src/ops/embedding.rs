@@ -46,13 +46,13 @@ impl Op for Embedding {
         expect_operands(inputs, 2, 3)?;
         expect_tokens(inputs[0])?;
         let (dims, width) = (inputs[0].shape.dims(), inputs[1].shape.width());
-        if let Some(positions) = inputs.get(2) {
-            if positions.shape.width() != width || positions.shape.rows() < dims[1] {
-                return Err(OpError::new(format!(
-                    "operand `positions` is {positions}, but {} positions of width {width} are needed",
-                    dims[1]
-                )));
-            }
+        if let Some(positions) = inputs.get(2)
+            && (positions.shape.width() != width || positions.shape.rows() < dims[1])
+        {
+            return Err(OpError::new(format!(
+                "operand `positions` is {positions}, but {} positions of width {width} are needed",
+                dims[1]
+            )));
         }
         Ok(vec![Spec::f32([dims[0], dims[1], width])])
     }
@@ -83,7 +83,10 @@ impl Op for Embedding {
         if at.wanted[1] {
             let dtable = match at.so_far[1] {
                 Some(so_far) => so_far,
-                None => record_one(tape, Zeros(tape.spec(at.inputs[1]).shape), &[])?,
+                None => {
+                    let zeros = Zeros(tape.spec(at.inputs[1]).shape);
+                    record_one(tape, zeros, &[])?
+                }
             };
             gradients[1] = Some(record_one(tape, EmbeddingBackward, &[at.inputs[0], dy, dtable])?);
         }
@@ -176,7 +179,8 @@ impl Twin for EmbeddingBackward {
 }
 
 /// (batch, time, vocabulary, width): single elements, primes, and more tokens than a workgroup.
-const SIZES: [[usize; 4]; 5] = [[1, 1, 1, 1], [3, 7, 17, 12], [2, 5, 65, 129], [1, 67, 3, 5], [5, 31, 50, 64]];
+const SIZES: [[usize; 4]; 5] =
+    [[1, 1, 1, 1], [3, 7, 17, 12], [2, 5, 65, 129], [1, 67, 3, 5], [5, 31, 50, 64]];
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

@@ -47,8 +47,16 @@ pub struct LayerNormWeights {
 #[inline(always)]
 pub(crate) fn moments<F: Real>(x: &[F], eps: f32) -> (F, F) {
     let n = F::of(x.len() as f64);
-    let mean = lanes(x, #[inline(always)] |v| v) / n;
-    let variance = lanes(x, #[inline(always)] |v| (v - mean) * (v - mean)) / n;
+    let mean = lanes(
+        x,
+        #[inline(always)]
+        |v| v,
+    ) / n;
+    let variance = lanes(
+        x,
+        #[inline(always)]
+        |v| (v - mean) * (v - mean),
+    ) / n;
     (mean, F::ONE / (variance + F::of(eps.into())).sqrt())
 }
 
@@ -366,7 +374,8 @@ fn cases() -> Vec<Case> {
             let mut operands = vec![Spec::f32(shape), vector];
             operands.extend(bias.then_some(vector));
             cases.push(
-                Case::new(LayerNorm { eps: 1e-5 }, &operands, bound(shape[1], 6.0)).with(0, Fill::Uniform(6.0)),
+                Case::new(LayerNorm { eps: 1e-5 }, &operands, bound(shape[1], 6.0))
+                    .with(0, Fill::Uniform(6.0)),
             );
         }
     }

@@ -1,7 +1,5 @@
 //! matmul: C = scale · A·B + bias: linear layers, their backward pass, the head and attention by parts.
 
-use std::ops::Range;
-
 use crate::engine::case::{Bound, Case};
 use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Shader, Target};
 use crate::engine::matrix::{Mat, MatMut, par_product, product};
@@ -228,71 +226,69 @@ const REGISTER: Tiling = Tiling { shader: shader!("matmul/register"), rows: 64, 
 
 impl Matmul {
     /// One dispatch, or one per block of rows where an operand does not fit a binding.
-    fn kernel(
-        &self,
-        variant: &'static str,
-        tiling: &Tiling,
-        operands: &Operands,
-        target: &Target,
-    ) -> Kernel {
+    fn kernel(&self, variant: &'static str, tiling: &Tiling, operands: &Operands, target: &Target) -> Kernel {
         let (Extents { batch, m, n, k }, _) = self.extents(operands.in_shape(0), operands.in_shape(1));
-        // What bounds each extent: the operands whose rows it counts, by their width.
-        let (a_width, b_width) = (if self.transpose_a { m } else { k }, if self.transpose_b { k } else { n });
-        let m_width = if self.transpose_a { n } else { n.max(k) };
-        let m_ranges = self.ranges(m, m_width, target);
-        let n_ranges = if self.transpose_b { self.ranges(n, k, target) } else { vec![0..n] };
-        let k_width = [(self.transpose_a, m), (!self.transpose_b, n)];
-        let k_width = k_width.iter().filter(|rows| rows.0).map(|rows| rows.1).max();
-        let k_ranges = k_width.map_or(vec![0..k], |width| self.ranges(k, width, target));
+        let (a_width, b_width) = (operands.in_shape(0).width(), operands.in_shape(1).width());
+        // Each extent is cut where it counts rows of an operand that does not fit.
+        let widest = |rows_of: &[(bool, usize)]| {
+            rows_of.iter().filter(|(counts, _)| *counts).map(|(_, width)| *width).max()
+        };
+        let m_parts = self.parts(m, widest(&[(true, n), (!self.transpose_a, k)]), target);
+        let n_parts = self.parts(n, widest(&[(self.transpose_b, k)]), target);
+        let k_parts = self.parts(k, widest(&[(self.transpose_a, m), (!self.transpose_b, n)]), target);
 
         let mut dispatches = Vec::new();
-        for m in &m_ranges {
-            for n in &n_ranges {
-                for (i, k) in k_ranges.iter().enumerate() {
-                    let (a_rows, a_col) = if self.transpose_a { (k, m.start) } else { (m, k.start) };
-                    let (b_rows, b_col) = if self.transpose_b { (n, k.start) } else { (k, n.start) };
+        for &m in &m_parts {
+            for &n in &n_parts {
+                for (i, &k) in k_parts.iter().enumerate() {
+                    let (a_rows, a_cols) = if self.transpose_a { (k, m) } else { (m, k) };
+                    let (b_rows, b_cols) = if self.transpose_b { (n, k) } else { (k, n) };
                     let c_width = operands.out_shape(0).width();
-                    let whole = |range: &Range<usize>, width: usize| (range.start * width, range.len() * width * batch);
-                    let (a, b, c) = (whole(a_rows, a_width), whole(b_rows, b_width), whole(m, c_width));
-                    dispatches.push(
-                        Dispatch::new(tiling.shader)
-                            .constant("TRANSPOSE_A", self.transpose_a.into())
-                            .constant("TRANSPOSE_B", self.transpose_b.into())
-                            .constant("BIAS", self.bias.into())
-                            .bind_part("a", In(0), a.0, a.1)
-                            .bind_part("b", In(1), b.0, b.1)
-                            .bind_part("bias", In(if self.bias { 2 } else { 0 }), 0, if self.bias { c_width } else { 1 })
-                            .bind_part("c", Out(0), c.0, c.1)
-                            .param("m", m.len())
-                            .param("n", n.len())
-                            .param("k", k.len())
-                            .param("a_width", a_width)
-                            .param("b_width", b_width)
-                            .param("c_width", c_width)
-                            .param("a_col", a_col)
-                            .param("b_col", b_col)
-                            .param("c_col", n.start)
-                            .param("scale", self.scale)
-                            .param("accumulate", self.accumulate || i > 0)
-                            .param("add_bias", self.bias && i == 0)
-                            .grid(n.len().div_ceil(tiling.cols), m.len().div_ceil(tiling.rows), batch),
-                    );
+                    let bias = if self.bias { (In(2), c_width) } else { (In(0), 1) };
+                    let bind = |d: Dispatch, name, operand, rows: Part, width: usize| {
+                        d.bind_part(name, operand, rows.first * width, rows.len * width * batch)
+                    };
+                    let dispatch = Dispatch::new(tiling.shader)
+                        .constant("TRANSPOSE_A", self.transpose_a.into())
+                        .constant("TRANSPOSE_B", self.transpose_b.into())
+                        .constant("BIAS", self.bias.into())
+                        .bind_part("bias", bias.0, 0, bias.1)
+                        .param("m", m.len)
+                        .param("n", n.len)
+                        .param("k", k.len)
+                        .param("a_width", a_width)
+                        .param("b_width", b_width)
+                        .param("c_width", c_width)
+                        .param("a_col", a_cols.first)
+                        .param("b_col", b_cols.first)
+                        .param("c_col", n.first)
+                        .param("scale", self.scale)
+                        .param("accumulate", self.accumulate || i > 0)
+                        .param("add_bias", i == 0)
+                        .grid(n.len.div_ceil(tiling.cols), m.len.div_ceil(tiling.rows), batch);
+                    let dispatch = bind(dispatch, "a", In(0), a_rows, a_width);
+                    let dispatch = bind(dispatch, "b", In(1), b_rows, b_width);
+                    dispatches.push(bind(dispatch, "c", Out(0), m, c_width));
                 }
             }
         }
         Kernel::new(variant, dispatches)
     }
 
-    /// Ranges of rows of at most `width` elements that fit a binding; batches are bound whole.
-    fn ranges(&self, rows: usize, width: usize, target: &Target) -> Vec<Range<usize>> {
-        if self.batched {
-            return vec![0..rows];
-        }
+    /// Cuts an extent that counts rows of `width` elements into parts that fit a binding.
+    fn parts(&self, rows: usize, width: Option<usize>, target: &Target) -> Vec<Part> {
+        let most = width.map_or(rows, |width| (target.max_binding_bytes / (4 * width as u64)) as usize);
         // 64 rows are a whole number of alignments at any width, so one cut serves several operands.
-        let most = (target.max_binding_bytes / (4 * width as u64)) as usize;
-        let step = if rows <= most { rows } else { (most / 64 * 64).max(64) };
-        (0..rows).step_by(step).map(|first| first..rows.min(first + step)).collect()
+        let step = if self.batched || rows <= most { rows } else { (most / 64 * 64).max(64) };
+        (0..rows).step_by(step).map(|first| Part { first, len: step.min(rows - first) }).collect()
     }
+}
+
+/// A range of one extent.
+#[derive(Clone, Copy)]
+struct Part {
+    first: usize,
+    len: usize,
 }
 
 /// (m, n, k): ones, primes, vectors, and sizes around every tile edge.

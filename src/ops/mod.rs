@@ -1,11 +1,43 @@
 //! What runs: every op with its contract, twin, derivative, cases and cost. [`OPS`] is the registry.
 
+pub mod adamw;
 pub mod add;
 pub mod backward;
+pub mod column_sum;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod embedding;
 pub mod gelu;
+pub mod grad_norm;
+pub mod layer_norm;
+pub mod matmul;
+pub mod residual_norm;
+pub mod rows;
+pub mod sum;
 pub mod zeros;
 
 use crate::engine::op::OpInfo;
 
 /// Every op. Tests, reports and documentation walk this list; a new op is one line here.
-pub static OPS: &[&OpInfo] = &[&gelu::GELU, &gelu::GELU_BACKWARD, &add::ADD, &zeros::ZEROS];
+pub static OPS: &[&OpInfo] = &[
+    &embedding::EMBEDDING,
+    &embedding::EMBEDDING_BACKWARD,
+    &matmul::MATMUL,
+    &layer_norm::LAYER_NORM,
+    &layer_norm::LAYER_NORM_BACKWARD,
+    &layer_norm::LAYER_NORM_WEIGHTS,
+    &residual_norm::RESIDUAL_NORM,
+    &gelu::GELU,
+    &gelu::GELU_BACKWARD,
+    &dropout::DROPOUT,
+    &rows::TAKE_ROWS,
+    &rows::PUT_ROWS,
+    &cross_entropy::CROSS_ENTROPY,
+    &add::ADD,
+    &zeros::ZEROS,
+    &sum::SUM,
+    &column_sum::COLUMN_SUM,
+    &grad_norm::SQUARES,
+    &grad_norm::GRAD_NORM,
+    &adamw::ADAMW,
+];
