@@ -1,4 +1,9 @@
 //! Lal trains, fine-tunes, samples, verifies and profiles small language models on any GPU.
 pub mod engine;
+pub mod models;
+pub mod nn;
+pub mod objective;
 pub mod ops;
+pub mod optim;
 pub mod text;
+pub mod train;

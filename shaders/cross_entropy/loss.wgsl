@@ -1,10 +1,11 @@
 // cross_entropy, loss alone: loss_i = w_i (logsumexp(x_i) - x_i[target_i])
-// logits x (rows, width); targets (rows), 0xffffffff to leave a row out; weights w, loss (rows)
+// logits x (rows, width); targets and weights w, from `first` on, a target of
+// 0xffffffff leaving its row out; loss (rows)
 // One workgroup per row; the largest logit is subtracted before exp. f32 sums, strided by thread, then a tree.
 const WORKGROUP: u32 = 64u;
 const IGNORE: u32 = 0xffffffffu;
 
-struct Params { rows: u32, width: u32 }
+struct Params { rows: u32, width: u32, first: u32 }
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> targets: array<u32>;
@@ -22,28 +23,28 @@ fn main(
     if row >= params.rows {
         return;
     }
-    let first = row * params.width;
-    let label = targets[row];
+    let begin = row * params.width;
+    let label = targets[params.first + row];
     if label == IGNORE {
         if local == 0u {
             loss[row] = 0.0;
         }
         return;
     }
-    let at_label = logits[first + label];
+    let at_label = logits[begin + label];
 
-    var largest = logits[first];
+    var largest = logits[begin];
     for (var j = local; j < params.width; j += WORKGROUP) {
-        largest = max(largest, logits[first + j]);
+        largest = max(largest, logits[begin + j]);
     }
     largest = reduce_max(local, largest);
 
     var sum = 0.0;
     for (var j = local; j < params.width; j += WORKGROUP) {
-        sum += exp(logits[first + j] - largest);
+        sum += exp(logits[begin + j] - largest);
     }
     sum = reduce_sum(local, sum);
     if local == 0u {
-        loss[row] = weights[row] * (log(sum) + largest - at_label);
+        loss[row] = weights[params.first + row] * (log(sum) + largest - at_label);
     }
 }

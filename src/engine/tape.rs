@@ -91,9 +91,9 @@ impl Tape {
         self.value(name.into(), Spec::f32(shape), Role::State(init))
     }
 
-    /// Sets a state to zero whenever the current segment begins.
+    /// Sets a state to zero whenever the first segment begins.
     pub fn clear_at_start(&mut self, state: Var) {
-        self.cleared.push((self.segments.len() - 1, state));
+        self.cleared.push((0, state));
     }
 
     fn value(&mut self, name: String, spec: Spec, role: Role) -> Var {
@@ -110,7 +110,8 @@ impl Tape {
         result
     }
 
-    fn scoped_name(&self, name: &str) -> String {
+    /// `name` under the current scope: `transformer.h.0.attn.keys`.
+    pub fn scoped_name(&self, name: &str) -> String {
         let mut parts: Vec<&str> = self.scope.iter().map(String::as_str).collect();
         parts.push(name);
         parts.join(".")
@@ -132,12 +133,21 @@ impl Tape {
         Ok(self.apply(op, inputs)?[0])
     }
 
+    /// A number that tells this place on the tape apart, for masks.
+    pub fn salt(&self) -> u32 {
+        self.nodes.len() as u32
+    }
+
     /// Parameters in the order they were declared.
     pub fn parameters(&self) -> Vec<Var> {
         (0..self.values.len())
             .map(Var)
             .filter(|v| matches!(self.values[v.0].role, Role::Parameter(_)))
             .collect()
+    }
+
+    pub fn shape(&self, var: Var) -> Shape {
+        self.values[var.0].spec.shape
     }
 
     pub fn name(&self, var: Var) -> &str {

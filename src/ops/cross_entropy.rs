@@ -20,14 +20,15 @@ pub static CROSS_ENTROPY: OpInfo = OpInfo {
 /// A target to leave out: its row has no loss and no gradient.
 pub const IGNORE: u32 = u32::MAX;
 
-/// (logits (rows, V), targets (rows), weights (rows)) → loss (rows), and with `gradient` dlogits (rows, V)
-/// in place of the logits.
+/// (logits (…, V), targets (n), weights (n)) → loss (rows), and with `gradient` dlogits (…, V) in
+/// place of the logits. Row i of the logits has target and weight `first + i`.
 ///
 /// The weights are the upstream gradient of each row's loss: 1/rows for a mean, a mask, an advantage. So the
 /// gradient is known as soon as the logits are, no probabilities are kept, and logits can be made, used and
 /// dropped in chunks of rows. A graph that needs it starts its backward pass from `dlogits`.
 #[derive(Debug)]
 pub struct CrossEntropy {
+    pub first: usize,
     pub gradient: bool,
 }
 
@@ -39,8 +40,9 @@ impl Op for CrossEntropy {
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
         expect_operands(inputs, 3, 3)?;
         let rows = inputs[0].shape.rows();
-        expect("targets", inputs[1], Spec::u32([rows]))?;
-        expect_vector("weights", inputs[2], rows)?;
+        let n = inputs[1].shape.len().max(self.first + rows);
+        expect("targets", inputs[1], Spec::u32([n]))?;
+        expect_vector("weights", inputs[2], n)?;
         let mut outputs = vec![Spec::f32([rows])];
         outputs.extend(self.gradient.then_some(inputs[0]));
         Ok(outputs)
@@ -64,6 +66,7 @@ impl Op for CrossEntropy {
                 .bind("loss", Out(0))
                 .param("rows", logits.rows())
                 .param("width", logits.width())
+                .param("first", self.first)
                 .groups(logits.rows(), target),
         ])
     }
@@ -81,7 +84,8 @@ impl Op for CrossEntropy {
 
 impl Twin for CrossEntropy {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (targets, weights, width) = (io.indices(1), io.input(2), io.in_shape(0).width());
+        let (targets, weights) = (&io.indices(1)[self.first..], &io.input(2)[self.first..]);
+        let width = io.in_shape(0).width();
         if self.gradient {
             let [loss, logits] = io.outputs();
             for_rows(
@@ -157,9 +161,10 @@ fn cases() -> Vec<Case> {
             (7, 64, Fill::Ties, 2.0),
             (4, 50, Fill::Uniform(80.0), 80.0),
         ] {
-            let operands = [Spec::f32([rows, width]), Spec::u32([rows]), Spec::f32([rows])];
+            let (first, n) = (rows % 3, rows + 2);
+            let operands = [Spec::f32([rows, width]), Spec::u32([n]), Spec::f32([n])];
             let bound = Bound::new(8.0, 16.0 * f64::max(largest, 4.0));
-            let case = Case::new(CrossEntropy { gradient }, &operands, bound);
+            let case = Case::new(CrossEntropy { first, gradient }, &operands, bound);
             cases.push(case.with(0, fill).with(1, Fill::IndexOrIgnore(width as u32)));
         }
     }

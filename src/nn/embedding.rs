@@ -1,0 +1,24 @@
+//! Token and position embeddings.
+
+use crate::engine::op::{OpError, Var};
+use crate::engine::tape::{Init, Tape};
+use crate::ops::embedding::Embedding;
+
+/// A table of `rows` vectors of width `n`, normal with standard deviation 0.02: `weight` (rows, n).
+pub fn table(tape: &mut Tape, rows: usize, n: usize) -> Var {
+    tape.parameter("weight", [rows, n], Init::Normal(0.02))
+}
+
+/// tokens (batch, time) → (batch, time, n): each token's row of `tokens_table` plus its position's of
+/// `positions_table`.
+///
+/// # Errors
+/// When there are fewer positions than time steps.
+pub fn embed(
+    tape: &mut Tape,
+    tokens: Var,
+    tokens_table: Var,
+    positions_table: Var,
+) -> Result<Var, OpError> {
+    tape.apply_one(Embedding, &[tokens, tokens_table, positions_table])
+}

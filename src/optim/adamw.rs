@@ -1,0 +1,40 @@
+//! AdamW over all parameters of a tape, after clipping by global norm.
+
+use crate::engine::op::{OpError, Record, Var};
+use crate::engine::tape::{Init, Tape};
+use crate::ops::adamw::AdamW;
+use crate::ops::grad_norm::{GradNorm, Squares};
+
+/// Records the update of every parameter from its gradient; returns the global norm before clipping, (1).
+///
+/// Weight decay goes to matrices only, as in GPT-2's training: a norm's weight or a bias has no direction to
+/// shrink towards. Moments are states `adamw.m.NAME` and `adamw.v.NAME`.
+///
+/// # Errors
+/// When a gradient's shape is not its parameter's.
+pub fn update(tape: &mut Tape, rule: AdamW, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
+    tape.scoped("adamw", |tape| {
+        let blocks: usize = gradients.iter().map(|g| Squares::blocks(tape.spec(g.1).shape.len())).sum();
+        let mut partials = tape.state("adamw.squares", [blocks], Init::Constant(0.0));
+        let mut first = 0;
+        for &(_, gradient) in gradients {
+            partials = tape.apply_one(Squares { first }, &[gradient, partials])?;
+            first += Squares::blocks(tape.spec(gradient).shape.len());
+        }
+        let norm = tape.apply_one(GradNorm, &[partials])?;
+        for &(parameter, gradient) in gradients {
+            let shape = tape.spec(parameter).shape;
+            let moments = ["m", "v"].map(|moment| {
+                let name = format!("adamw.{moment}.{}", tape.name(parameter));
+                tape.state(&name, shape, Init::Constant(0.0))
+            });
+            let is_matrix = shape.dims().len() > 1;
+            let weight_decay = if is_matrix { rule.weight_decay } else { 0.0 };
+            tape.apply(
+                AdamW { weight_decay, ..rule },
+                &[gradient, norm, parameter, moments[0], moments[1]],
+            )?;
+        }
+        Ok(norm)
+    })
+}

@@ -1,0 +1,3 @@
+//! Training: the plans of a run and the loop that drives them.
+
+pub mod plans;
