@@ -2,3 +2,4 @@
 pub mod engine;
 pub mod ops;
 pub mod text;
+pub mod verify;
