@@ -5,5 +5,8 @@ pub mod nn;
 pub mod objective;
 pub mod ops;
 pub mod optim;
+pub mod run;
+pub mod sample;
 pub mod text;
 pub mod train;
+pub mod verify;

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// The small uniform that every kernel may read; `shaders/step.wgsl` declares the same fields.
+/// The small uniform that every kernel may read; `shaders/common/step.wgsl` declares the same fields.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Step {

@@ -1,1 +1,264 @@
-//! The GPU through wgpu.
+//! The GPU through wgpu: Vulkan, Metal or DX12.
+//!
+//! Everything is made when a plan is [loaded](Device::load): buffers, pipelines, bind groups. A step writes one
+//! small uniform, records one compute pass and submits it; results arrive a little later.
+
+pub mod adapter;
+pub mod autotune;
+mod context;
+mod launch;
+mod load;
+mod memory;
+mod pipelines;
+pub mod shader;
+mod transfer;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use wgpu::{BindGroup, Buffer, BufferUsages, SubmissionIndex};
+
+use self::adapter::DeviceLimits;
+use self::autotune::{Autotune, Choices, Tuner};
+use self::context::Context;
+use self::load::Loaded;
+use self::memory::{Held, MARGIN, Memory, POISON};
+use self::pipelines::Pipelines;
+use self::transfer::{Readback, Uploader, read_words};
+use super::{Device, DeviceError, HostData, PlanId, Results};
+use crate::engine::dispatch::Target;
+use crate::engine::plan::{Home, Plan};
+use crate::engine::step::Step;
+
+/// How a GPU is opened and used.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, or its place in [`adapter::list`]; the best one when not given.
+    pub adapter: Option<String>,
+    pub limits: DeviceLimits,
+    /// Binds at most this many bytes at a time even where the adapter takes more, to run the code that
+    /// splits large tensors on small ones.
+    pub max_binding_bytes: Option<u64>,
+    pub autotune: Autotune,
+    /// Runs shaders with bounds checks.
+    pub checked: bool,
+    /// Fills temporaries with NaN and surrounds tensors with it, so that kernels which read or write what
+    /// they should not are found. For checking, not for use.
+    pub poison: bool,
+}
+
+/// Submissions on their way at once: enough to hide the host's work, few enough to stop soon.
+const IN_FLIGHT: usize = 3;
+
+/// A GPU as a device.
+pub struct Gpu {
+    context: Context,
+    target: Target,
+    pipelines: Pipelines,
+    tuner: Tuner,
+    /// The kernel variant that is forced on ops which have it.
+    variant: Option<String>,
+    memory: Memory,
+    uploader: Uploader,
+    readback: Readback,
+    plans: Vec<Loaded>,
+    step_buffer: Buffer,
+    step_group: BindGroup,
+    in_flight: VecDeque<SubmissionIndex>,
+    poison: bool,
+}
+
+impl Gpu {
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// When there is none, none of the wanted name, or it lacks a needed limit.
+    pub fn open(options: GpuOptions) -> Result<Self, DeviceError> {
+        let context = Context::new(adapter::open(options.adapter.as_deref(), options.limits)?);
+        let mut target = context.entry.target.clone();
+        if let Some(most) = options.max_binding_bytes {
+            target.max_binding_bytes = target.max_binding_bytes.min(most);
+        }
+        let pipelines = Pipelines::new(&context, options.checked);
+        let step_buffer = context.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("step"),
+            size: size_of::<Step>() as u64,
+            usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let step_group = context.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("step"),
+            layout: &pipelines.step_layout,
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource: step_buffer.as_entire_binding() }],
+        });
+        let entry = &context.entry;
+        let kept_under =
+            format!("{} {} {} lal {}", entry.name, entry.backend, entry.driver, env!("CARGO_PKG_VERSION"));
+        Ok(Self {
+            tuner: Tuner::new(options.autotune, kept_under, entry.software),
+            memory: Memory::new(entry.memory, options.poison),
+            target,
+            pipelines,
+            variant: None,
+            uploader: Uploader::default(),
+            readback: Readback::default(),
+            plans: Vec::new(),
+            step_buffer,
+            step_group,
+            in_flight: VecDeque::new(),
+            poison: options.poison,
+            context,
+        })
+    }
+
+    /// What kernels may use of the adapter.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// A rasteriser on the CPU: the CPU device is faster.
+    pub fn software(&self) -> bool {
+        self.target.software
+    }
+
+    /// The kernels chosen so far for ops that have several. Given back to [`Autotune::On`], they make a later
+    /// run equal to the bit.
+    pub fn choices(&self) -> &Choices {
+        &self.tuner.used
+    }
+
+    /// From the next load on, ops that have a kernel variant of this name use it.
+    pub fn force_variant(&mut self, variant: Option<&str>) {
+        self.variant = variant.map(Into::into);
+    }
+
+    /// Forgets all plans and tensors; compiled kernels stay. Plans loaded before are unknown afterwards.
+    pub fn clear(&mut self) {
+        self.plans.clear();
+        self.readback = Readback::default();
+        self.memory = Memory::new(self.context.entry.memory, self.poison);
+    }
+
+    /// The name of a tensor of the plan beyond whose end something was written, if any. Needs
+    /// [`GpuOptions::poison`] and a plan of a single op, whose temporaries share no memory.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn stray_write(&mut self, plan: PlanId) -> Result<Option<String>, DeviceError> {
+        let loaded = self.loaded(plan)?;
+        for (place, held) in loaded.plan.places.iter().zip(&loaded.places) {
+            let margin = read_words(&self.context, &held.buffer, 4 * held.len as u64, MARGIN as usize / 4)?;
+            if self.poison && margin.iter().any(|&word| word != POISON) {
+                return Ok(Some(format!("{:?}", place.home)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn loaded(&self, plan: PlanId) -> Result<&Loaded, DeviceError> {
+        let unknown = || DeviceError::Unknown { kind: "plan", name: format!("#{}", plan.0) };
+        self.plans.get(plan.0).ok_or_else(unknown)
+    }
+
+    fn upload(&mut self, name: &str, held: &Held, expected: usize, data: &[u8]) -> Result<(), DeviceError> {
+        if data.len() != 4 * expected {
+            return Err(DeviceError::Length { name: name.into(), expected, got: data.len() / 4 });
+        }
+        self.uploader.write(&self.context, &held.buffer, 0, data)?;
+        self.context.check()
+    }
+}
+
+impl Device for Gpu {
+    fn describe(&self) -> String {
+        format!("{} ({})", self.context.entry.name, self.context.entry.backend)
+    }
+
+    fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError> {
+        self.context.check()?;
+        let loaded = self.prepare(plan, seed)?;
+        self.context.check()?;
+        self.plans.push(loaded);
+        Ok(PlanId(self.plans.len() - 1))
+    }
+
+    fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError> {
+        use crate::engine::tensor::Dtype;
+        let loaded = self.loaded(plan)?;
+        let unknown = |kind| DeviceError::Unknown { kind, name: name.into() };
+        let is_it = |home: &Home| matches!(home, Home::Input(n) if n == name);
+        let place = loaded.plan.places.iter().position(|p| is_it(&p.home)).ok_or_else(|| unknown("input"))?;
+        let (held, spec) = (loaded.places[place].clone(), loaded.plan.places[place].spec);
+        let bytes: &[u8] = match (spec.dtype, data) {
+            (Dtype::F32, HostData::F32(x)) => bytemuck::cast_slice(x),
+            (Dtype::U32, HostData::U32(x)) => bytemuck::cast_slice(x),
+            _ => return Err(unknown("input of that type")),
+        };
+        self.upload(name, &held, held.len, bytes)
+    }
+
+    fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError> {
+        self.context.check()?;
+        while self.in_flight.len() >= IN_FLIGHT {
+            let oldest = self.in_flight.pop_front();
+            self.context.wait(oldest)?;
+        }
+        self.loaded(plan)?;
+        let Self { context, plans, readback, .. } = self;
+        let loaded = &plans[plan.0];
+        let segment = &loaded.plan.segments[segment];
+
+        context.queue.write_buffer(&self.step_buffer, 0, bytemuck::bytes_of(step));
+        let mut encoder = context.device.create_command_encoder(&Default::default());
+        for &place in &segment.cleared {
+            let held = &loaded.places[place];
+            encoder.clear_buffer(&held.buffer, 0, Some(4 * held.len as u64));
+        }
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for launch in loaded.launches[segment.nodes.clone()].iter().flatten() {
+                launch.record(&mut pass, &self.step_group);
+            }
+        }
+        let results: Vec<_> = segment.results.iter().map(|&place| &loaded.places[place]).collect();
+        let staging = (!results.is_empty()).then(|| readback.record(context, &mut encoder, &results));
+        let submission = context.queue.submit([encoder.finish()]);
+        self.uploader.submitted();
+        self.in_flight.push_back(submission.clone());
+        if let Some(staging) = staging {
+            let lens = results.iter().map(|held| held.len).collect();
+            readback.submitted(context, submission, staging, lens)?;
+        }
+        context.check()
+    }
+
+    fn results(&mut self, wait: bool) -> Result<Option<Results>, DeviceError> {
+        self.readback.next(&self.context, wait)
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<f32>, DeviceError> {
+        let held = self.memory.persistent(name)?;
+        let words = read_words(&self.context, &held.buffer, 0, held.len)?;
+        Ok(bytemuck::cast_vec(words))
+    }
+
+    fn write(&mut self, name: &str, data: &[f32]) -> Result<(), DeviceError> {
+        let held = self.memory.persistent(name)?.clone();
+        self.upload(name, &held, held.len, bytemuck::cast_slice(data))
+    }
+}
+
+/// A node with two operands, for tests of what needs one.
+#[cfg(test)]
+pub(super) fn test_node() -> crate::engine::plan::PlanNode {
+    use crate::engine::tensor::Spec;
+    let spec = Spec::f32([2, 3]);
+    crate::engine::plan::PlanNode {
+        op: Arc::new(crate::ops::add::Add),
+        inputs: vec![0, 1],
+        outputs: vec![0],
+        in_specs: vec![spec; 2],
+        out_specs: vec![spec],
+        name: "test/add".into(),
+    }
+}

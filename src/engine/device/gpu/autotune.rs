@@ -1,0 +1,181 @@
+//! Which of an op's kernels is used: measured once per op and shape, then remembered.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::engine::device::DeviceError;
+use crate::engine::dispatch::Kernel;
+use crate::engine::plan::PlanNode;
+
+/// The variant chosen for each op with its parameters and operand shapes.
+pub type Choices = BTreeMap<String, String>;
+
+/// Whether kernels are timed.
+#[derive(Clone, Debug, Default)]
+pub enum Autotune {
+    /// The last variant of each op.
+    #[default]
+    Off,
+    /// A known choice where there is one, else the fastest.
+    On {
+        /// Where choices are kept from run to run, for every adapter and driver.
+        file: Option<PathBuf>,
+        /// Choices of an earlier run that must be made again, so that it goes on to the bit.
+        given: Choices,
+    },
+}
+
+/// Timings of one kernel; the best counts.
+const ROUNDS: usize = 3;
+
+/// Chooses kernels.
+pub(super) struct Tuner {
+    on: bool,
+    file: Option<PathBuf>,
+    /// The adapter, driver and version under which choices are kept.
+    device: String,
+    known: Choices,
+    /// The choices that were made for the plans of this device.
+    pub used: Choices,
+    /// Time left for measuring.
+    budget: Duration,
+}
+
+impl Tuner {
+    pub fn new(autotune: Autotune, device: String, software: bool) -> Self {
+        let (on, file, given) = match autotune {
+            Autotune::Off => (false, None, Choices::new()),
+            Autotune::On { file, given } => (true, file, given),
+        };
+        let mut known =
+            file.as_deref().map(|path| read(path).remove(&device).unwrap_or_default()).unwrap_or_default();
+        known.extend(given);
+        let budget = Duration::from_secs(if software { 3 } else { 10 });
+        Self { on, file, device, known, used: Choices::new(), budget }
+    }
+
+    /// The kernel to use for a node, if that is known without measuring.
+    pub fn choose(&mut self, node: &PlanNode, kernels: &[Kernel]) -> Option<usize> {
+        let last = kernels.len().checked_sub(1)?;
+        if last == 0 {
+            return Some(0);
+        }
+        let key = key(node);
+        let place = |variant: &String| kernels.iter().position(|k| k.variant == variant);
+        let known = self.used.get(&key).or_else(|| self.known.get(&key)).and_then(place);
+        let chosen = known.or_else(|| (!self.on || self.budget.is_zero()).then_some(last))?;
+        self.used.insert(key, kernels[chosen].variant.into());
+        Some(chosen)
+    }
+
+    /// Takes the last kernel, as without tuning, and remembers that.
+    pub fn give_up(&mut self, node: &PlanNode, kernels: &[Kernel]) -> usize {
+        let last = kernels.len() - 1;
+        self.used.insert(key(node), kernels[last].variant.into());
+        last
+    }
+
+    /// Times each kernel with `run`, which submits it that many times and waits, and remembers the fastest.
+    pub fn measure(
+        &mut self,
+        node: &PlanNode,
+        kernels: &[Kernel],
+        mut run: impl FnMut(usize, usize) -> Result<(), DeviceError>,
+    ) -> Result<usize, DeviceError> {
+        let begun = Instant::now();
+        let mut best = (Duration::MAX, kernels.len() - 1);
+        for kernel in 0..kernels.len() {
+            let mut time = |times: usize| {
+                let start = Instant::now();
+                run(kernel, times).map(|()| start.elapsed() / times as u32)
+            };
+            // The first run compiles and warms up.
+            time(1)?;
+            let mut fastest = time(1)?;
+            // Short kernels are repeated: the time of a submission would hide theirs.
+            let times = (2_000_000 / fastest.as_nanos().max(1)).clamp(1, 20) as usize;
+            for _ in 0..ROUNDS {
+                // Far behind already: the rounds would be wasted.
+                if fastest > best.0.saturating_mul(3) {
+                    break;
+                }
+                fastest = fastest.min(time(times)?);
+            }
+            best = best.min((fastest, kernel));
+        }
+        self.budget = self.budget.saturating_sub(begun.elapsed());
+        self.used.insert(key(node), kernels[best.1].variant.into());
+        Ok(best.1)
+    }
+
+    /// Keeps what is known in the file. That it cannot be written is no error: it is only measured again.
+    pub fn save(&mut self) {
+        let Some(path) =
+            self.file.as_deref().filter(|_| self.used.iter().any(|(k, v)| self.known.get(k) != Some(v)))
+        else {
+            return;
+        };
+        self.known.extend(self.used.clone());
+        let mut all = read(path);
+        all.entry(self.device.clone()).or_default().extend(self.known.clone());
+        let _ = write(path, &all);
+    }
+}
+
+/// Op, parameters and operand shapes.
+fn key(node: &PlanNode) -> String {
+    let shapes: Vec<_> = node.in_specs.iter().chain(&node.out_specs).map(ToString::to_string).collect();
+    format!("{} {:?} {}", node.op.info().name, node.op, shapes.join(" "))
+}
+
+/// The choices in a file; none when it is missing or damaged.
+fn read(path: &Path) -> BTreeMap<String, Choices> {
+    fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn write(path: &Path, all: &BTreeMap<String, Choices>) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut aside = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer_pretty(&mut aside, all)?;
+    aside.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::device::gpu::test_node;
+
+    #[test]
+    fn a_measured_choice_is_kept_in_the_file_and_made_again() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("cache/tuning.json");
+        let node = test_node();
+        let kernels = [Kernel::new("fast", vec![]), Kernel::new("slow", vec![])];
+        let on = || Autotune::On { file: Some(file.clone()), given: Choices::new() };
+
+        let mut tuner = Tuner::new(on(), "gpu".into(), true);
+        assert_eq!(tuner.choose(&node, &kernels), None);
+        let sleep = |kernel: usize, times: usize| {
+            std::thread::sleep(Duration::from_millis(5 * (kernel * times) as u64));
+            Ok(())
+        };
+        assert_eq!(tuner.measure(&node, &kernels, sleep)?, 0);
+        tuner.save();
+        assert_eq!(Tuner::new(on(), "gpu".into(), true).choose(&node, &kernels), Some(0));
+        assert_eq!(Tuner::new(on(), "another".into(), true).choose(&node, &kernels), None);
+
+        let given = Choices::from([(key(&node), "slow".to_string())]);
+        let mut resumed = Tuner::new(Autotune::On { file: Some(file.clone()), given }, "gpu".into(), true);
+        assert_eq!(resumed.choose(&node, &kernels), Some(1));
+
+        fs::write(&file, "damaged")?;
+        assert_eq!(Tuner::new(on(), "gpu".into(), true).choose(&node, &kernels), None);
+        assert_eq!(Tuner::new(Autotune::Off, "gpu".into(), true).choose(&node, &kernels), Some(1));
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! Dispatches with their memory bound: all that is left to do at each step is to record them.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use wgpu::{BindGroup, BindGroupEntry, BindingResource, Buffer, BufferBinding, BufferUsages, ComputePass};
+
+use super::context::Context;
+use super::memory::Held;
+use super::pipelines::{Pipeline, Pipelines};
+use super::shader::fault;
+use crate::engine::device::DeviceError;
+use crate::engine::dispatch::{Binding, Dispatch, Kernel, Operand, Target};
+use crate::engine::plan::PlanNode;
+
+/// Alignment of a uniform binding on every adapter.
+const UNIFORM_ALIGNMENT: usize = 256;
+
+/// A dispatch ready to be recorded.
+pub(super) struct Launch {
+    pipeline: Arc<Pipeline>,
+    group: BindGroup,
+    grid: [u32; 3],
+}
+
+impl Launch {
+    pub fn record(&self, pass: &mut ComputePass, step: &BindGroup) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        if self.pipeline.interface.step {
+            pass.set_bind_group(1, step, &[]);
+        }
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// What bindings refer to.
+pub(super) struct Surroundings<'a> {
+    pub context: &'a Context,
+    pub target: &'a Target,
+    /// The memory of each place of the plan.
+    pub places: &'a [Held],
+    pub scratch: Option<&'a Buffer>,
+    /// Bytes that bindings reach beyond the end of their tensor, to find stray accesses.
+    pub margin: u64,
+}
+
+impl Surroundings<'_> {
+    /// Binds the kernels of nodes, given in the order they run, and their parameters; one list of launches
+    /// per node.
+    ///
+    /// # Errors
+    /// When a dispatch does not fit its shader, its operands or the adapter.
+    pub fn bind(
+        &self,
+        pipelines: &mut Pipelines,
+        kernels: &[(&PlanNode, &Kernel)],
+    ) -> Result<Vec<Vec<Launch>>, DeviceError> {
+        let mut uniform_bytes = Vec::new();
+        let mut prepared = Vec::new();
+        for &(node, kernel) in kernels {
+            for dispatch in &kernel.dispatches {
+                let pipeline = pipelines.get(self.context, dispatch)?;
+                let params = pipeline.interface.pack(dispatch)?;
+                let offset = uniform_bytes.len();
+                uniform_bytes.extend(&params);
+                uniform_bytes.resize(uniform_bytes.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
+                prepared.push((node, kernel, dispatch, pipeline, offset as u64));
+            }
+        }
+        let uniforms = self.uniform("params", &uniform_bytes);
+        let mut launches: Vec<Vec<Launch>> = Vec::with_capacity(kernels.len());
+        let mut prepared = prepared.into_iter();
+        for (_, kernel) in kernels {
+            let of_node = prepared.by_ref().take(kernel.dispatches.len());
+            launches.push(
+                of_node
+                    .map(|(node, kernel, dispatch, pipeline, offset)| {
+                        self.check_grid(dispatch)?;
+                        let size = pipeline.interface.params().and_then(|(_, bytes)| NonZero::new(bytes));
+                        let params = BufferBinding { buffer: &uniforms, offset, size };
+                        let group = self.group(node, kernel, dispatch, &pipeline, params)?;
+                        Ok(Launch { pipeline, group, grid: dispatch.grid })
+                    })
+                    .collect::<Result<_, DeviceError>>()?,
+            );
+        }
+        Ok(launches)
+    }
+
+    /// A uniform buffer that holds these bytes.
+    fn uniform(&self, label: &str, bytes: &[u8]) -> Buffer {
+        let buffer = self.context.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.len().max(UNIFORM_ALIGNMENT) as u64,
+            usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.context.queue.write_buffer(&buffer, 0, bytes);
+        buffer
+    }
+
+    fn group(
+        &self,
+        node: &PlanNode,
+        kernel: &Kernel,
+        dispatch: &Dispatch,
+        pipeline: &Pipeline,
+        params: BufferBinding,
+    ) -> Result<BindGroup, DeviceError> {
+        let wrong = |message| fault(dispatch.shader.name, message);
+        let mut bound: Vec<(&Binding, BufferBinding, bool)> = Vec::with_capacity(dispatch.bindings.len());
+        for binding in &dispatch.bindings {
+            let slot = pipeline.interface.storage[binding.name];
+            let part = self.part(node, kernel, binding, slot.least_bytes).map_err(wrong)?;
+            check_access(node, binding, slot.read_only).map_err(wrong)?;
+            let clash =
+                bound.iter().find(|(_, other, ro)| other.buffer == part.buffer && *ro != slot.read_only);
+            if let Some((other, ..)) = clash {
+                let message = format!(
+                    "`{}` and `{}` are one buffer, read and written at once",
+                    other.name, binding.name
+                );
+                return Err(wrong(message));
+            }
+            bound.push((binding, part, slot.read_only));
+        }
+        let entry = |binding, part| BindGroupEntry { binding, resource: BindingResource::Buffer(part) };
+        let storage =
+            bound.into_iter().map(|(b, part, _)| entry(pipeline.interface.storage[b.name].binding, part));
+        let params = pipeline.interface.params().map(|(binding, _)| entry(binding, params));
+        let entries: Vec<_> = storage.chain(params).collect();
+        let layout = &pipeline.layout;
+        let group = wgpu::BindGroupDescriptor { label: Some(&node.name), layout, entries: &entries };
+        Ok(self.context.device.create_bind_group(&group))
+    }
+
+    /// The part of a buffer that a binding means, or what is wrong with it.
+    fn part(
+        &self,
+        node: &PlanNode,
+        kernel: &Kernel,
+        binding: &Binding,
+        least: u64,
+    ) -> Result<BufferBinding<'_>, String> {
+        let name = binding.name;
+        let missing = || format!("`{name}` is bound to {:?}, which this node lacks", binding.operand);
+        let place = |places: &[usize], i: usize| places.get(i).map(|&p| &self.places[p]).ok_or_else(missing);
+        let (buffer, len) = match binding.operand {
+            Operand::In(i) => place(&node.inputs, i).map(|held| (&held.buffer, held.len))?,
+            Operand::Out(i) => place(&node.outputs, i).map(|held| (&held.buffer, held.len))?,
+            Operand::Scratch => (self.scratch.ok_or_else(missing)?, kernel.scratch),
+        };
+        let (first, count) = binding.range.unwrap_or((0, len));
+        if first + count > len {
+            return Err(format!("`{name}` is bound to elements {first}..{} of {len}", first + count));
+        }
+        let (offset, mut bytes) = (4 * first as u64, 4 * count as u64);
+        if bytes > self.target.max_binding_bytes {
+            return Err(format!(
+                "`{name}` spans {bytes} bytes, but a binding holds {} on this adapter; it must be bound in parts",
+                self.target.max_binding_bytes
+            ));
+        }
+        if offset % self.target.binding_alignment != 0 {
+            let alignment = self.target.binding_alignment;
+            return Err(format!("`{name}` starts at byte {offset}, which is no multiple of {alignment}"));
+        }
+        if bytes < least {
+            return Err(format!("`{name}` is bound to {bytes} bytes, but one of its elements takes {least}"));
+        }
+        if first + count == len {
+            bytes += self.margin;
+        }
+        Ok(BufferBinding { buffer, offset, size: NonZero::new(bytes) })
+    }
+
+    fn check_grid(&self, dispatch: &Dispatch) -> Result<(), DeviceError> {
+        let most = self.target.max_grid;
+        if dispatch.grid.iter().all(|&groups| groups <= most) {
+            return Ok(());
+        }
+        let message =
+            format!("a grid of {:?} workgroups exceeds the adapter's {most} along an axis", dispatch.grid);
+        Err(fault(dispatch.shader.name, message))
+    }
+}
+
+/// Fails when a shader writes an operand that its op only reads.
+fn check_access(node: &PlanNode, binding: &Binding, read_only: bool) -> Result<(), String> {
+    match binding.operand {
+        Operand::In(i) if !read_only && !node.outputs.contains(&node.inputs[i]) => {
+            Err(format!("`{}` may be written, but is bound to an input", binding.name))
+        }
+        _ => Ok(()),
+    }
+}

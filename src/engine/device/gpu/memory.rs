@@ -1,0 +1,228 @@
+//! Buffers on the device: one per persistent tensor, input and slot.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use wgpu::{Buffer, BufferUsages, ErrorFilter};
+
+use super::context::Context;
+use super::transfer::Uploader;
+use crate::engine::device::{DeviceError, initial_values};
+use crate::engine::plan::{Home, Plan};
+use crate::engine::tape::Init;
+
+/// Bytes of poison behind every tensor of a device that looks for stray accesses.
+pub(super) const MARGIN: u64 = 256;
+/// A NaN that no arithmetic makes; as an index it is far beyond any table.
+pub(super) const POISON: u32 = 0x7fde_adad;
+
+/// The memory of one place of a plan.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub buffer: Buffer,
+    /// Elements of the tensor; the buffer may be larger.
+    pub len: usize,
+}
+
+/// All buffers of a device that outlive a plan.
+pub(super) struct Memory {
+    /// Bytes the device has, where known.
+    capacity: Option<u64>,
+    allocated: u64,
+    persistent: HashMap<String, Held>,
+    /// Temporaries of all plans, which never run at the same time, largest first.
+    slots: Vec<Buffer>,
+    scratch: Option<Buffer>,
+    /// Fill temporaries with poison and leave a margin of it behind every tensor.
+    poison: bool,
+}
+
+impl Memory {
+    pub fn new(capacity: Option<u64>, poison: bool) -> Self {
+        let (persistent, slots) = (HashMap::new(), Vec::new());
+        Self { capacity, allocated: 0, persistent, slots, scratch: None, poison }
+    }
+
+    /// Bytes by which a binding that ends where its tensor ends reaches beyond it.
+    pub fn margin(&self) -> u64 {
+        if self.poison { MARGIN } else { 0 }
+    }
+
+    pub fn persistent(&self, name: &str) -> Result<&Held, DeviceError> {
+        self.persistent.get(name).ok_or_else(|| DeviceError::Unknown { kind: "tensor", name: name.into() })
+    }
+
+    /// The scratch memory of all kernels, `None` before any needs it.
+    pub fn scratch(&self) -> Option<&Buffer> {
+        self.scratch.as_ref()
+    }
+
+    /// Memory for a plan whose kernels need `scratch` elements, by place. Nothing is allocated when it would
+    /// not fit.
+    pub fn load(
+        &mut self,
+        context: &Context,
+        uploader: &mut Uploader,
+        plan: &Plan,
+        scratch: usize,
+        seed: u64,
+    ) -> Result<Vec<Held>, DeviceError> {
+        self.check_fits(context, plan, scratch)?;
+        if scratch > 0 && self.scratch.as_ref().is_none_or(|s| s.size() < 4 * scratch as u64) {
+            self.scratch = Some(self.allocate(context, "scratch", scratch)?);
+        }
+        let slots = self.share_slots(context, uploader, &plan.slots)?;
+        plan.places
+            .iter()
+            .map(|place| {
+                let len = place.spec.shape.len();
+                let buffer = match &place.home {
+                    Home::Slot(slot) => slots[*slot].clone(),
+                    Home::Input(name) => {
+                        let buffer = self.allocate(context, name, len)?;
+                        self.poison(context, uploader, &buffer, 4 * len as u64..buffer.size())?;
+                        buffer
+                    }
+                    Home::Persistent { name, init, .. } => {
+                        return self.persist(context, uploader, name, *init, len, seed);
+                    }
+                };
+                Ok(Held { buffer, len })
+            })
+            .collect()
+    }
+
+    fn persist(
+        &mut self,
+        context: &Context,
+        uploader: &mut Uploader,
+        name: &str,
+        init: Init,
+        len: usize,
+        seed: u64,
+    ) -> Result<Held, DeviceError> {
+        if let Some(held) = self.persistent.get(name) {
+            if held.len == len {
+                return Ok(held.clone());
+            }
+            return Err(DeviceError::Length { name: name.into(), expected: held.len, got: len });
+        }
+        let held = Held { buffer: self.allocate(context, name, len)?, len };
+        self.poison(context, uploader, &held.buffer, 4 * len as u64..held.buffer.size())?;
+        match init {
+            // wgpu hands out zeros.
+            Init::Constant(0.0) => {}
+            Init::Constant(value) => {
+                uploader.fill(context, &held.buffer, 0..4 * len as u64, value.to_bits())?;
+            }
+            Init::Normal(_) => {
+                let values = initial_values(seed, name, init, len);
+                uploader.write(context, &held.buffer, 0, bytemuck::cast_slice(&values))?;
+            }
+        }
+        self.persistent.insert(name.into(), held.clone());
+        Ok(held)
+    }
+
+    /// Slots for a plan, matched by rank of size so that plans share as much as they can. A slot that is too
+    /// small is replaced: earlier plans keep the old one.
+    fn share_slots(
+        &mut self,
+        context: &Context,
+        uploader: &mut Uploader,
+        wanted: &[usize],
+    ) -> Result<Vec<Buffer>, DeviceError> {
+        let mut shared = vec![None; wanted.len()];
+        for (rank, slot) in by_size(wanted).into_iter().enumerate() {
+            let fits = self.slots.get(rank).is_some_and(|b| b.size() >= self.bytes(wanted[slot]));
+            if !fits {
+                let buffer = self.allocate(context, &format!("slot {rank}"), wanted[slot])?;
+                if rank < self.slots.len() {
+                    self.slots[rank] = buffer;
+                } else {
+                    self.slots.push(buffer);
+                }
+            }
+            self.poison(context, uploader, &self.slots[rank], 0..self.slots[rank].size())?;
+            shared[slot] = Some(self.slots[rank].clone());
+        }
+        // Every slot has a rank, so none is left out.
+        Ok(shared.into_iter().flatten().collect())
+    }
+
+    fn poison(
+        &self,
+        context: &Context,
+        uploader: &mut Uploader,
+        buffer: &Buffer,
+        bytes: Range<u64>,
+    ) -> Result<(), DeviceError> {
+        if self.poison { uploader.fill(context, buffer, bytes, POISON) } else { Ok(()) }
+    }
+
+    fn bytes(&self, elements: usize) -> u64 {
+        4 * elements as u64 + self.margin()
+    }
+
+    /// Fails when the plan needs more memory than the device has left.
+    fn check_fits(&self, context: &Context, plan: &Plan, scratch: usize) -> Result<(), DeviceError> {
+        let mut fresh = match &self.scratch {
+            Some(have) if have.size() >= 4 * scratch as u64 => 0,
+            _ => self.bytes(scratch),
+        };
+        for (rank, slot) in by_size(&plan.slots).into_iter().enumerate() {
+            let bytes = self.bytes(plan.slots[slot]);
+            if self.slots.get(rank).is_none_or(|b| b.size() < bytes) {
+                fresh += bytes;
+            }
+        }
+        for place in &plan.places {
+            let here =
+                matches!(&place.home, Home::Persistent { name, .. } if self.persistent.contains_key(name));
+            if !here && !matches!(place.home, Home::Slot(_)) {
+                fresh += self.bytes(place.spec.shape.len());
+            }
+        }
+        let needed = self.allocated + fresh;
+        match self.capacity {
+            Some(capacity) if needed > capacity => {
+                Err(DeviceError::memory(context.entry.name.clone(), needed, capacity))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A buffer to be dropped soon; `None` when it would not fit.
+    pub fn spare(&mut self, context: &Context, elements: usize) -> Option<Buffer> {
+        let allocated = self.allocated;
+        let fits = self.capacity.is_none_or(|capacity| allocated + self.bytes(elements) <= capacity);
+        let spare = fits.then(|| self.allocate(context, "spare", elements).ok()).flatten();
+        self.allocated = allocated;
+        spare
+    }
+
+    /// A buffer of so many elements, and a margin if stray accesses are looked for.
+    fn allocate(&mut self, context: &Context, name: &str, elements: usize) -> Result<Buffer, DeviceError> {
+        let size = self.bytes(elements);
+        let offered = context.device.limits().max_buffer_size;
+        if size > offered {
+            let adapter = format!("{}, for `{name}`,", context.entry.name);
+            return Err(DeviceError::Limit { adapter, limit: "max_buffer_size", offered, needed: size });
+        }
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
+        let describe = wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
+        let buffer =
+            context.caught(ErrorFilter::OutOfMemory, || context.device.create_buffer(&describe)).map_err(
+                |_| DeviceError::memory(context.entry.name.clone(), self.allocated + size, self.allocated),
+            )?;
+        self.allocated += size;
+        Ok(buffer)
+    }
+}
+
+/// Indices of slots, largest first.
+fn by_size(slots: &[usize]) -> Vec<usize> {
+    let mut order: Vec<_> = (0..slots.len()).collect();
+    order.sort_by_key(|&slot| std::cmp::Reverse(slots[slot]));
+    order
+}

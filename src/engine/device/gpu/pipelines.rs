@@ -1,0 +1,156 @@
+//! Compiled shaders, each once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use wgpu::{
+    BindGroupLayout, BindGroupLayoutEntry, BindingType, BufferBindingType, ErrorFilter, ShaderStages,
+};
+
+use super::context::{Context, describe};
+use super::shader::{self, Interface, Parsed, fault};
+use crate::engine::device::DeviceError;
+use crate::engine::dispatch::{Dispatch, Shader};
+use crate::engine::step::Step;
+
+/// A shader ready to be dispatched.
+pub(super) struct Pipeline {
+    pub interface: Interface,
+    /// The layout of group 0.
+    pub layout: BindGroupLayout,
+    pub pipeline: wgpu::ComputePipeline,
+}
+
+type Key = (Shader, Vec<(&'static str, u32)>);
+
+/// All pipelines of a device, by shader and constants.
+pub(super) struct Pipelines {
+    compiled: HashMap<Key, Arc<Pipeline>>,
+    /// The layout of group 1: the per-step uniform.
+    pub step_layout: BindGroupLayout,
+    /// Bounds checks and bounded loops, for shaders that are not yet trusted.
+    checked: bool,
+}
+
+impl Pipelines {
+    pub fn new(context: &Context, checked: bool) -> Self {
+        let step = buffer_entry(0, BufferBindingType::Uniform, size_of::<Step>() as u64);
+        Self { compiled: HashMap::new(), step_layout: layout(context, "step", &[step]), checked }
+    }
+
+    /// Compiles what the dispatches need and is not there yet, on all cores.
+    ///
+    /// # Errors
+    /// When a shader is not valid WGSL or the driver refuses it.
+    pub fn compile(&mut self, context: &Context, dispatches: &[&Dispatch]) -> Result<(), DeviceError> {
+        let mut missing: Vec<Key> = Vec::new();
+        for dispatch in dispatches {
+            let key = key(dispatch);
+            if !self.compiled.contains_key(&key) && !missing.contains(&key) {
+                missing.push(key);
+            }
+        }
+        let fresh: Vec<_> = missing
+            .into_par_iter()
+            .map(|key| Ok((key.clone(), Arc::new(self.build(context, &key)?))))
+            .collect::<Result<_, DeviceError>>()?;
+        self.compiled.extend(fresh);
+        Ok(())
+    }
+
+    /// The pipeline of a dispatch.
+    ///
+    /// # Errors
+    /// When it cannot be compiled, if that has not been done before.
+    pub fn get(&mut self, context: &Context, dispatch: &Dispatch) -> Result<Arc<Pipeline>, DeviceError> {
+        let key = key(dispatch);
+        if let Some(pipeline) = self.compiled.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = Arc::new(self.build(context, &key)?);
+        self.compiled.insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn build(&self, context: &Context, (shader, constants): &Key) -> Result<Pipeline, DeviceError> {
+        let Parsed { module, interface } = shader::parse(shader, constants)?;
+        let built = context.caught(ErrorFilter::Validation, || {
+            context.caught(ErrorFilter::Internal, || self.create(context, shader.name, module, &interface))
+        });
+        match built {
+            Ok(Ok((layout, pipeline))) => Ok(Pipeline { interface, layout, pipeline }),
+            Ok(Err(error)) | Err(error) => Err(fault(shader.name, describe(&error))),
+        }
+    }
+
+    fn create(
+        &self,
+        context: &Context,
+        name: &str,
+        module: naga::Module,
+        interface: &Interface,
+    ) -> (BindGroupLayout, wgpu::ComputePipeline) {
+        let device = &context.device;
+        let storage = interface.storage.values().map(|slot| {
+            let kind = BufferBindingType::Storage { read_only: slot.read_only };
+            buffer_entry(slot.binding, kind, slot.least_bytes)
+        });
+        let params =
+            interface.params().map(|(binding, size)| buffer_entry(binding, BufferBindingType::Uniform, size));
+        let layout = layout(context, name, &storage.chain(params).collect::<Vec<_>>());
+        let groups = [Some(&layout), Some(&self.step_layout)];
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(name),
+            bind_group_layouts: if interface.step { &groups } else { &groups[..1] },
+            immediate_size: 0,
+        });
+        let checks = if self.checked {
+            wgpu::ShaderRuntimeChecks::checked()
+        } else {
+            wgpu::ShaderRuntimeChecks::unchecked()
+        };
+        let description = wgpu::ShaderModuleDescriptor {
+            label: Some(name),
+            source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module)),
+        };
+        // SAFETY: the shaders are this crate's own; `verify` and the tests run every one of them against its
+        // twin and check that none writes beyond its tensors.
+        let module = unsafe { device.create_shader_module_trusted(description, checks) };
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Every kernel writes its workgroup memory before reading it.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        (layout, pipeline)
+    }
+}
+
+fn key(dispatch: &Dispatch) -> Key {
+    (dispatch.shader, dispatch.constants.clone())
+}
+
+fn buffer_entry(binding: u32, ty: BufferBindingType, least_bytes: u64) -> BindGroupLayoutEntry {
+    BindGroupLayoutEntry {
+        binding,
+        visibility: ShaderStages::COMPUTE,
+        ty: BindingType::Buffer {
+            ty,
+            has_dynamic_offset: false,
+            // Known here, it need not be checked at every dispatch.
+            min_binding_size: std::num::NonZero::new(least_bytes),
+        },
+        count: None,
+    }
+}
+
+fn layout(context: &Context, label: &str, entries: &[BindGroupLayoutEntry]) -> BindGroupLayout {
+    context.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries })
+}

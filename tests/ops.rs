@@ -1,0 +1,67 @@
+//! Every op of the registry on every case: its fast twin, its kernels and its derivative against the f64 twin.
+
+use lal::engine::case::Case;
+use lal::engine::device::DeviceError;
+use lal::engine::device::gpu::adapter::DeviceLimits;
+use lal::engine::device::gpu::{Gpu, GpuOptions};
+use lal::ops::OPS;
+use lal::verify::Check;
+use lal::verify::check::{check_kernels, check_twin};
+use lal::verify::derivative::check_derivative;
+
+fn cases() -> impl Iterator<Item = Case> {
+    OPS.iter().flat_map(|op| (op.cases)())
+}
+
+fn assert_all_pass(checks: impl IntoIterator<Item = Check>) {
+    let failures: Vec<_> = checks.into_iter().filter(|c| !c.passed()).map(|c| c.to_string()).collect();
+    assert!(failures.is_empty(), "{} checks failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A device that shows stray reads and writes; `None` where tests may go without one.
+fn gpu(options: GpuOptions) -> Option<Gpu> {
+    match Gpu::open(GpuOptions { poison: true, ..options }) {
+        Ok(gpu) => Some(gpu),
+        Err(DeviceError::NoAdapter) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => None,
+        Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the other tests without a GPU."),
+    }
+}
+
+fn check_on(options: GpuOptions) {
+    if let Some(mut gpu) = gpu(options) {
+        assert_all_pass(cases().flat_map(|case| check_kernels(&mut gpu, &case)));
+    }
+}
+
+#[test]
+fn f32_twins_stay_near_the_oracle() {
+    assert_all_pass(cases().map(|case| check_twin(&case)));
+}
+
+#[test]
+fn kernels_stay_near_the_oracle() {
+    check_on(GpuOptions::default());
+}
+
+#[test]
+fn kernels_stay_near_the_oracle_with_the_least_limits_and_bounds_checks() {
+    check_on(GpuOptions { limits: DeviceLimits::WebGpu, checked: true, ..GpuOptions::default() });
+}
+
+#[test]
+fn kernels_stay_near_the_oracle_when_tensors_are_bound_in_parts() {
+    check_on(GpuOptions { max_binding_bytes: Some(1 << 10), ..GpuOptions::default() });
+}
+
+#[test]
+fn derivatives_agree_with_finite_differences() {
+    let mut without = Vec::new();
+    for op in OPS {
+        let checks: Vec<_> = (op.cases)().iter().flat_map(check_derivative).collect();
+        if checks.is_empty() {
+            without.push(op.name);
+        }
+        assert_all_pass(checks);
+    }
+    println!("without a derivative: {}", without.join(", "));
+}
