@@ -1,1 +1,5 @@
-fn main() {}
+//! `sample`: `lal sample` under its own name.
+
+fn main() -> std::process::ExitCode {
+    lal::cli::sample()
+}

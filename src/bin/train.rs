@@ -1,1 +1,5 @@
-fn main() {}
+//! `train`: `lal train` under its own name.
+
+fn main() -> std::process::ExitCode {
+    lal::cli::train()
+}

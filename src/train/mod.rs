@@ -1,3 +1,5 @@
-//! Training: the plans of a run and the loop that drives them.
+//! Training: the plans of a run, the model in training, and the run around it.
 
 pub mod plans;
+pub mod session;
+pub mod trainer;

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use super::plans::{StepShape, evaluation, training};
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
+use crate::engine::hash::hash;
 use crate::engine::op::OpError;
-use crate::engine::plan::{Home, Memory, Plan};
+use crate::engine::plan::{Home, Memory, Place, Plan};
 use crate::engine::step::Step;
 use crate::models::config::GptConfig;
 use crate::ops::adamw::AdamW;
 use crate::optim::schedule::Cosine;
 use crate::run::config::TrainConfig;
+use crate::run::tensor_file::Entry;
 use crate::text::dataset::{Batch, Dataset, Purpose, Split, batch_rng};
 
 /// Why training cannot go on.
@@ -222,22 +224,29 @@ impl Trainer {
         Ok(total / iterations as f64)
     }
 
-    /// Names of the tensors in which training goes on: parameters, then moments.
-    pub fn tensors(&self) -> (Vec<(String, Vec<usize>)>, Vec<(String, Vec<usize>)>) {
-        let named = |wanted: fn(&str, bool) -> bool| {
-            self.plan
-                .places
-                .iter()
-                .filter_map(|place| match &place.home {
-                    Home::Persistent { name, parameter, .. } if wanted(name, *parameter) => {
-                        Some((name.clone(), place.spec.shape.dims().to_vec()))
-                    }
-                    _ => None,
-                })
-                .collect()
+    /// The tensors that make up the model.
+    pub fn parameters(&self) -> Vec<Entry> {
+        self.entries(|_, parameter| parameter)
+    }
+
+    /// The other tensors that a continued run needs: the optimiser's moments.
+    pub fn states(&self) -> Vec<Entry> {
+        self.entries(|name, _| name.starts_with("adamw.m.") || name.starts_with("adamw.v."))
+    }
+
+    fn entries(&self, wanted: fn(&str, bool) -> bool) -> Vec<Entry> {
+        let entry = |place: &Place| match &place.home {
+            Home::Persistent { name, parameter, .. } if wanted(name, *parameter) => {
+                Some(Entry { name: name.clone(), shape: place.spec.shape })
+            }
+            _ => None,
         };
-        let moments = |name: &str, _: bool| name.starts_with("adamw.m.") || name.starts_with("adamw.v.");
-        (named(|_, parameter| parameter), named(moments))
+        self.plan.places.iter().filter_map(entry).collect()
+    }
+
+    /// The text that is learned from.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
     }
 
     fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
@@ -253,6 +262,6 @@ impl Trainer {
     /// A seed of dropout masks for each micro-step of each step.
     fn mask_seed(&self, micro: usize) -> u32 {
         let count = self.step * self.config.grad_accum as u64 + micro as u64;
-        crate::engine::hash::hash(self.config.seed as u32 ^ crate::engine::hash::hash(count as u32))
+        hash(self.config.seed as u32 ^ hash(count as u32))
     }
 }

@@ -15,6 +15,9 @@ use crate::engine::twin::{Elements, Io};
 /// The most operands on either side of an op.
 const MAX_OPERANDS: usize = 8;
 
+/// Segments below this are done before a pool thread would have woken up.
+const POOL_FLOPS: u64 = 10_000_000;
+
 /// A [`Real`] whose twins the device can call through `dyn AnyOp`.
 pub trait Precision: Real {
     fn run(op: &dyn AnyOp, io: &mut Io<Self>);
@@ -204,17 +207,21 @@ impl<F: Precision> Device for Cpu<F> {
         Ok(())
     }
 
-    fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError> {
+    fn run(&mut self, plan: PlanId, segment_index: usize, step: &Step) -> Result<(), DeviceError> {
         let Loaded { plan: frozen, memory: places } = &mut self.plans[plan.0];
         let (frozen, places) = (frozen.clone(), take(places));
-        let segment = &frozen.segments[segment];
+        let segment = &frozen.segments[segment_index];
         for &place in &segment.cleared {
             if let Elements::Real(elements) = &mut self.memory[places[place]] {
                 elements.fill(F::ZERO);
             }
         }
-        for node in &frozen.nodes[segment.nodes.clone()] {
-            self.run_node(node, &places, step);
+        let nodes = &frozen.nodes[segment.nodes.clone()];
+        let mut run = || nodes.iter().for_each(|node| self.run_node(node, &places, step));
+        // Inside the pool once, rather than entering it at every node; a short segment stays out of it.
+        match frozen.cost(segment_index).flops < POOL_FLOPS {
+            true => run(),
+            false => rayon::scope(|_| run()),
         }
         if !segment.results.is_empty() {
             let read = |&place: &usize| narrow(self.real(places[place]), frozen.places[place].spec);
@@ -242,3 +249,4 @@ impl<F: Precision> Device for Cpu<F> {
         Ok(())
     }
 }
+

@@ -1,0 +1,98 @@
+//! `lal data`: the corpora Lal knows.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::failure::Exit;
+use super::output::Output;
+use crate::text::corpus::{self, Corpus, CorpusError, Places, Source};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The corpora that `--data` knows by name
+    List,
+    /// Download a corpus, check it, and say where it is
+    Get {
+        /// Its name (see `lal data list`)
+        name: String,
+        #[command(flatten)]
+        places: DataPlaces,
+    },
+}
+
+/// Where texts are kept.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DataPlaces {
+    /// A folder to look for corpora in before downloading them
+    #[arg(long, env = "LAL_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl DataPlaces {
+    /// Finds or downloads the text, drawing progress, and remarks on what was not as asked.
+    ///
+    /// # Errors
+    /// As [`corpus::locate`].
+    pub fn locate(&self, data: Option<&str>, output: Output) -> Result<Corpus, CorpusError> {
+        let cache = corpus::cache_dir();
+        let places = Places { data_dir: self.data_dir.as_deref(), cache_dir: cache.as_deref() };
+        let bar = if output.draws() { ProgressBar::no_length() } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("downloading {bar:30} {bytes} of {total_bytes}") {
+            bar.set_style(style);
+        }
+        let corpus = corpus::locate(data, places, &mut |progress| {
+            bar.set_length(progress.total);
+            bar.set_position(progress.bytes);
+        });
+        bar.finish_and_clear();
+        let corpus = corpus?;
+        match &corpus.source {
+            Source::Tales { instead: Some(reason), .. } => output.remark(reason),
+            Source::Downloaded(Some(path)) => output.remark(format!("downloaded {}", path.display())),
+            Source::Own(path) | Source::Found(path) => output.detail(format!("read {}", path.display())),
+            Source::Downloaded(None) | Source::Tales { .. } => {}
+        }
+        Ok(corpus)
+    }
+}
+
+pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+    match args.verb {
+        Verb::List => {
+            for known in corpus::known() {
+                if output.json {
+                    output.event(known)?;
+                } else {
+                    output.line(format!("{:<16} {:>9} bytes  {}", known.name, known.bytes, known.licence))?;
+                    output.line(format!("{:16} {}", "", known.url))?;
+                }
+            }
+            if !output.json {
+                output.line("tales            a small world of Lal's own, generated offline, of known entropy")?;
+            }
+        }
+        Verb::Get { name, places } => {
+            let corpus = places.locate(Some(&name), output)?;
+            let place = match &corpus.source {
+                Source::Own(path) | Source::Found(path) | Source::Downloaded(Some(path)) => {
+                    path.display().to_string()
+                }
+                Source::Downloaded(None) => "nowhere: this machine has no cache folder".into(),
+                Source::Tales { .. } => "made on the spot".into(),
+            };
+            output.line(format!("{name}: {} bytes, {place}", corpus.text.len()))?;
+        }
+    }
+    if output.json {
+        output.line("{\"event\":\"done\"}")?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,96 @@
+//! `--device`: which processor computes.
+
+use std::path::PathBuf;
+
+use sysinfo::System;
+
+use super::output::Output;
+use crate::engine::device::cpu::Cpu;
+use crate::engine::device::gpu::adapter::{self, DeviceLimits};
+use crate::engine::device::gpu::autotune::Autotune;
+use crate::engine::device::gpu::{Gpu, GpuOptions};
+use crate::engine::device::{Device, DeviceError};
+
+/// Flags about the device.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DeviceArgs {
+    /// auto (a GPU, or the CPU where there is none but a software one), gpu, cpu, or an adapter's number or
+    /// part of its name (see `lal devices`)
+    #[arg(long, env = "LAL_DEVICE", default_value = "auto", value_name = "auto|gpu|cpu|NAME")]
+    pub device: String,
+    /// How much of the adapter to use: all it offers, or WebGPU's default limits
+    #[arg(long, env = "LAL_DEVICE_LIMITS", default_value = "adapter", value_name = "LIMITS")]
+    pub device_limits: LimitsName,
+    /// Take fixed kernels instead of timing which one suits this adapter
+    #[arg(long)]
+    pub no_autotune: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LimitsName {
+    Adapter,
+    Webgpu,
+}
+
+/// A device and what the run folder should know of it.
+pub enum Opened {
+    Cpu(Box<Cpu<f32>>),
+    Gpu(Box<Gpu>),
+}
+
+impl Opened {
+    pub fn device(&mut self) -> &mut dyn Device {
+        match self {
+            Self::Cpu(cpu) => cpu.as_mut(),
+            Self::Gpu(gpu) => gpu.as_mut(),
+        }
+    }
+
+    /// `cpu` or `gpu`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Cpu(_) => "cpu",
+            Self::Gpu(_) => "gpu",
+        }
+    }
+}
+
+impl DeviceArgs {
+    /// Opens the device that was asked for. `tuning` is where kernel choices are kept.
+    ///
+    /// # Errors
+    /// When there is no such adapter or it lacks a limit.
+    pub fn open(&self, autotune: Autotune, output: Output) -> Result<Opened, DeviceError> {
+        let adapter = match self.device.as_str() {
+            "cpu" => return Ok(cpu()),
+            "auto" => {
+                let adapters = adapter::list();
+                if !adapters.iter().any(|adapter| !adapter.software) {
+                    output.detail("there is no GPU but a software one: the CPU is faster");
+                    return Ok(cpu());
+                }
+                None
+            }
+            "gpu" => None,
+            name => Some(name.to_owned()),
+        };
+        let limits = match self.device_limits {
+            LimitsName::Adapter => DeviceLimits::Adapter,
+            LimitsName::Webgpu => DeviceLimits::WebGpu,
+        };
+        let autotune = if self.no_autotune { Autotune::Off } else { autotune };
+        let options = GpuOptions { adapter, limits, autotune, ..GpuOptions::default() };
+        Ok(Opened::Gpu(Box::new(Gpu::open(options)?)))
+    }
+}
+
+fn cpu() -> Opened {
+    let mut system = System::new();
+    system.refresh_memory();
+    Opened::Cpu(Box::new(Cpu::with_memory_limit(system.total_memory())))
+}
+
+/// Where kernel choices are kept between runs, if the machine has such a place.
+pub fn tuning_file() -> Option<PathBuf> {
+    Some(crate::text::corpus::cache_dir()?.join("tuning.json"))
+}

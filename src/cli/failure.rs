@@ -1,0 +1,72 @@
+//! Exit codes, and errors as one readable line.
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use crate::engine::device::DeviceError;
+use crate::models::config::SizeError;
+use crate::run::config::ConfigError;
+use crate::sample::strategy::StrategyError;
+use crate::text::corpus::CorpusError;
+use crate::text::dataset::DatasetError;
+use crate::text::tokenizer::TokenizerError;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    /// A run or a check failed.
+    Failed = 1,
+    /// What was asked for makes no sense, or names something that does not exist.
+    Usage = 2,
+    NoAdapter = 3,
+    /// Stopped by Ctrl-C after saving.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Prints the error and what caused it, and says how the program ends.
+pub fn report(error: &anyhow::Error) -> Exit {
+    let exit = classify(error);
+    if exit != Exit::Done {
+        eprintln!("error: {error:#}");
+    }
+    exit
+}
+
+fn classify(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            // The reader of a pipe has seen enough: no failure.
+            if io.kind() == ErrorKind::BrokenPipe {
+                return Exit::Done;
+            }
+        }
+        match cause.downcast_ref::<DeviceError>() {
+            Some(DeviceError::NoAdapter) => return Exit::NoAdapter,
+            Some(DeviceError::UnknownAdapter { .. }) => return Exit::Usage,
+            _ => {}
+        }
+        if cause.is::<ConfigError>()
+            || cause.is::<SizeError>()
+            || cause.is::<StrategyError>()
+            || cause.is::<CorpusError>()
+            || cause.is::<DatasetError>()
+            || cause.is::<TokenizerError>()
+            || cause.is::<Usage>()
+        {
+            return Exit::Usage;
+        }
+    }
+    Exit::Failed
+}
+
+/// A request that makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);

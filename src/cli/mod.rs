@@ -1,0 +1,108 @@
+//! The command line: one file per verb, each of them parse → call the library → print.
+
+mod completions;
+mod data;
+mod device;
+mod devices;
+mod failure;
+mod ops;
+mod output;
+mod sample;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use failure::Exit;
+use output::Output;
+
+/// Train, sample and inspect small language models on any GPU
+#[derive(Parser)]
+#[command(name = "lal", version, propagate_version = true)]
+struct Lal {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Train a model on text
+    Train(train::Args),
+    /// Write text with a trained model
+    Sample(sample::Args),
+    /// List the ops: formulas, kernels, shaders
+    Ops(ops::Args),
+    /// List the adapters and what Lal may use of them
+    Devices,
+    /// List, download and check corpora
+    Data(data::Args),
+    /// Print shell completions
+    Completions(completions::Args),
+}
+
+/// Train a model on text
+#[derive(Parser)]
+#[command(name = "train", version)]
+struct Train {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    args: train::Args,
+}
+
+/// Write text with a trained model
+#[derive(Parser)]
+#[command(name = "sample", version)]
+struct Sample {
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    args: sample::Args,
+}
+
+/// The `lal` program.
+pub fn lal() -> ExitCode {
+    let Lal { output, verb } = Lal::parse();
+    finish(match verb {
+        Verb::Train(args) => train::run(args, output),
+        Verb::Sample(args) => sample::run(args, output),
+        Verb::Ops(args) => ops::run(&args, output),
+        Verb::Devices => devices::run(output),
+        Verb::Data(args) => data::run(args, output),
+        Verb::Completions(args) => completions::run(&args, Lal::command()),
+    })
+}
+
+/// The `train` program: `lal train` under its own name.
+pub fn train() -> ExitCode {
+    let Train { output, args } = Train::parse();
+    finish(train::run(args, output))
+}
+
+/// The `sample` program: `lal sample` under its own name.
+pub fn sample() -> ExitCode {
+    let Sample { output, args } = Sample::parse();
+    finish(sample::run(args, output))
+}
+
+fn finish(result: anyhow::Result<Exit>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => failure::report(&error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Lal::command().debug_assert();
+        Train::command().debug_assert();
+        Sample::command().debug_assert();
+    }
+}

@@ -1,0 +1,297 @@
+//! A run from its first step to its last: steps, estimates, samples, checkpoints, and what is told of them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::trainer::{StepReport, TrainError, Trainer};
+use crate::engine::device::Device;
+use crate::run::aside::FileError;
+use crate::run::checkpoint::{self, Progress, Saved, Tensors};
+use crate::run::folder::{FolderError, RunFolder};
+use crate::run::journal::Journal;
+use crate::run::model_file::{ModelError, TokenizerMark};
+use crate::run::plot::loss_svg;
+use crate::run::tensor_file::TensorError;
+use crate::sample::generator::{GenerateError, Generator};
+use crate::sample::strategy::{Sampler, Strategy, StrategyError};
+use crate::text::dataset::Split;
+use crate::text::tokenizer::Tokenizer;
+
+/// What happens in a run; in JSON an object with an `event` field.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum Event {
+    Start {
+        device: &'static str,
+        adapter: String,
+        parameters: usize,
+        vocab_size: usize,
+        train_tokens: usize,
+        val_tokens: usize,
+        /// Bytes that training takes on the device, by the plan's own account.
+        memory_bytes: u64,
+    },
+    Step {
+        step: u64,
+        loss: f32,
+        learning_rate: f64,
+        grad_norm: f32,
+        ms: f64,
+    },
+    Eval {
+        step: u64,
+        train_loss: f64,
+        val_loss: f64,
+    },
+    Sample {
+        step: u64,
+        text: String,
+    },
+    Saved {
+        step: u64,
+    },
+    Done {
+        step: u64,
+        val_loss: Option<f64>,
+        best_val_loss: Option<f64>,
+        median_step_ms: f64,
+        tokens_per_second: f64,
+        run: String,
+        interrupted: bool,
+    },
+}
+
+/// Why a run ended early. What was saved before stays as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Checkpoint(#[from] TensorError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(
+        "the loss of step {step} is {loss}; {saved}. Take a lower --learning-rate, or look for a kernel that \
+         computes wrong with `lal verify`"
+    )]
+    NotFinite { step: u64, loss: f32, saved: String },
+    #[error("cannot tell what happens: {0}")]
+    Tell(anyhow::Error),
+}
+
+/// A run: a model in training and everything around it.
+pub struct Session<'a> {
+    pub device: &'a mut dyn Device,
+    pub trainer: Trainer,
+    pub tokenizer: &'a Tokenizer,
+    pub folder: &'a RunFolder,
+    /// Set from outside to finish the step at hand, save, and end.
+    pub stop: &'a AtomicBool,
+    progress: Progress,
+    journal: Journal,
+    generator: Generator,
+    /// Milliseconds of each step since the start.
+    times: Vec<f64>,
+    last_tick: Instant,
+    saved: Option<u64>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Finished,
+    Stopped,
+}
+
+/// Takes in what happens, for a person or a program.
+pub type Tell<'a> = &'a mut dyn FnMut(&Event) -> anyhow::Result<()>;
+
+impl<'a> Session<'a> {
+    /// Starts a run in an empty folder, or continues the one that the folder holds.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or its checkpoint does not fit.
+    pub fn open(
+        device: &'a mut dyn Device,
+        mut trainer: Trainer,
+        tokenizer: &'a Tokenizer,
+        folder: &'a RunFolder,
+        stop: &'a AtomicBool,
+        resume: bool,
+    ) -> Result<Self, SessionError> {
+        let mark = TokenizerMark::of(tokenizer);
+        let mut progress = Progress {
+            step: 0,
+            seed: trainer.config.seed,
+            val_loss: None,
+            best_val_loss: None,
+            tokenizer: mark.clone(),
+        };
+        if resume {
+            let mut saved = Saved::open(folder.path())?;
+            let (parameters, states) = (trainer.parameters(), trainer.states());
+            let tensors = Tensors { parameters: &parameters, states: &states };
+            saved.restore(tensors, &mark, |entry, elements| {
+                let name = || entry.name.clone();
+                device.write(&entry.name, elements).map_err(|source| TensorError::Device { name: name(), source })
+            })?;
+            progress = saved.progress().clone();
+            trainer.resume_at(progress.step);
+        } else {
+            folder.describe(&trainer.config, &trainer.model, tokenizer)?;
+        }
+        let journal = folder.journal(progress.step)?;
+        let generator = Generator::new(trainer.model.clone());
+        Ok(Self {
+            device,
+            tokenizer,
+            folder,
+            stop,
+            saved: resume.then_some(progress.step),
+            progress,
+            journal,
+            generator,
+            times: Vec::new(),
+            last_tick: Instant::now(),
+            trainer,
+        })
+    }
+
+    /// Trains to the last step, or until told to stop.
+    ///
+    /// # Errors
+    /// When the loss is no longer finite, or the device or the disk fails.
+    pub fn run(&mut self, tell: Tell) -> Result<Ending, SessionError> {
+        let steps = self.trainer.config.steps;
+        self.last_tick = Instant::now();
+        while self.trainer.step < steps && !self.stop.load(Ordering::Relaxed) {
+            self.trainer.submit(self.device)?;
+            self.take_reports(false, tell)?;
+            let step = self.trainer.step;
+            let due = |every: u64| every > 0 && step.is_multiple_of(every);
+            let evaluate = due(self.trainer.config.eval_every) || step == steps;
+            let save = due(self.trainer.config.save_every) || step == steps;
+            if evaluate || save {
+                self.take_reports(true, tell)?;
+            }
+            if evaluate {
+                self.evaluate(tell)?;
+            }
+            if save {
+                self.save(tell)?;
+            }
+            if evaluate || save {
+                self.last_tick = Instant::now();
+            }
+        }
+        self.take_reports(true, tell)?;
+        if self.saved != Some(self.trainer.step) {
+            self.save(tell)?;
+        }
+        self.draw()?;
+        let interrupted = self.trainer.step < steps;
+        self.times.sort_by(f64::total_cmp);
+        let median_step_ms = self.times.get(self.times.len() / 2).copied().unwrap_or(0.0);
+        let tokens = self.trainer.tokens_per_step() as f64;
+        tell(&Event::Done {
+            step: self.trainer.step,
+            val_loss: self.progress.val_loss,
+            best_val_loss: self.progress.best_val_loss,
+            median_step_ms,
+            tokens_per_second: if median_step_ms > 0.0 { tokens * 1e3 / median_step_ms } else { 0.0 },
+            run: self.folder.path().display().to_string(),
+            interrupted,
+        })
+        .map_err(SessionError::Tell)?;
+        Ok(if interrupted { Ending::Stopped } else { Ending::Finished })
+    }
+
+    /// Passes on the reports of finished steps; with `all`, waits for every step.
+    fn take_reports(&mut self, all: bool, tell: Tell) -> Result<(), SessionError> {
+        while let Some(StepReport { step, loss, learning_rate, grad_norm }) =
+            self.trainer.report(self.device, all)?
+        {
+            let now = Instant::now();
+            let ms = (now - self.last_tick).as_secs_f64() * 1e3;
+            self.last_tick = now;
+            self.times.push(ms);
+            if !(loss.is_finite() && grad_norm.is_finite()) {
+                let saved = match self.saved {
+                    Some(step) => format!("the last good checkpoint, of step {step}, is kept"),
+                    None => "no checkpoint had been saved yet".into(),
+                };
+                return Err(SessionError::NotFinite { step, loss, saved });
+            }
+            let event = Event::Step { step, loss, learning_rate, grad_norm, ms };
+            self.journal.metric(&event)?;
+            tell(&event).map_err(SessionError::Tell)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, tell: Tell) -> Result<(), SessionError> {
+        let train_loss = self.trainer.estimate(self.device, Split::Train)?;
+        let val_loss = self.trainer.estimate(self.device, Split::Val)?;
+        let step = self.trainer.step;
+        self.progress.val_loss = Some(val_loss);
+        self.progress.best_val_loss =
+            Some(self.progress.best_val_loss.map_or(val_loss, |best| best.min(val_loss)));
+        let event = Event::Eval { step, train_loss, val_loss };
+        self.journal.metric(&event)?;
+        tell(&event).map_err(SessionError::Tell)?;
+        if self.trainer.config.sample_tokens > 0 {
+            let text = self.sample()?;
+            self.journal.sample(step, &text)?;
+            tell(&Event::Sample { step, text }).map_err(SessionError::Tell)?;
+        }
+        self.draw()
+    }
+
+    /// What the model writes behind the beginning of the validation text.
+    fn sample(&mut self) -> Result<String, SessionError> {
+        let tokens = self.trainer.dataset().tokens(Split::Val);
+        let prompt = &tokens[..tokens.len().min(8)];
+        let mut rng = ChaCha8Rng::seed_from_u64(self.trainer.config.seed);
+        let mut sampler = Sampler::new(Strategy::default())?;
+        let mut text = self.tokenizer.decode(prompt);
+        let mut stream = self.tokenizer.stream();
+        let mut logits = self.generator.start(self.device, prompt)?;
+        for _ in 0..self.trainer.config.sample_tokens {
+            let token = sampler.draw(&logits, &[], &mut rng)?;
+            text += &stream.push(token);
+            logits = self.generator.push(self.device, token)?;
+        }
+        text += &stream.finish();
+        Ok(text)
+    }
+
+    fn save(&mut self, tell: Tell) -> Result<(), SessionError> {
+        self.journal.sync()?;
+        self.progress.step = self.trainer.step;
+        let (parameters, states) = (self.trainer.parameters(), self.trainer.states());
+        let tensors = Tensors { parameters: &parameters, states: &states };
+        checkpoint::save(self.folder.path(), tensors, &self.progress, |entry| {
+            let name = || entry.name.clone();
+            self.device.read(&entry.name).map_err(|source| TensorError::Device { name: name(), source })
+        })?;
+        self.saved = Some(self.trainer.step);
+        tell(&Event::Saved { step: self.trainer.step }).map_err(SessionError::Tell)
+    }
+
+    fn draw(&mut self) -> Result<(), SessionError> {
+        let svg = loss_svg(&self.folder.metrics()?);
+        Ok(self.folder.write_plot(&svg)?)
+    }
+}
