@@ -71,6 +71,9 @@ impl Memory {
         if scratch > 0 && self.scratch.as_ref().is_none_or(|s| s.size() < 4 * scratch as u64) {
             self.scratch = Some(self.allocate(context, "scratch", scratch)?);
         }
+        if let Some(scratch) = &self.scratch {
+            self.poison(context, uploader, scratch, 0..scratch.size())?;
+        }
         let slots = self.share_slots(context, uploader, &plan.slots)?;
         plan.places
             .iter()
