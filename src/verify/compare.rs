@@ -39,28 +39,27 @@ pub fn compare_with(
         let failure = Some(format!("has {} elements, not {}", got.len(), want.len()));
         return Worst { error: f64::INFINITY, bound: 0.0, failure };
     }
-    let mut worst = Worst::default();
+    // (where, got, expected, error, bound)
+    let mut worst = (0, 0.0, 0.0, 0.0, f64::INFINITY);
     let mut wrong = 0;
     for (i, (got, (want, allowed))) in got.zip(want).enumerate() {
         // Where no number is expected, nothing else is near it.
         let allowed = if allowed.is_finite() { allowed } else { 0.0 };
         let error = error(got, want);
         wrong += usize::from(error > allowed);
-        if worst.bound == 0.0 || ratio(error, allowed) > worst.ratio() {
-            let at = coordinates(i, shape);
-            let message = || {
-                format!(
-                    "at {at}: {got:e} instead of {want:e}, off by {error:.3e} where {allowed:.3e} is allowed"
-                )
-            };
-            let failure = (error > allowed).then(message);
-            worst = Worst { error, bound: allowed, failure };
+        if ratio(error, allowed) > ratio(worst.3, worst.4) || i == 0 {
+            worst = (i, got, want, error, allowed);
         }
     }
-    if let Some(message) = &mut worst.failure {
-        *message += &format!(" ({wrong} of {} elements are wrong)", shape.len());
-    }
-    worst
+    let (i, got, want, error, bound) = worst;
+    let message = || {
+        let (at, all) = (coordinates(i, shape), shape.len());
+        format!(
+            "at {at}: {got:e} instead of {want:e}, off by {error:.3e} where {bound:.3e} is allowed \
+             ({wrong} of {all} elements are wrong)"
+        )
+    };
+    Worst { error, bound, failure: (wrong > 0).then(message) }
 }
 
 /// |got - want|; infinite when only one of them is a number, or an infinity of that sign.

@@ -1,7 +1,6 @@
 //! Buffers on the device: one per persistent tensor, input and slot.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use wgpu::{Buffer, BufferUsages, ErrorFilter};
 
@@ -13,8 +12,11 @@ use crate::engine::tape::Init;
 
 /// Bytes of poison behind every tensor of a device that looks for stray accesses.
 pub(super) const MARGIN: u64 = 256;
-/// A NaN that no arithmetic makes; as an index it is far beyond any table.
-pub(super) const POISON: u32 = 0x7fde_adad;
+/// What unwritten memory and the margins of operands hold: a NaN; as an index it is far beyond any table.
+const POISON: u32 = 0x7fde_adad;
+/// What the margins of results hold: a number, 1.25e6, since NaN plus anything would be NaN again and hide
+/// that it was written.
+pub(super) const SENTINEL: u32 = 0x4998_9680;
 
 /// The memory of one place of a plan.
 #[derive(Clone, Debug)]
@@ -71,25 +73,41 @@ impl Memory {
         if scratch > 0 && self.scratch.as_ref().is_none_or(|s| s.size() < 4 * scratch as u64) {
             self.scratch = Some(self.allocate(context, "scratch", scratch)?);
         }
+        if let Some(scratch) = self.scratch.as_ref().filter(|_| self.poison) {
+            uploader.fill(context, scratch, 0..scratch.size(), POISON)?;
+        }
         let slots = self.share_slots(context, uploader, &plan.slots)?;
-        plan.places
-            .iter()
-            .map(|place| {
-                let len = place.spec.shape.len();
-                let buffer = match &place.home {
-                    Home::Slot(slot) => slots[*slot].clone(),
-                    Home::Input(name) => {
-                        let buffer = self.allocate(context, name, len)?;
-                        self.poison(context, uploader, &buffer, 4 * len as u64..buffer.size())?;
-                        buffer
-                    }
-                    Home::Persistent { name, init, .. } => {
-                        return self.persist(context, uploader, name, *init, len, seed);
-                    }
-                };
-                Ok(Held { buffer, len })
-            })
-            .collect()
+        let mut places = Vec::with_capacity(plan.places.len());
+        for place in &plan.places {
+            let len = place.spec.shape.len();
+            places.push(match &place.home {
+                Home::Slot(slot) => Held { buffer: slots[*slot].clone(), len },
+                Home::Input(name) => Held { buffer: self.allocate(context, name, len)?, len },
+                Home::Persistent { name, init, .. } => {
+                    self.persist(context, uploader, name, *init, len, seed)?
+                }
+            });
+        }
+        self.mark_margins(context, uploader, plan, &places)?;
+        Ok(places)
+    }
+
+    /// Fills the margins of all tensors but temporaries, whose slots are filled as a whole.
+    fn mark_margins(
+        &self,
+        context: &Context,
+        uploader: &mut Uploader,
+        plan: &Plan,
+        places: &[Held],
+    ) -> Result<(), DeviceError> {
+        for (i, held) in places.iter().enumerate().filter(|_| self.poison) {
+            if !matches!(plan.places[i].home, Home::Slot(_)) {
+                let written = plan.nodes.iter().any(|node| node.outputs.contains(&i));
+                let word = if written { SENTINEL } else { POISON };
+                uploader.fill(context, &held.buffer, 4 * held.len as u64..held.buffer.size(), word)?;
+            }
+        }
+        Ok(())
     }
 
     fn persist(
@@ -108,7 +126,6 @@ impl Memory {
             return Err(DeviceError::Length { name: name.into(), expected: held.len, got: len });
         }
         let held = Held { buffer: self.allocate(context, name, len)?, len };
-        self.poison(context, uploader, &held.buffer, 4 * len as u64..held.buffer.size())?;
         match init {
             // wgpu hands out zeros.
             Init::Constant(0.0) => {}
@@ -143,21 +160,15 @@ impl Memory {
                     self.slots.push(buffer);
                 }
             }
-            self.poison(context, uploader, &self.slots[rank], 0..self.slots[rank].size())?;
+            if self.poison {
+                let (buffer, end) = (&self.slots[rank], 4 * wanted[slot] as u64);
+                uploader.fill(context, buffer, 0..end, POISON)?;
+                uploader.fill(context, buffer, end..buffer.size(), SENTINEL)?;
+            }
             shared[slot] = Some(self.slots[rank].clone());
         }
         // Every slot has a rank, so none is left out.
         Ok(shared.into_iter().flatten().collect())
-    }
-
-    fn poison(
-        &self,
-        context: &Context,
-        uploader: &mut Uploader,
-        buffer: &Buffer,
-        bytes: Range<u64>,
-    ) -> Result<(), DeviceError> {
-        if self.poison { uploader.fill(context, buffer, bytes, POISON) } else { Ok(()) }
     }
 
     fn bytes(&self, elements: usize) -> u64 {

@@ -22,7 +22,7 @@ use self::adapter::DeviceLimits;
 use self::autotune::{Autotune, Choices, Tuner};
 use self::context::Context;
 use self::load::Loaded;
-use self::memory::{Held, MARGIN, Memory, POISON};
+use self::memory::{Held, MARGIN, Memory, SENTINEL};
 use self::pipelines::Pipelines;
 use self::transfer::{Readback, Uploader, read_words};
 use super::{Device, DeviceError, HostData, PlanId, Results};
@@ -146,10 +146,11 @@ impl Gpu {
     /// When the device is lost.
     pub fn stray_write(&mut self, plan: PlanId) -> Result<Option<String>, DeviceError> {
         let loaded = self.loaded(plan)?;
-        for (place, held) in loaded.plan.places.iter().zip(&loaded.places) {
+        for &place in loaded.plan.nodes.iter().flat_map(|node| &node.outputs).filter(|_| self.poison) {
+            let held = &loaded.places[place];
             let margin = read_words(&self.context, &held.buffer, 4 * held.len as u64, MARGIN as usize / 4)?;
-            if self.poison && margin.iter().any(|&word| word != POISON) {
-                return Ok(Some(format!("{:?}", place.home)));
+            if margin.iter().any(|&word| word != SENTINEL) {
+                return Ok(Some(format!("{:?}", loaded.plan.places[place].home)));
             }
         }
         Ok(None)

@@ -89,7 +89,7 @@ pub(super) fn read_words(
         let mapped = map(&staging, size);
         context.wait(Some(submission))?;
         take(&mapped)?;
-        extend_from(&staging, 0..size, &mut words)?;
+        extend_from(&staging, size, &mut words)?;
         staging.unmap();
     }
     Ok(words)
@@ -171,14 +171,14 @@ impl Readback {
         }
         let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
         take(&oldest.mapped)?;
-        let mut results = Vec::with_capacity(oldest.lens.len());
-        let mut at = 0;
-        for len in &oldest.lens {
-            let size = 4 * *len as u64;
-            let mut values: Vec<f32> = Vec::with_capacity(*len);
-            extend_from(&oldest.staging, at..at + size, &mut values)?;
-            results.push(values);
-            at += size;
+        let mut all: Vec<f32> = Vec::new();
+        extend_from(&oldest.staging, 4 * oldest.lens.iter().sum::<usize>() as u64, &mut all)?;
+        let mut rest = all.as_slice();
+        let mut results = Results::with_capacity(oldest.lens.len());
+        for &len in &oldest.lens {
+            let (values, others) = rest.split_at(len);
+            results.push(values.into());
+            rest = others;
         }
         oldest.staging.unmap();
         self.free.push(oldest.staging);
@@ -212,12 +212,9 @@ fn take(mapped: &Mapped) -> Result<(), DeviceError> {
     }
 }
 
-fn extend_from<T: bytemuck::Pod>(
-    staging: &Buffer,
-    bytes: Range<u64>,
-    to: &mut Vec<T>,
-) -> Result<(), DeviceError> {
-    let view = staging.get_mapped_range(bytes).map_err(|e| DeviceError::Gpu(e.to_string()))?;
+/// Appends the first `bytes` of a mapped buffer.
+fn extend_from<T: bytemuck::Pod>(staging: &Buffer, bytes: u64, to: &mut Vec<T>) -> Result<(), DeviceError> {
+    let view = staging.get_mapped_range(0..bytes).map_err(|e| DeviceError::Gpu(e.to_string()))?;
     to.extend(view.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned::<T>));
     Ok(())
 }
