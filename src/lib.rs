@@ -1,4 +1,5 @@
 //! Lal trains, fine-tunes, samples, verifies and profiles small language models on any GPU.
+pub mod cli;
 pub mod engine;
 pub mod models;
 pub mod nn;

@@ -85,9 +85,12 @@ impl DeviceArgs {
 }
 
 fn cpu() -> Opened {
-    let mut system = System::new();
-    system.refresh_memory();
-    Opened::Cpu(Box::new(Cpu::with_memory_limit(system.total_memory())))
+    // Where the system does not tell, allocating too much is the system's to refuse.
+    let total = System::new().map_or(u64::MAX, |mut system| {
+        system.refresh_memory();
+        system.total_memory()
+    });
+    Opened::Cpu(Box::new(Cpu::with_memory_limit(total)))
 }
 
 /// Where kernel choices are kept between runs, if the machine has such a place.

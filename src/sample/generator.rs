@@ -27,7 +27,6 @@ pub enum GenerateError {
 /// The state of one stream of text: the tokens so far, of which the last are in the model's cache.
 pub struct Generator {
     config: GptConfig,
-    seed: u64,
     /// By the number of new tokens.
     plans: HashMap<usize, PlanId>,
     tokens: Vec<u32>,
@@ -50,7 +49,14 @@ pub fn decode_plan(config: &GptConfig, n: usize) -> Result<Plan, OpError> {
 impl Generator {
     /// A generator over the parameters that the device holds.
     pub fn new(config: GptConfig) -> Self {
-        Self { config, seed: 0, plans: HashMap::new(), tokens: Vec::new(), cached: 0 }
+        Self { config, plans: HashMap::new(), tokens: Vec::new(), cached: 0 }
+    }
+
+    /// As [`new`](Self::new), with the plan for one token already loaded.
+    pub fn with_decode_plan(config: GptConfig, plan: PlanId) -> Self {
+        let mut generator = Self::new(config);
+        generator.plans.insert(1, plan);
+        generator
     }
 
     /// Forgets the text so far, reads `prompt`, and returns the logits of what comes next, (vocab_size).
@@ -92,7 +98,7 @@ impl Generator {
         let plan = match self.plans.get(&n) {
             Some(&plan) => plan,
             None => {
-                let plan = device.load(&Arc::new(decode_plan(&self.config, n)?), self.seed)?;
+                let plan = device.load(&Arc::new(decode_plan(&self.config, n)?), 0)?;
                 self.plans.insert(n, plan);
                 plan
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::dataset::{DatasetError, read_text};
@@ -21,7 +21,7 @@ const TALES_SEED: u64 = 1337;
 const TALES_CHARS: usize = 1_000_000;
 
 /// A corpus that can be downloaded, as `data/corpora.toml` describes it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
     pub name: String,

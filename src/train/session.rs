@@ -12,7 +12,7 @@ use crate::engine::device::Device;
 use crate::run::aside::FileError;
 use crate::run::checkpoint::{self, Progress, Saved, Tensors};
 use crate::run::folder::{FolderError, RunFolder};
-use crate::run::journal::Journal;
+use crate::run::journal::{Journal, JournalError, read_metrics};
 use crate::run::model_file::{ModelError, TokenizerMark};
 use crate::run::plot::loss_svg;
 use crate::run::tensor_file::TensorError;
@@ -78,6 +78,8 @@ pub enum SessionError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     #[error(transparent)]
     Checkpoint(#[from] TensorError),
     #[error(transparent)]
@@ -152,7 +154,7 @@ impl<'a> Session<'a> {
         } else {
             folder.describe(&trainer.config, &trainer.model, tokenizer)?;
         }
-        let journal = folder.journal(progress.step)?;
+        let journal = Journal::open(folder.path(), progress.step)?;
         let generator = Generator::new(trainer.model.clone());
         Ok(Self {
             device,
@@ -269,7 +271,7 @@ impl<'a> Session<'a> {
         let mut stream = self.tokenizer.stream();
         let mut logits = self.generator.start(self.device, prompt)?;
         for _ in 0..self.trainer.config.sample_tokens {
-            let token = sampler.draw(&logits, &[], &mut rng)?;
+            let token = sampler.next(&logits, &[], &mut rng)?;
             text += &stream.push(token);
             logits = self.generator.push(self.device, token)?;
         }
@@ -291,7 +293,7 @@ impl<'a> Session<'a> {
     }
 
     fn draw(&mut self) -> Result<(), SessionError> {
-        let svg = loss_svg(&self.folder.metrics()?);
+        let svg = loss_svg(&read_metrics(self.folder.path())?);
         Ok(self.folder.write_plot(&svg)?)
     }
 }

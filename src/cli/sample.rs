@@ -1,0 +1,163 @@
+//! `lal sample`: text from a trained model.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::device::{DeviceArgs, tuning_file};
+use super::failure::{Exit, Usage};
+use super::output::Output;
+use crate::engine::device::gpu::autotune::{Autotune, Choices};
+use crate::sample::load::{Model, load};
+use crate::sample::strategy::{Candidate, Sampler, Strategy};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder of a trained run
+    #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
+    model: PathBuf,
+    /// What the text begins with
+    #[arg(long, default_value = "\n", value_name = "TEXT")]
+    prompt: String,
+    /// Tokens to write
+    #[arg(long, default_value_t = 500)]
+    max_tokens: usize,
+    /// Flattens (above 1) or sharpens (below) the distribution; 0 always takes the likeliest token
+    #[arg(long, default_value_t = 0.8)]
+    temperature: f32,
+    /// Keep only this many of the likeliest tokens
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Keep the likeliest tokens that together have this probability
+    #[arg(long)]
+    top_p: Option<f32>,
+    /// Keep tokens at least this share as likely as the likeliest
+    #[arg(long)]
+    min_p: Option<f32>,
+    /// Divides the logits of tokens already in the context; 1 leaves them
+    #[arg(long, default_value_t = 1.0)]
+    repetition_penalty: f32,
+    /// Same seed, same text
+    #[arg(long, default_value_t = 1337)]
+    seed: u64,
+    /// Texts to write
+    #[arg(long, default_value_t = 1)]
+    num_samples: usize,
+    /// Show the likeliest tokens and their probabilities at each step
+    #[arg(long)]
+    explain: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Candidates that `--explain` shows.
+const EXPLAINED: usize = 5;
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event {
+    Step { sample: usize, token: String, probability: f32, candidates: Vec<(String, f32)> },
+    Sample { sample: usize, text: String, tokens: usize },
+    Done { samples: usize, tokens: usize, tokens_per_second: f64 },
+}
+
+pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+    let strategy = Strategy {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+    };
+    let mut sampler = Sampler::new(strategy)?;
+    if args.prompt.is_empty() {
+        return Err(Usage("the prompt is empty: give at least one character to start from".into()).into());
+    }
+    let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
+    let mut opened = args.device.open(autotune, output)?;
+    let mut model = load(opened.device(), &args.model)?;
+    let prompt = model.tokenizer.encode(&args.prompt).context("the prompt cannot be read")?;
+
+    let (mut written, mut seconds) = (0, 0.0);
+    for sample in 0..args.num_samples {
+        let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
+        rng.set_stream(sample as u64);
+        if !output.json && sample > 0 {
+            output.line("\n---")?;
+        }
+        let Model { tokenizer, generator, .. } = &mut model;
+        let mut text = args.prompt.clone();
+        if !output.json && !args.explain {
+            output.piece(&args.prompt)?;
+        }
+        let mut stream = tokenizer.stream();
+        let mut recent = prompt.clone();
+        let mut logits = generator.start(opened.device(), &prompt)?;
+        // Reading the prompt is not writing: the rate counts from here.
+        let begun = Instant::now();
+        for n in 0..args.max_tokens {
+            let token = if args.explain {
+                sampler.consider(&logits, &recent)?;
+                let token = sampler.draw(&mut rng);
+                let name = |id: u32| tokenizer.decode(&[id]);
+                explain(output, sample, token, sampler.candidates(usize::MAX), name)?;
+                token
+            } else {
+                sampler.next(&logits, &recent, &mut rng)?
+            };
+            recent.push(token);
+            let piece = stream.push(token);
+            if !output.json && !args.explain {
+                output.piece(&piece)?;
+            }
+            text += &piece;
+            written += 1;
+            if n + 1 < args.max_tokens {
+                logits = generator.push(opened.device(), token)?;
+            }
+        }
+        seconds += begun.elapsed().as_secs_f64();
+        let rest = stream.finish();
+        text += &rest;
+        if output.json {
+            output.event(&Event::Sample { sample, text, tokens: args.max_tokens })?;
+        } else if args.explain {
+            output.line(text)?;
+        } else {
+            output.line(rest)?;
+        }
+    }
+    let tokens_per_second = if seconds > 0.0 { written as f64 / seconds } else { 0.0 };
+    if output.json {
+        output.event(&Event::Done { samples: args.num_samples, tokens: written, tokens_per_second })?;
+    } else {
+        output.detail(format!("{written} tokens, {tokens_per_second:.0} per second"));
+    }
+    Ok(Exit::Done)
+}
+
+/// One step: the token taken and the likeliest ones, with the entropy of the choice in bits.
+fn explain(
+    output: Output,
+    sample: usize,
+    token: u32,
+    candidates: &[Candidate],
+    name: impl Fn(u32) -> String,
+) -> anyhow::Result<()> {
+    let probability = candidates.iter().find(|c| c.id == token).map_or(0.0, |c| c.probability);
+    let top = &candidates[..candidates.len().min(EXPLAINED)];
+    if output.json {
+        let candidates = top.iter().map(|c| (name(c.id), c.probability)).collect();
+        return output.event(&Event::Step { sample, token: name(token), probability, candidates });
+    }
+    let entropy: f32 =
+        candidates.iter().map(|c| c.probability).filter(|p| *p > 0.0).map(|p| -p * p.log2()).sum();
+    let shown: Vec<_> =
+        top.iter().map(|c| format!("{:?} {:.1}%", name(c.id), 100.0 * c.probability)).collect();
+    let taken = format!("{:?}", name(token));
+    Ok(output.line(format!("{taken:<12} {entropy:5.2} bits   {}", shown.join("   ")))?)
+}

@@ -1,0 +1,59 @@
+//! A trained model from the folder of its run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::generator::{GenerateError, Generator, decode_plan};
+use crate::engine::device::{Device, DeviceError};
+use crate::engine::op::OpError;
+use crate::engine::plan::Home;
+use crate::models::config::GptConfig;
+use crate::run::model_file::{self, MODEL, ModelError, TokenizerMark};
+use crate::run::tensor_file::{Entry, TensorFile};
+use crate::text::tokenizer::{Tokenizer, TokenizerError};
+
+/// A model on a device, ready to write.
+pub struct Model {
+    pub config: GptConfig,
+    pub tokenizer: Tokenizer,
+    pub generator: Generator,
+}
+
+/// Why a model cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    #[error("the model does not fit together: {0}")]
+    Plan(#[from] OpError),
+}
+
+/// Loads the model of a run folder onto a device.
+///
+/// # Errors
+/// When a file is missing, cut short, of other shapes or of another tokenizer, or the device lacks memory.
+pub fn load(device: &mut dyn Device, folder: &Path) -> Result<Model, LoadError> {
+    let (config, mark) = model_file::read_config(folder)?;
+    let tokenizer = Tokenizer::load(folder)?;
+    if let Some(mark) = mark {
+        mark.check(&TokenizerMark::of(&tokenizer), &folder.join(MODEL))?;
+    }
+    let mut file = TensorFile::open(&folder.join(MODEL)).map_err(ModelError::from)?;
+    let plan = Arc::new(decode_plan(&config, 1)?);
+    let id = device.load(&plan, 0)?;
+    for place in &plan.places {
+        if let Home::Persistent { name, parameter: true, .. } = &place.home {
+            let entry = Entry { name: name.clone(), shape: place.spec.shape };
+            let elements = model_file::read(&mut file, &entry).map_err(ModelError::from)?;
+            device.write(name, &elements)?;
+        }
+    }
+    let generator = Generator::with_decode_plan(config.clone(), id);
+    Ok(Model { config, tokenizer, generator })
+}
