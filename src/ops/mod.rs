@@ -2,6 +2,8 @@
 
 pub mod adamw;
 pub mod add;
+pub mod attention;
+pub mod attention_backward;
 pub mod backward;
 pub mod column_sum;
 pub mod cross_entropy;
@@ -9,10 +11,12 @@ pub mod dropout;
 pub mod embedding;
 pub mod gelu;
 pub mod grad_norm;
+pub mod heads;
 pub mod layer_norm;
 pub mod matmul;
 pub mod residual_norm;
 pub mod rows;
+pub mod softmax;
 pub mod sum;
 pub mod zeros;
 
@@ -27,6 +31,13 @@ pub static OPS: &[&OpInfo] = &[
     &layer_norm::LAYER_NORM_BACKWARD,
     &layer_norm::LAYER_NORM_WEIGHTS,
     &residual_norm::RESIDUAL_NORM,
+    &softmax::SOFTMAX,
+    &softmax::SOFTMAX_BACKWARD,
+    &heads::SPLIT_HEADS,
+    &heads::MERGE_HEADS,
+    &heads::ADD_HEADS,
+    &attention::ATTENTION,
+    &attention_backward::ATTENTION_BACKWARD,
     &gelu::GELU,
     &gelu::GELU_BACKWARD,
     &dropout::DROPOUT,

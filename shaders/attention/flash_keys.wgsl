@@ -1,0 +1,242 @@
+// attention_backward for keys and values: dv_s = Σ_t m_ts p_ts dout_t, dk_s = Σ_t ds_ts q_t,
+// ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D, p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
+// qkv, dqkv (batch, time, 3, n_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
+// One workgroup of 128 threads per head and 64 keys; queries come in tiles of 32, channels 32 at a time.
+// f32 sums, channel by channel and query by query.
+const WIDTH: u32 = 32u;
+const CAUSAL: u32 = 1u;
+const DROPOUT: u32 = 0u;
+const ROWS: u32 = 64u;
+// tiles of 32 channels
+const PARTS: u32 = (WIDTH + 31u) / 32u;
+
+// first: the number, over all batches, of head 0 here; heads = batch · n_head
+struct Params {
+    first: u32, heads: u32, n_head: u32, time: u32, scale: f32,
+    salt: u32, threshold: u32, keep_scale: f32,
+}
+
+@group(0) @binding(0) var<storage, read> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read> lse: array<f32>;
+@group(0) @binding(2) var<storage, read> dout: array<f32>;
+@group(0) @binding(3) var<storage, read> delta: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+// 0, or 1/(1 - p), for query t and key s of head `head`
+fn mask(head: u32, t: u32, s: u32) -> f32 {
+    if DROPOUT == 0u {
+        return 1.0;
+    }
+    let index = ((params.first + head) * params.time + t) * params.time + s;
+    let key = mask_key(step.seed, params.salt);
+    return select(0.0, params.keep_scale, keep(key, index, params.threshold));
+}
+
+// Channel d of row t of part 0 (q), 1 (k) or 2 (v) of a head; 0 outside, where it adds nothing to a product.
+fn load(head: u32, part: u32, t: u32, d: u32) -> f32 {
+    if t >= params.time || d >= WIDTH {
+        return 0.0;
+    }
+    let row = (head / params.n_head * params.time + t) * 3u + part;
+    return qkv[(row * params.n_head + head % params.n_head) * WIDTH + d];
+}
+
+// Channel d of row t of dout of a head; 0 outside.
+fn load_dout(head: u32, t: u32, d: u32) -> f32 {
+    if t >= params.time || d >= WIDTH {
+        return 0.0;
+    }
+    return dout[((head / params.n_head * params.time + t) * params.n_head + head % params.n_head) * WIDTH + d];
+}
+
+// Terms of `left`: 32 channels of 64 keys (part 1) or values (part 2).
+fn stage_keys(local: u32, head: u32, part: u32, first: u32, channel: u32) {
+    for (var i = local; i < TILE * ROW_QUADS; i += THREADS) {
+        let t = first + 4u * (i / TILE);
+        let d = channel + i % TILE;
+        left[i % TILE * ROW_QUADS + i / TILE] = vec4(
+            load(head, part, t, d),
+            load(head, part, t + 1u, d),
+            load(head, part, t + 2u, d),
+            load(head, part, t + 3u, d),
+        );
+    }
+}
+
+// Terms of `right`: 32 channels of 32 queries.
+fn stage_queries(local: u32, head: u32, first: u32, channel: u32) {
+    for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
+        let t = first + 4u * (i / TILE);
+        let d = channel + i % TILE;
+        right[i % TILE * COL_QUADS + i / TILE] = vec4(
+            load(head, 0u, t, d),
+            load(head, 0u, t + 1u, d),
+            load(head, 0u, t + 2u, d),
+            load(head, 0u, t + 3u, d),
+        );
+    }
+}
+
+// Terms of `right`: 32 channels of 32 rows of dout.
+fn stage_dout(local: u32, head: u32, first: u32, channel: u32) {
+    for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
+        let t = first + 4u * (i / TILE);
+        let d = channel + i % TILE;
+        right[i % TILE * COL_QUADS + i / TILE] = vec4(
+            load_dout(head, t, d),
+            load_dout(head, t + 1u, d),
+            load_dout(head, t + 2u, d),
+            load_dout(head, t + 3u, d),
+        );
+    }
+}
+
+// Terms of `right`: 32 queries, each with 32 of its channels.
+fn stage_query_terms(local: u32, head: u32, first: u32, channel: u32) {
+    for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
+        let t = first + i / COL_QUADS;
+        let d = channel + 4u * (i % COL_QUADS);
+        right[i] = vec4(
+            load(head, 0u, t, d),
+            load(head, 0u, t, d + 1u),
+            load(head, 0u, t, d + 2u),
+            load(head, 0u, t, d + 3u),
+        );
+    }
+}
+
+// Terms of `right`: 32 rows of dout, each with 32 of its channels.
+fn stage_dout_terms(local: u32, head: u32, first: u32, channel: u32) {
+    for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
+        let t = first + i / COL_QUADS;
+        let d = channel + 4u * (i % COL_QUADS);
+        right[i] = vec4(
+            load_dout(head, t, d),
+            load_dout(head, t, d + 1u),
+            load_dout(head, t, d + 2u),
+            load_dout(head, t, d + 3u),
+        );
+    }
+}
+
+// What query t has to do with keys s..s + 3 of a block.
+struct Pair { p: vec4<f32>, ds: vec4<f32> }
+
+// m p and √D ds of query t and four keys, from their scores and dout·v; 0 where it does not see them.
+fn pair(head: u32, t: u32, s: u32, scores: vec4<f32>, dp: vec4<f32>) -> Pair {
+    if t >= params.time {
+        return Pair();
+    }
+    let keys = vec4(s, s + 1u, s + 2u, s + 3u);
+    var end = params.time;
+    if CAUSAL == 1u {
+        end = t + 1u;
+    }
+    let at = head * params.time + t;
+    let p = select(vec4(0.0), exp(scores * params.scale - lse[at]), keys < vec4(end));
+    var m = vec4(1.0);
+    if DROPOUT == 1u {
+        m = vec4(mask(head, t, s), mask(head, t, s + 1u), mask(head, t, s + 2u), mask(head, t, s + 3u));
+    }
+    return Pair(m * p, p * (m * dp - delta[at]));
+}
+
+fn transposed(x: Block) -> Block {
+    return Block(
+        vec4(x.a.x, x.b.x, x.c.x, x.d.x),
+        vec4(x.a.y, x.b.y, x.c.y, x.d.y),
+        vec4(x.a.z, x.b.z, x.c.z, x.d.z),
+        vec4(x.a.w, x.b.w, x.c.w, x.d.w),
+    );
+}
+
+fn store(head: u32, part: u32, t: u32, d: u32, x: vec4<f32>) {
+    let row = (head / params.n_head * params.time + t) * 3u + part;
+    let at = (row * params.n_head + head % params.n_head) * WIDTH;
+    for (var i = 0u; i < 4u; i++) {
+        if t < params.time && d + i < WIDTH {
+            dqkv[at + d + i] = x[i];
+        }
+    }
+}
+
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let blocks = (params.time + ROWS - 1u) / ROWS;
+    let number = group.x + group.y * groups.x;
+    let head = number / blocks;
+    if head >= params.heads {
+        return;
+    }
+    let row = local / COL_QUADS;
+    let col = local % COL_QUADS;
+    let first = number % blocks * ROWS;
+    let s = first + 4u * row;
+
+    var dk: array<Block, PARTS>;
+    var dv: array<Block, PARTS>;
+    for (var part = 0u; part < PARTS; part++) {
+        dk[part] = Block();
+        dv[part] = Block();
+    }
+    // The first query that sees a key of this block is its first key's own; 64 is a multiple of 32.
+    var query = 0u;
+    if CAUSAL == 1u {
+        query = first;
+    }
+    for (; query < params.time; query += TILE) {
+        // Rows are keys, columns queries.
+        var scores = Block();
+        var dp = Block();
+        for (var part = 0u; part < PARTS; part++) {
+            stage_keys(local, head, 1u, first, part * TILE);
+            stage_queries(local, head, query, part * TILE);
+            workgroupBarrier();
+            scores = multiply_add(row, col, scores);
+            workgroupBarrier();
+            stage_keys(local, head, 2u, first, part * TILE);
+            stage_dout(local, head, query, part * TILE);
+            workgroupBarrier();
+            dp = multiply_add(row, col, dp);
+            workgroupBarrier();
+        }
+        let t = query + 4u * col;
+        scores = transposed(scores);
+        dp = transposed(dp);
+        let a = pair(head, t, s, scores.a, dp.a);
+        let b = pair(head, t + 1u, s, scores.b, dp.b);
+        let c = pair(head, t + 2u, s, scores.c, dp.c);
+        let d = pair(head, t + 3u, s, scores.d, dp.d);
+        stage_block(row, col, transposed(Block(a.p, b.p, c.p, d.p)));
+        for (var part = 0u; part < PARTS; part++) {
+            stage_dout_terms(local, head, query, part * TILE);
+            workgroupBarrier();
+            dv[part] = multiply_add(row, col, dv[part]);
+            workgroupBarrier();
+        }
+        stage_block(row, col, transposed(Block(a.ds, b.ds, c.ds, d.ds)));
+        for (var part = 0u; part < PARTS; part++) {
+            stage_query_terms(local, head, query, part * TILE);
+            workgroupBarrier();
+            dk[part] = multiply_add(row, col, dk[part]);
+            workgroupBarrier();
+        }
+    }
+    for (var part = 0u; part < PARTS; part++) {
+        let d = part * TILE + 4u * col;
+        let scaled_dk = scaled(dk[part], vec4(params.scale));
+        store(head, 1u, s, d, scaled_dk.a);
+        store(head, 1u, s + 1u, d, scaled_dk.b);
+        store(head, 1u, s + 2u, d, scaled_dk.c);
+        store(head, 1u, s + 3u, d, scaled_dk.d);
+        store(head, 2u, s, d, dv[part].a);
+        store(head, 2u, s + 1u, d, dv[part].b);
+        store(head, 2u, s + 2u, d, dv[part].c);
+        store(head, 2u, s + 3u, d, dv[part].d);
+    }
+}

@@ -1,0 +1,28 @@
+// split_heads: heads_(b,h)td = rows_bt(part,h,d)
+// heads (batch, n_head, time, width), rows (batch, time, parts, n_head, width); len = heads in elements
+// one thread per element
+const WORKGROUP: u32 = 64u;
+
+struct Params { len: u32, time: u32, n_head: u32, width: u32, part: u32, parts: u32 }
+
+@group(0) @binding(0) var<storage, read_write> heads: array<f32>;
+@group(0) @binding(1) var<storage, read> rows: array<f32>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
+    if i >= params.len {
+        return;
+    }
+    let d = i % params.width;
+    let t = i / params.width % params.time;
+    let h = i / (params.width * params.time) % params.n_head;
+    let b = i / (params.width * params.time * params.n_head);
+    let row = b * params.time + t;
+    heads[i] = rows[((row * params.parts + params.part) * params.n_head + h) * params.width + d];
+}
