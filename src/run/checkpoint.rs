@@ -1,0 +1,121 @@
+//! Checkpoints: everything a run needs to go on as if it had never stopped.
+//!
+//! `state.safetensors` alone is what a resumed run reads: weights, moments and progress in one file, so
+//! that one rename changes all of them or none. `model.safetensors` is the same weights as others read
+//! them. It is renamed first: a run killed between the two renames goes back to the older state, makes the
+//! same steps again, and writes the same model again. The price is the weights' size once more on the disk.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::model_file::{self, ModelError, TokenizerMark};
+use super::tensor_file::{self, Entry, TensorError, TensorFile};
+
+pub const STATE: &str = "state.safetensors";
+
+/// The key of [`Progress`] in the metadata of the state.
+const NOTE: &str = "lal";
+
+/// How far a run is. Batches, dropout and schedule are functions of seed and step, so these are the whole
+/// of the random state and the data cursor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Optimiser steps done.
+    pub step: u64,
+    pub seed: u64,
+    /// In nats per token; `None` before the first estimate.
+    pub val_loss: Option<f64>,
+    pub best_val_loss: Option<f64>,
+    pub tokenizer: TokenizerMark,
+}
+
+/// What is saved, by the names that the device knows the tensors by.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensors<'a> {
+    /// What the model consists of.
+    pub parameters: &'a [Entry],
+    /// Optimiser moments, and whatever else lasts from step to step.
+    pub states: &'a [Entry],
+}
+
+/// Saves a checkpoint into the folder of a run, replacing the one before. `read` gives the elements of a
+/// parameter or state; one is in memory at a time.
+///
+/// # Errors
+/// When `read` fails or the disk is full or read-only; the checkpoint before stays as it was.
+pub fn save(
+    folder: &Path,
+    tensors: Tensors,
+    progress: &Progress,
+    mut read: impl FnMut(&Entry) -> Result<Vec<f32>, TensorError>,
+) -> Result<(), TensorError> {
+    let model = model_file::write(folder, tensors.parameters, &mut read)?;
+    let all = [tensors.parameters, tensors.states].concat();
+    let note = serde_json::to_string(progress).expect("progress is numbers and strings under fixed keys");
+    let state = tensor_file::write(&folder.join(STATE), &all, (NOTE, &note), read)?;
+    model.commit()?;
+    state.commit()?;
+    Ok(())
+}
+
+/// A saved checkpoint, open for reading.
+#[derive(Debug)]
+pub struct Saved {
+    file: TensorFile,
+    progress: Progress,
+}
+
+impl Saved {
+    /// Opens the checkpoint of a run.
+    ///
+    /// # Errors
+    /// When there is none, or its file is cut short or no checkpoint.
+    pub fn open(folder: &Path) -> Result<Self, TensorError> {
+        let file = TensorFile::open(&folder.join(STATE))?;
+        let progress = match file.note(NOTE).map(serde_json::from_str) {
+            Some(Ok(progress)) => progress,
+            Some(Err(error)) => return Err(not_a_state(&file, format!("its progress: {error}"))),
+            None => return Err(not_a_state(&file, "it does not say how far the run is".into())),
+        };
+        Ok(Self { file, progress })
+    }
+
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Gives every tensor to `write`, one at a time.
+    ///
+    /// # Errors
+    /// When the tokenizer is another, a tensor is missing, of another shape, or there are more of them than
+    /// `tensors` names; or when `write` fails. All is checked before the first `write`, except reading.
+    pub fn restore(
+        &mut self,
+        tensors: Tensors,
+        tokenizer: &TokenizerMark,
+        mut write: impl FnMut(&Entry, &[f32]) -> Result<(), TensorError>,
+    ) -> Result<(), ModelError> {
+        self.progress.tokenizer.check(tokenizer, self.file.path())?;
+        let all = [tensors.parameters, tensors.states].concat();
+        for entry in &all {
+            self.file.check(entry)?;
+        }
+        if let Some(name) = self.file.names().iter().find(|name| all.iter().all(|entry| entry.name != **name))
+        {
+            let what = format!("it has a tensor {name}, which this model has not");
+            return Err(not_a_state(&self.file, what).into());
+        }
+        for entry in &all {
+            write(entry, &self.file.read(entry)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn not_a_state(file: &TensorFile, what: String) -> TensorError {
+    TensorError::NotACheckpoint { path: file.path().to_owned(), what }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! The configuration of a training run, found as flag > `LAL_*` variable > TOML file > preset.
+//!
+//! [`Settings`] are what one of these says; laid over each other and over a preset they make a
+//! [`TrainConfig`].
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::presets;
+use super::settings::Settings;
+use crate::models::config::{Gelu, GptConfig, SizeError};
+
+/// Every setting of a training run. Written to `config.toml`, which can be given back with `--config`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// The preset underneath.
+    pub preset: String,
+    /// A known corpus or a path; none means the default corpus, or the Tales world without a network.
+    pub data: Option<String>,
+    pub tokenizer: String,
+
+    pub n_layer: usize,
+    pub n_head: usize,
+    pub n_embd: usize,
+    pub block_size: usize,
+    pub bias: bool,
+    pub dropout: f64,
+    pub gelu: Gelu,
+
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Sequences per micro-step.
+    pub batch_size: usize,
+    /// Micro-steps whose gradients are averaged for one step.
+    pub grad_accum: usize,
+    /// The peak, reached at the end of the warm-up.
+    pub learning_rate: f64,
+    /// Where the cosine ends, at the last step. A tenth of `learning_rate` unless it is set.
+    pub min_learning_rate: f64,
+    /// Steps over which the learning rate rises linearly from 0.
+    pub warmup_steps: u64,
+    pub beta1: f64,
+    pub beta2: f64,
+    /// Of tensors of two or more dimensions; vectors never decay.
+    pub weight_decay: f64,
+    /// The most the norm of all gradients together may be; 0 turns clipping off.
+    pub grad_clip: f64,
+    /// Steps between two estimates of the loss.
+    pub eval_every: u64,
+    /// Batches of each part that an estimate averages.
+    pub eval_iters: usize,
+    /// Tokens of sample text written after each estimate; 0 for none.
+    pub sample_tokens: usize,
+    /// Steps between two checkpoints.
+    pub save_every: u64,
+    pub seed: u64,
+}
+
+/// Settings that make no run, and what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("there is no preset {name:?}: choose one of {}", presets::NAMES.join(", "))]
+    UnknownPreset { name: String },
+    #[error("cannot read the settings {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path} holds no settings of a run: {source}")]
+    BadFile { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("{setting} = {value} is outside its range: {range}")]
+    Range { setting: &'static str, value: String, range: &'static str },
+    #[error(transparent)]
+    Size(#[from] SizeError),
+}
+
+impl TrainConfig {
+    /// What `settings` say, and for the rest their preset.
+    ///
+    /// # Errors
+    /// When the preset is unknown or a value is outside its range; the message names it.
+    pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
+        let name = settings.preset.as_deref().unwrap_or(presets::DEFAULT);
+        let preset =
+            presets::named(name).ok_or_else(|| ConfigError::UnknownPreset { name: name.to_owned() })?;
+        let mut table = settings.laid_over(&preset)?;
+        if let Some(peak) = settings.learning_rate {
+            table.entry("min_learning_rate").or_insert(presets::tenth(peak).into());
+        }
+        let config: Self = table.try_into().expect("a preset has every key, and each is of its type");
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The model of this run over a vocabulary.
+    pub fn gpt(&self, vocab_size: usize) -> GptConfig {
+        GptConfig {
+            vocab_size,
+            block_size: self.block_size,
+            n_layer: self.n_layer,
+            n_head: self.n_head,
+            n_embd: self.n_embd,
+            bias: self.bias,
+            dropout: self.dropout,
+            gelu: self.gelu,
+        }
+    }
+
+    /// As `config.toml` holds it.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("settings are strings, numbers and truth values that TOML can hold")
+    }
+
+    /// Tokens that one optimiser step learns from.
+    pub fn tokens_per_step(&self) -> usize {
+        self.batch_size * self.grad_accum * self.block_size
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        // The vocabulary comes with the text; any will do to check the rest.
+        self.gpt(1).check()?;
+        let counts = [
+            ("batch_size", self.batch_size as u64),
+            ("grad_accum", self.grad_accum as u64),
+            ("steps", self.steps),
+            ("eval_every", self.eval_every),
+            ("eval_iters", self.eval_iters as u64),
+            ("save_every", self.save_every),
+        ];
+        for (setting, value) in counts {
+            within(setting, value, value >= 1, "1 or more")?;
+        }
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let not_negative = |x: f64| x.is_finite() && x >= 0.0;
+        let (peak, end) = (self.learning_rate, self.min_learning_rate);
+        within("learning_rate", peak, positive(peak), "above 0")?;
+        within("min_learning_rate", end, (0.0..=peak).contains(&end), "0 to learning_rate")?;
+        within("beta1", self.beta1, share(self.beta1), "0 or more, below 1")?;
+        within("beta2", self.beta2, share(self.beta2), "0 or more, below 1")?;
+        within("weight_decay", self.weight_decay, not_negative(self.weight_decay), "0 or more")?;
+        within("grad_clip", self.grad_clip, not_negative(self.grad_clip), "0 (no clipping) or more")
+    }
+}
+
+fn within(
+    setting: &'static str,
+    value: impl ToString,
+    inside: bool,
+    range: &'static str,
+) -> Result<(), ConfigError> {
+    if inside { Ok(()) } else { Err(ConfigError::Range { setting, value: value.to_string(), range }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(toml: &str) -> Result<TrainConfig, ConfigError> {
+        TrainConfig::new(&toml::from_str(toml).unwrap())
+    }
+
+    #[test]
+    fn silence_means_mini() {
+        let mini = config("").unwrap();
+        assert_eq!((mini.preset.as_str(), mini.steps, mini.n_embd), ("mini", 2000, 128));
+        assert_eq!(mini.tokens_per_step(), 12 * 64);
+        assert_eq!(mini.gpt(65).n_parameters(), 804_096);
+    }
+
+    #[test]
+    fn a_setting_replaces_its_preset() {
+        let char = config("preset = 'char'\nn_layer = 2\ndata = 'own.txt'").unwrap();
+        assert_eq!((char.n_layer, char.n_head, char.data.as_deref()), (2, 6, Some("own.txt")));
+    }
+
+    #[test]
+    fn the_learning_rate_ends_at_a_tenth() {
+        assert_eq!(config("").unwrap().min_learning_rate, 1e-4);
+        assert_eq!(config("learning_rate = 1e-5").unwrap().min_learning_rate, 1e-6);
+        let both = config("learning_rate = 1e-5\nmin_learning_rate = 0.0").unwrap();
+        assert_eq!(both.min_learning_rate, 0.0);
+    }
+
+    #[test]
+    fn its_own_file_gives_it_back() {
+        for name in presets::NAMES {
+            let first = config(&format!("preset = {name:?}\nseed = 5\nlearning_rate = 3.3e-4")).unwrap();
+            assert_eq!(config(&first.to_toml()).unwrap(), first);
+        }
+    }
+
+    #[test]
+    fn what_makes_no_run_is_named() {
+        let complaint = |toml| config(toml).unwrap_err().to_string();
+        let unknown = complaint("preset = 'huge'");
+        assert!(unknown.contains("\"huge\"") && unknown.contains("mini, char, tiny"), "{unknown}");
+        for (toml, named) in [
+            ("batch_size = 0", "batch_size = 0"),
+            ("steps = 0", "steps = 0"),
+            ("learning_rate = -1.0", "learning_rate = -1"),
+            ("learning_rate = nan", "learning_rate = NaN"),
+            ("min_learning_rate = 1.0", "min_learning_rate = 1"),
+            ("beta2 = 1.0", "beta2 = 1"),
+            ("grad_clip = -1.0", "grad_clip = -1"),
+            ("dropout = 1.0", "dropout = 1"),
+            ("n_head = 3", "n_head = 3"),
+        ] {
+            assert!(complaint(toml).contains(named), "{}", complaint(toml));
+        }
+    }
+}

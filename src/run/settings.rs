@@ -1,0 +1,188 @@
+//! What one layer of configuration says: a preset, a TOML file, or the command line.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::config::ConfigError;
+use crate::models::config::Gelu;
+
+/// Settings of one layer: what a preset, a TOML file, or the command line says, and nothing where it is
+/// silent. As `clap` arguments, flags go before `LAL_*` variables.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+#[command(allow_negative_numbers = true)]
+pub struct Settings {
+    /// Where settings start: mini, char, tiny, small, medium, lal or gpt2 [default: mini]
+    #[arg(long, env = "LAL_PRESET", value_name = "NAME")]
+    pub preset: Option<String>,
+    /// A text file, or a corpus by name (see `lal data list`)
+    #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH")]
+    pub data: Option<String>,
+    /// How text becomes tokens: char, byte or gpt2
+    #[arg(long, env = "LAL_TOKENIZER", value_name = "NAME")]
+    pub tokenizer: Option<String>,
+    /// Blocks of attention and MLP
+    #[arg(long, env = "LAL_N_LAYER", value_name = "N")]
+    pub n_layer: Option<usize>,
+    /// Attention heads of a block; must divide --n-embd
+    #[arg(long, env = "LAL_N_HEAD", value_name = "N")]
+    pub n_head: Option<usize>,
+    /// Channels of a token's vector
+    #[arg(long, env = "LAL_N_EMBD", value_name = "N")]
+    pub n_embd: Option<usize>,
+    /// The most tokens the model sees at once
+    #[arg(long, env = "LAL_BLOCK_SIZE", value_name = "N")]
+    pub block_size: Option<usize>,
+    /// Whether linear layers and layer norms add a bias
+    #[arg(long, env = "LAL_BIAS", value_name = "BOOL")]
+    pub bias: Option<bool>,
+    /// The share of activations zeroed in training
+    #[arg(long, env = "LAL_DROPOUT", value_name = "P")]
+    pub dropout: Option<f64>,
+    /// exact or tanh
+    #[arg(long, env = "LAL_GELU", value_name = "FORM")]
+    pub gelu: Option<Gelu>,
+    /// Optimiser steps
+    #[arg(long, env = "LAL_STEPS", value_name = "N")]
+    pub steps: Option<u64>,
+    /// Sequences per micro-step
+    #[arg(long, env = "LAL_BATCH_SIZE", value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Micro-steps whose gradients are averaged for one step
+    #[arg(long, env = "LAL_GRAD_ACCUM", value_name = "N")]
+    pub grad_accum: Option<usize>,
+    /// The peak learning rate
+    #[arg(long, env = "LAL_LEARNING_RATE", value_name = "X")]
+    pub learning_rate: Option<f64>,
+    /// The learning rate of the last step [default: a tenth of --learning-rate]
+    #[arg(long, env = "LAL_MIN_LEARNING_RATE", value_name = "X")]
+    pub min_learning_rate: Option<f64>,
+    /// Steps over which the learning rate rises from 0
+    #[arg(long, env = "LAL_WARMUP_STEPS", value_name = "N")]
+    pub warmup_steps: Option<u64>,
+    /// AdamW's β₁
+    #[arg(long, env = "LAL_BETA1", value_name = "X")]
+    pub beta1: Option<f64>,
+    /// AdamW's β₂
+    #[arg(long, env = "LAL_BETA2", value_name = "X")]
+    pub beta2: Option<f64>,
+    /// Weight decay of matrices
+    #[arg(long, env = "LAL_WEIGHT_DECAY", value_name = "X")]
+    pub weight_decay: Option<f64>,
+    /// The most the gradient's norm may be; 0 turns clipping off
+    #[arg(long, env = "LAL_GRAD_CLIP", value_name = "X")]
+    pub grad_clip: Option<f64>,
+    /// Steps between two estimates of the loss
+    #[arg(long, env = "LAL_EVAL_EVERY", value_name = "N")]
+    pub eval_every: Option<u64>,
+    /// Batches of each part that an estimate averages
+    #[arg(long, env = "LAL_EVAL_ITERS", value_name = "N")]
+    pub eval_iters: Option<usize>,
+    /// Tokens of sample text written after each estimate; 0 for none
+    #[arg(long, env = "LAL_SAMPLE_TOKENS", value_name = "N")]
+    pub sample_tokens: Option<usize>,
+    /// Steps between two checkpoints
+    #[arg(long, env = "LAL_SAVE_EVERY", value_name = "N")]
+    pub save_every: Option<u64>,
+    /// Decides weights, batches, dropout and samples
+    #[arg(long, env = "LAL_SEED", value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl Settings {
+    /// The settings of a TOML file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no TOML, or has a key that is none of a run's: the error names it.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+        toml::from_str(&text)
+            .map_err(|source| ConfigError::BadFile { path: path.into(), source: source.into() })
+    }
+
+    /// These settings, and where they are silent those of `below`.
+    ///
+    /// # Errors
+    /// When a number is too great for TOML.
+    pub fn over(&self, below: &Self) -> Result<Self, ConfigError> {
+        let table = self.laid_over(below)?;
+        Ok(table.try_into().expect("every key is of a setting, and of its type"))
+    }
+
+    /// As a table, these settings over those of `below`.
+    pub(super) fn laid_over(&self, below: &impl Serialize) -> Result<Table, ConfigError> {
+        if let Some(seed) = self.seed.filter(|&seed| i64::try_from(seed).is_err()) {
+            let range = "0 to 9223372036854775807, the integers of TOML";
+            return Err(ConfigError::Range { setting: "seed", value: seed.to_string(), range });
+        }
+        let table = |settings: Result<Table, toml::ser::Error>| {
+            settings.expect("settings are strings, numbers and truth values that TOML can hold")
+        };
+        let mut merged = table(Table::try_from(below));
+        let own = table(Table::try_from(self));
+        if own.contains_key("learning_rate") {
+            // A new peak over an old end could rise where it should fall.
+            merged.remove("min_learning_rate");
+        }
+        merged.extend(own);
+        Ok(merged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn parsed(args: &[&str]) -> Settings {
+        <Cli as clap::Parser>::try_parse_from(["train"].iter().chain(args)).unwrap().settings
+    }
+
+    #[test]
+    fn flags_go_before_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own.toml");
+        std::fs::write(&path, "preset = \"char\"\nsteps = 7\ngelu = \"tanh\"\nlearning_rate = 0.01\n")
+            .unwrap();
+        let file = Settings::from_file(&path).unwrap();
+        let both = parsed(&["--steps", "9", "--bias", "true"]).over(&file).unwrap();
+        assert_eq!((both.preset.as_deref(), both.steps), (Some("char"), Some(9)));
+        assert_eq!((both.gelu, both.bias, both.seed), (Some(Gelu::Tanh), Some(true), None));
+    }
+
+    #[test]
+    fn a_new_peak_takes_the_old_end_away() {
+        let below = Settings { min_learning_rate: Some(1e-2), ..Default::default() };
+        assert_eq!(parsed(&["--learning-rate", "1e-3"]).over(&below).unwrap().min_learning_rate, None);
+        assert_eq!(parsed(&["--steps", "1"]).over(&below).unwrap().min_learning_rate, Some(1e-2));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own.toml");
+        std::fs::write(&path, "stepz = 7\n").unwrap();
+        let error = Settings::from_file(&path).unwrap_err().to_string();
+        assert!(error.contains("own.toml") && error.contains("stepz"), "{error}");
+        let error = Settings::from_file(&folder.path().join("none")).unwrap_err().to_string();
+        assert!(error.contains("none"), "{error}");
+    }
+
+    #[test]
+    fn a_flag_of_the_wrong_kind_is_refused() {
+        for args in [["--gelu", "swish"], ["--steps", "-1"], ["--n-head", "x"]] {
+            let error = <Cli as clap::Parser>::try_parse_from(["train"].iter().chain(&args)).unwrap_err();
+            assert!(error.to_string().contains(args[0]), "{error}");
+        }
+        let settings = Settings { seed: Some(u64::MAX), ..Default::default() };
+        assert!(settings.over(&Settings::default()).unwrap_err().to_string().contains("seed"));
+    }
+}

@@ -1,0 +1,210 @@
+//! Safetensors files, one tensor in memory at a time.
+//!
+//! A file is the length of a header (eight bytes, little-endian), the header (JSON: each tensor's type,
+//! shape and place), and the elements (<https://github.com/huggingface/safetensors>).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+
+use super::aside::{Aside, FileError};
+use crate::engine::device::DeviceError;
+use crate::engine::tensor::Shape;
+
+/// Longer headers are none: the limit of the safetensors library.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// A tensor by name. All are f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub name: String,
+    pub shape: Shape,
+}
+
+/// Why tensors cannot be saved or read, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(
+        "{path} is cut short: it should have {expected} bytes and has {found}; copy it again, or go back to \
+         another checkpoint"
+    )]
+    Truncated { path: PathBuf, expected: u64, found: u64 },
+    #[error("{path} is no safetensors file ({what}): give the folder of a run, or copy the file again")]
+    NotSafetensors { path: PathBuf, what: String },
+    #[error("{path} is no checkpoint of this run ({what}): resume with the settings it was trained with")]
+    NotACheckpoint { path: PathBuf, what: String },
+    #[error(
+        "{path} has no tensor {name}: it is of another model; use the config.json or config.toml saved with it"
+    )]
+    Missing { path: PathBuf, name: String },
+    #[error(
+        "{path}: {name} is {found} there, and {expected} in this model; use the sizes it was trained with"
+    )]
+    Shape { path: PathBuf, name: String, expected: Shape, found: String },
+    #[error("{path}: {name} has elements of type {found}, and only F32 can be read")]
+    Type { path: PathBuf, name: String, found: String },
+    #[error("cannot read {name} back from the device: {source}")]
+    Device { name: String, source: DeviceError },
+    #[error("{name} has {found} elements where its shape {shape} has {}", shape.len())]
+    Length { name: String, shape: Shape, found: usize },
+}
+
+/// Writes `entries`, in their order, asking `read` for the elements of one after the other. `note` is a
+/// key and value for the file's metadata; just one, so that equal tensors make equal files (the library
+/// keeps several in no fixed order).
+///
+/// The file is [finished](Aside::finish) aside; the caller commits it.
+///
+/// # Errors
+/// When `read` fails or gives another number of elements, or the disk does.
+pub fn write(
+    place: &Path,
+    entries: &[Entry],
+    note: (&str, &str),
+    mut read: impl FnMut(&Entry) -> Result<Vec<f32>, TensorError>,
+) -> Result<Aside, TensorError> {
+    let mut aside = Aside::new(place)?;
+    let header = header(place, entries, note)?;
+    aside.write(&(header.len() as u64).to_le_bytes())?;
+    aside.write(&header)?;
+    for entry in entries {
+        let elements = read(entry)?;
+        if elements.len() != entry.shape.len() {
+            let (name, shape, found) = (entry.name.clone(), entry.shape, elements.len());
+            return Err(TensorError::Length { name, shape, found });
+        }
+        // Little-endian, as are all processors that Lal runs on.
+        aside.write(bytemuck::cast_slice(&elements))?;
+    }
+    aside.finish()?;
+    Ok(aside)
+}
+
+fn header(place: &Path, entries: &[Entry], (key, value): (&str, &str)) -> Result<Vec<u8>, TensorError> {
+    let mut start = 0;
+    let infos = entries.iter().map(|entry| {
+        let end = start + 4 * entry.shape.len();
+        let (dtype, shape) = (Dtype::F32, entry.shape.dims().to_vec());
+        let info = TensorInfo { dtype, shape, data_offsets: (start, end) };
+        start = end;
+        (entry.name.clone(), info)
+    });
+    let note = HashMap::from([(key.to_owned(), value.to_owned())]);
+    let not_one = |what: String| TensorError::NotSafetensors { path: place.to_owned(), what };
+    let metadata = Metadata::new(Some(note), infos.collect()).map_err(|error| not_one(error.to_string()))?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|error| not_one(error.to_string()))?;
+    // The elements begin at a multiple of eight.
+    json.resize(json.len().next_multiple_of(8), b' ');
+    Ok(json)
+}
+
+/// A safetensors file whose header has been read and whose length is right.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    file: File,
+    metadata: Metadata,
+    /// Where the elements begin.
+    start: u64,
+}
+
+impl TensorFile {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// When it is missing, cut short, or no safetensors file.
+    pub fn open(path: &Path) -> Result<Self, TensorError> {
+        let read_error = |source| FileError { doing: "read", path: path.to_owned(), source };
+        let not_one = |what: String| TensorError::NotSafetensors { path: path.to_owned(), what };
+        let truncated = |expected, found| TensorError::Truncated { path: path.to_owned(), expected, found };
+        let mut file = File::open(path).map_err(read_error)?;
+        let found = file.metadata().map_err(read_error)?.len();
+        if found < 8 {
+            return Err(truncated(8, found));
+        }
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(read_error)?;
+        let header_bytes = u64::from_le_bytes(length);
+        if header_bytes > MAX_HEADER {
+            return Err(not_one(format!("its header would be {header_bytes} bytes long")));
+        }
+        let start = 8 + header_bytes;
+        if found < start {
+            return Err(truncated(start, found));
+        }
+        let mut header = vec![0; header_bytes as usize];
+        file.read_exact(&mut header).map_err(read_error)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|error| not_one(format!("its header: {error}")))?;
+        let expected = start + metadata.data_len() as u64;
+        match found {
+            _ if found < expected => Err(truncated(expected, found)),
+            _ if found > expected => {
+                Err(not_one(format!("{} bytes follow its last tensor", found - expected)))
+            }
+            _ => Ok(Self { path: path.to_owned(), file, metadata, start }),
+        }
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The value of a key in the file's metadata.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The names of all tensors, in the order of the file.
+    pub fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    /// Whether a tensor is there as `entry` describes it.
+    ///
+    /// # Errors
+    /// When it is missing, or of another shape or type.
+    pub fn check(&self, entry: &Entry) -> Result<(), TensorError> {
+        self.place(entry).map(drop)
+    }
+
+    /// The elements of a tensor, row after row.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), and when it cannot be read.
+    pub fn read(&mut self, entry: &Entry) -> Result<Vec<f32>, TensorError> {
+        let place = self.place(entry)?;
+        let mut elements = vec![0.0_f32; entry.shape.len()];
+        self.file
+            .seek(SeekFrom::Start(place))
+            .and_then(|_| self.file.read_exact(bytemuck::cast_slice_mut(&mut elements)))
+            .map_err(FileError::at("read", &self.path))?;
+        Ok(elements)
+    }
+
+    /// The first byte of a tensor.
+    fn place(&self, entry: &Entry) -> Result<u64, TensorError> {
+        let (path, name) = (self.path.clone(), entry.name.clone());
+        let Some(info) = self.metadata.info(&name) else {
+            return Err(TensorError::Missing { path, name });
+        };
+        if info.dtype != Dtype::F32 {
+            return Err(TensorError::Type { path, name, found: info.dtype.to_string() });
+        }
+        if info.shape != entry.shape.dims() {
+            let dims: Vec<_> = info.shape.iter().map(usize::to_string).collect();
+            let found = format!("({})", dims.join(", "));
+            return Err(TensorError::Shape { path, name, expected: entry.shape, found });
+        }
+        Ok(self.start + info.data_offsets.0 as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests;

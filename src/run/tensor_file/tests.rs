@@ -1,0 +1,76 @@
+use super::*;
+
+fn entry(name: &str, shape: impl Into<Shape>) -> Entry {
+    Entry { name: name.into(), shape: shape.into() }
+}
+
+fn counting(entry: &Entry) -> Result<Vec<f32>, TensorError> {
+    Ok((0..entry.shape.len()).map(|i| i as f32).collect())
+}
+
+fn saved(folder: &Path) -> PathBuf {
+    let place = folder.join("t.safetensors");
+    let entries = [entry("b", [2, 3]), entry("a", [1])];
+    write(&place, &entries, ("key", "value"), counting).unwrap().commit().unwrap();
+    place
+}
+
+#[test]
+fn what_is_written_is_read_by_us_and_by_the_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = saved(folder.path());
+    let mut file = TensorFile::open(&place).unwrap();
+    assert_eq!(file.names(), ["b", "a"]);
+    assert_eq!((file.note("key"), file.note("other")), (Some("value"), None));
+    assert_eq!(file.read(&entry("a", [1])).unwrap(), [0.0]);
+    assert_eq!(file.read(&entry("b", [2, 3])).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    let bytes = std::fs::read(&place).unwrap();
+    let theirs = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(theirs.tensor("b").unwrap().shape(), [2, 3]);
+    assert_eq!(theirs.tensor("b").unwrap().data()[4..8], 1.0_f32.to_le_bytes());
+}
+
+#[test]
+fn every_way_to_cut_it_short_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = saved(folder.path());
+    let bytes = std::fs::read(&place).unwrap();
+    for length in [0, 7, 8, 40, bytes.len() - 1] {
+        std::fs::write(&place, &bytes[..length]).unwrap();
+        let error = TensorFile::open(&place).unwrap_err();
+        assert!(matches!(error, TensorError::Truncated { .. }), "{error}");
+        assert!(error.to_string().contains("t.safetensors"), "{error}");
+    }
+    std::fs::write(&place, [bytes.as_slice(), b"more"].concat()).unwrap();
+    assert!(TensorFile::open(&place).unwrap_err().to_string().contains("4 bytes follow"));
+    std::fs::write(&place, "To be, or not to be, that is the question").unwrap();
+    let error = TensorFile::open(&place).unwrap_err();
+    assert!(matches!(error, TensorError::NotSafetensors { .. }), "{error}");
+}
+
+#[test]
+fn a_tensor_that_does_not_fit_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = TensorFile::open(&saved(folder.path())).unwrap();
+    let error = file.read(&entry("b", [3, 2])).unwrap_err().to_string();
+    assert!(error.contains("b is (2, 3)") && error.contains("(3, 2) in this model"), "{error}");
+    let error = file.read(&entry("c", [1])).unwrap_err().to_string();
+    assert!(error.contains("no tensor c"), "{error}");
+}
+
+#[test]
+fn a_failing_device_leaves_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = saved(folder.path());
+    let before = std::fs::read(&place).unwrap();
+    let lost = |entry: &Entry| {
+        let source = DeviceError::Gpu("lost".into());
+        Err(TensorError::Device { name: entry.name.clone(), source })
+    };
+    let error = write(&place, &[entry("x", [1])], ("k", "v"), lost).unwrap_err().to_string();
+    assert!(error.contains('x') && error.contains("lost"), "{error}");
+    let short = |_: &Entry| Ok(vec![1.0]);
+    assert!(write(&place, &[entry("x", [2])], ("k", "v"), short).is_err());
+    assert_eq!(std::fs::read(&place).unwrap(), before);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
