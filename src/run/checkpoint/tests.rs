@@ -88,7 +88,8 @@ fn killed_at_any_moment_a_whole_checkpoint_is_there() {
     let bytes = |name| fs::read(new.path().join(name)).unwrap();
     let (model, state) = (bytes(MODEL), bytes(STATE));
     let partial = |name: &str| format!("{name}.partial");
-    let moments: [(&str, Vec<(String, &[u8])>, u64); 6] = [
+    type Moment<'a> = (&'a str, Vec<(String, &'a [u8])>, u64);
+    let moments: [Moment; 6] = [
         ("half a model", vec![(partial(MODEL), &model[..99])], 250),
         ("a model", vec![(partial(MODEL), &model)], 250),
         ("half a state", vec![(partial(MODEL), &model), (partial(STATE), &state[..99])], 250),

@@ -1,0 +1,16 @@
+//! What a run is made of: its settings, its folder, its checkpoints, its picture.
+//!
+//! [`settings`] (flags, variables, a TOML file) laid over [`presets`] make a [`config`]; [`folder`] is where a
+//! run's files are and [`journal`] what it says on the way; [`checkpoint`] saves and restores, [`model_file`]
+//! being the part that `transformers` can load; [`plot`] draws the loss.
+
+pub mod aside;
+pub mod checkpoint;
+pub mod config;
+pub mod folder;
+pub mod journal;
+pub mod model_file;
+pub mod plot;
+pub mod presets;
+pub mod settings;
+pub mod tensor_file;

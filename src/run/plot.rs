@@ -1,0 +1,223 @@
+//! `loss.svg`: the loss over the steps.
+
+use std::ops::Range;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+/// What is drawn. Losses are in nats per token; points are (optimiser steps done, loss).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LossCurve {
+    pub title: String,
+    /// The loss of the batch of each step: drawn thin, and its running mean bold.
+    pub steps: Vec<(u64, f64)>,
+    /// Estimates over many batches.
+    pub val: Vec<(u64, f64)>,
+    /// The least loss any model can have on this text, where it is known.
+    pub floor: Option<f64>,
+}
+
+/// The picture could not be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot draw the loss: {0}")]
+pub struct PlotError(String);
+
+const SIZE: (u32, u32) = (860, 480);
+const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
+/// Blue, orange and green that colour-blind readers tell apart (Okabe & Ito 2008).
+const TRAIN: RGBColor = RGBColor(0, 114, 178);
+const VAL: RGBColor = RGBColor(213, 94, 0);
+const FLOOR: RGBColor = RGBColor(0, 125, 90);
+const INK: RGBColor = RGBColor(50, 50, 50);
+const GRID: RGBColor = RGBColor(225, 225, 225);
+
+/// More points than this would make a larger file, not a finer line.
+const MOST_POINTS: usize = 1000;
+
+impl LossCurve {
+    /// The picture as SVG. Losses that are not finite are left out; without any, the axes are empty.
+    ///
+    /// # Errors
+    /// When the drawing library fails.
+    pub fn to_svg(&self) -> Result<String, PlotError> {
+        let mut svg = String::new();
+        {
+            let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+            self.draw(&area).map_err(|error| PlotError(error.to_string()))?;
+        }
+        Ok(svg)
+    }
+
+    fn draw<'a>(
+        &self,
+        area: &DrawingArea<SVGBackend<'a>, Shift>,
+    ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
+        area.fill(&WHITE)?;
+        let (steps, val) = (finite(&self.steps), finite(&self.val));
+        let (x, y) = self.ranges(&steps, &val);
+        let decimals = if y.end - y.start < 1.0 { 2 } else { 1 };
+        let mut chart = ChartBuilder::on(area)
+            .caption(&self.title, (FONT, 20).into_font().color(&INK))
+            .margin(12)
+            .margin_right(24)
+            .x_label_area_size(48)
+            .y_label_area_size(60)
+            .build_cartesian_2d(x.clone(), y)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(INK)
+            .x_desc("step")
+            .y_desc("loss (nats per token)")
+            .x_label_formatter(&|step| with_commas(*step))
+            .y_label_formatter(&|loss| format!("{loss:.decimals$}"))
+            .label_style((FONT, 14).into_font().color(&INK))
+            .axis_desc_style((FONT, 15).into_font().color(&INK))
+            .draw()?;
+
+        chart.draw_series(LineSeries::new(thinned(&steps), TRAIN.mix(0.25).stroke_width(1)))?;
+        let mean = thinned(&running_mean(&steps));
+        if let Some(&(_, last)) = mean.last() {
+            chart
+                .draw_series(LineSeries::new(mean, TRAIN.stroke_width(2)))?
+                .label(format!("train {last:.3}"))
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], TRAIN.stroke_width(3)));
+        }
+        if let Some(&(_, last)) = val.last() {
+            let dots = val.iter().map(|&point| Circle::new(point, 3, VAL.filled()));
+            chart.draw_series(dots)?;
+            chart
+                .draw_series(LineSeries::new(val.iter().copied(), VAL.stroke_width(2)))?
+                .label(format!("val {last:.3}"))
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], VAL.stroke_width(3)));
+        }
+        if let Some(floor) = self.floor {
+            let line = [(x.start, floor), (x.end, floor)];
+            chart
+                .draw_series(DashedLineSeries::new(line, 6, 5, FLOOR.stroke_width(2)))?
+                .label(format!("floor {floor:.3}"))
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], FLOOR.stroke_width(2)));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .margin(14)
+            .legend_area_size(30)
+            .background_style(WHITE.mix(0.85))
+            .border_style(GRID)
+            .label_font((FONT, 15).into_font().color(&INK))
+            .draw()?;
+        area.present()
+    }
+
+    /// The steps and losses that the axes span, with some room above and below.
+    fn ranges(&self, steps: &[(f64, f64)], val: &[(f64, f64)]) -> (Range<f64>, Range<f64>) {
+        let points = || steps.iter().chain(val);
+        let last = points().map(|&(step, _)| step).fold(1.0, f64::max);
+        let losses = || points().map(|&(_, loss)| loss).chain(self.floor);
+        let (least, most) = losses().fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
+        if least > most {
+            return (0.0..last, 0.0..1.0);
+        }
+        let room = ((most - least) * 0.06).max(0.05);
+        (0.0..last, (least - room).max(0.0)..most + room)
+    }
+}
+
+fn finite(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
+    points.iter().filter(|(_, loss)| loss.is_finite()).map(|&(step, loss)| (step as f64, loss)).collect()
+}
+
+/// Each point's mean with the points before it, over a fiftieth of all: a line that can be read through the
+/// noise of batches.
+fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let window = (points.len() / 50).max(1);
+    let mut sum = 0.0;
+    let mean = |(i, &(step, loss)): (usize, &(f64, f64))| {
+        sum += loss;
+        if i >= window {
+            sum -= points[i - window].1;
+        }
+        (step, sum / (i + 1).min(window) as f64)
+    };
+    points.iter().enumerate().map(mean).collect()
+}
+
+/// At most about [`MOST_POINTS`], evenly chosen, the last among them.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let every = points.len().div_ceil(MOST_POINTS).max(1);
+    let skipped = points.len().saturating_sub(1) % every;
+    points.iter().skip(skipped).step_by(every).copied().collect()
+}
+
+/// 12000 as `12,000`.
+fn with_commas(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let group = |(i, digit): (usize, char)| {
+        let comma = i > 0 && (digits.len() - i).is_multiple_of(3);
+        comma.then_some(',').into_iter().chain([digit])
+    };
+    digits.chars().enumerate().flat_map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(n: u64) -> LossCurve {
+        LossCurve {
+            title: "mini on tinyshakespeare".into(),
+            steps: (1..=n)
+                .map(|i| {
+                    let noise = ((i * 7919 % 101) as f64 / 101.0 - 0.5) * 0.2;
+                    (i, 1.5 + 2.7 * (-(i as f64) / 300.0).exp() + noise)
+                })
+                .collect(),
+            val: (0..=n / 250).map(|i| (250 * i, 1.7 + 2.5 * (-(i as f64) / 1.3).exp())).collect(),
+            floor: Some(1.2),
+        }
+    }
+
+    #[test]
+    fn a_picture_has_its_labels() {
+        let svg = curve(2000).to_svg().unwrap();
+        for label in
+            ["mini on tinyshakespeare", "step", "nats per token", "train 1.5", "val 1.7", "floor 1.200"]
+        {
+            assert!(svg.contains(label), "{label}");
+        }
+        assert!(svg.len() < 100_000, "{} bytes", svg.len());
+    }
+
+    #[test]
+    fn little_or_nothing_can_be_drawn() {
+        let odd = vec![(1, f64::NAN), (2, f64::INFINITY)];
+        let one = LossCurve { steps: vec![(1, 4.2)], ..Default::default() };
+        for curve in [LossCurve::default(), LossCurve { steps: odd, ..Default::default() }, one] {
+            assert!(curve.to_svg().unwrap().contains("</svg>"));
+        }
+    }
+
+    #[test]
+    fn the_mean_is_over_a_fiftieth() {
+        let points: Vec<_> = (0..100).map(|i| (f64::from(i), f64::from(i))).collect();
+        let mean = running_mean(&points);
+        assert_eq!((mean[0], mean[1], mean[99]), ((0.0, 0.0), (1.0, 0.5), (99.0, 98.5)));
+    }
+
+    #[test]
+    fn thinning_keeps_the_last() {
+        let points: Vec<_> = (0..12_345).map(|i| (f64::from(i), 0.0)).collect();
+        let thin = thinned(&points);
+        assert!(thin.len() <= MOST_POINTS && thin.last() == points.last());
+        assert_eq!(thinned(&points[..3]), points[..3]);
+        assert_eq!(thinned(&[]), []);
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([0.0, 250.0, 2000.0, 1_234_567.0].map(with_commas), ["0", "250", "2,000", "1,234,567"]);
+    }
+}
