@@ -16,7 +16,7 @@ use crate::engine::tensor::{Shape, Spec};
 use crate::engine::twin::Io;
 use crate::ops::attention_backward::AttentionBackward;
 use crate::ops::heads::{batch_ranges, expect_heads};
-use crate::ops::softmax::softmax_row;
+use crate::ops::softmax::softmax_start;
 use crate::shader;
 
 pub static ATTENTION: OpInfo =
@@ -151,28 +151,50 @@ impl Attention {
             let q = e.view(qkv, row, [b, h, 0], [first, rows]);
             let k = e.view(qkv, row, [b, h, 1], [0, keys]);
             let v = e.view(qkv, row, [b, h, 2], [0, keys]);
-            let scores = &mut scores[..rows * keys];
-            product(&mut MatMut::new(scores, rows, keys), false, F::of(Self::scale(e)), q, k.t());
-            // The closure must consume what it walks: only as an `FnOnce` is it inlined where it vectorises.
-            let queries = (first..).zip(scores.chunks_exact_mut(keys));
-            pulp::Arch::new().dispatch(
+            let (mut block, rest) = out.split_rows(rows);
+            attend(
+                &mut block,
+                [q, k, v],
+                [rows, keys],
+                F::of(Self::scale(e)),
+                scores,
                 #[inline(always)]
-                || {
-                    for (t, p) in queries {
-                        let (seen, excluded) = p.split_at_mut(self.seen(t, e.time));
-                        lse[t] = softmax_row(seen);
-                        excluded.fill(F::ZERO);
-                        if let Some(mask) = mask {
-                            mask.apply(seen, head, t, e.time);
-                        }
+                |i, p| {
+                    let t = first + i;
+                    let seen = self.seen(t, e.time);
+                    lse[t] = softmax_start(p, seen);
+                    if let Some(mask) = mask {
+                        mask.apply(&mut p[..seen], head, t, e.time);
                     }
                 },
             );
-            let (mut block, rest) = out.split_rows(rows);
-            product(&mut block, false, F::ONE, Mat::new(scores, rows, keys), v);
             out = rest;
         }
     }
+}
+
+/// out ← f(scale · q kᵀ) v for (rows, keys) scores, which `f` turns into probabilities row by row.
+pub(super) fn attend<F: Real>(
+    out: &mut MatMut<F>,
+    [q, k, v]: [Mat<F>; 3],
+    [rows, keys]: [usize; 2],
+    scale: F,
+    scores: &mut [F],
+    mut f: impl FnMut(usize, &mut [F]),
+) {
+    let scores = &mut scores[..rows * keys];
+    product(&mut MatMut::new(scores, rows, keys), false, scale, q, k.t());
+    // The closure must consume what it walks: only as an `FnOnce` is it inlined where it vectorises.
+    let queries = scores.chunks_exact_mut(keys).enumerate();
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (i, p) in queries {
+                f(i, p);
+            }
+        },
+    );
+    product(out, false, F::ONE, Mat::new(scores, rows, keys), v);
 }
 
 impl Mask {
@@ -280,7 +302,7 @@ pub(super) const SHAPES: [([usize; 4], bool, f32); 14] = [
 /// units, of which most are far smaller than the largest. The same error, absolute, is the relative one of a
 /// probability, to which exp adds 3 + 2|x| units where p|x| stays below 1/e. Probabilities sum to 1, so out
 /// inherits it times the largest value; the sum over keys walks √T units more, and dropout scales by 1/(1-p).
-fn bound(time: usize, width: usize, largest: f64) -> Bound {
+pub(super) fn bound(time: usize, width: usize, largest: f64) -> Bound {
     let score = 4.0 * (width as f64).sqrt() * largest * largest;
     Bound::new(4.0, 1.25 * (2.0 * score + 16.0 + 4.0 * (time as f64).sqrt()) * largest.max(1.0))
 }

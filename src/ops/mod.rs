@@ -4,6 +4,7 @@ pub mod adamw;
 pub mod add;
 pub mod attention;
 pub mod attention_backward;
+pub mod attention_cached;
 pub mod backward;
 pub mod column_sum;
 pub mod cross_entropy;
@@ -38,6 +39,7 @@ pub static OPS: &[&OpInfo] = &[
     &heads::ADD_HEADS,
     &attention::ATTENTION,
     &attention_backward::ATTENTION_BACKWARD,
+    &attention_cached::ATTENTION_CACHED,
     &gelu::GELU,
     &gelu::GELU_BACKWARD,
     &dropout::DROPOUT,

@@ -38,9 +38,11 @@ impl Softmax {
     }
 }
 
-/// x ← exp(x - max x) / Σ exp(x - max x); returns log Σ exp(x).
+/// x ← exp(x - max x) / Σ exp(x - max x) over the first `seen` elements, 0 after them; returns log Σ exp(x).
 #[inline(always)]
-pub fn softmax_row<F: Real>(x: &mut [F]) -> F {
+pub fn softmax_start<F: Real>(x: &mut [F], seen: usize) -> F {
+    let (x, excluded) = x.split_at_mut(seen);
+    excluded.fill(F::ZERO);
     let max = largest(x);
     for x in x.iter_mut() {
         *x = (*x - max).exp();
@@ -151,10 +153,8 @@ impl Twin for Softmax {
             4 * width,
             #[inline(always)]
             |row, [y]| {
-                let (seen, excluded) = y.split_at_mut(self.seen(row, width));
-                seen.copy_from_slice(&x[row * width..][..seen.len()]);
-                softmax_row(seen);
-                excluded.fill(F::ZERO);
+                y.copy_from_slice(&x[row * width..][..width]);
+                softmax_start(y, self.seen(row, width));
             },
         );
     }

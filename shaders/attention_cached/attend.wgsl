@@ -1,0 +1,78 @@
+// attention_cached, second: out_i = Σ_s p_is values_s, p_i = softmax(q_i·keys_s/√D) over s ≤ position + i
+// qkv (n, 3, n_head, WIDTH), keys, values (T_max, n_head, WIDTH), out (n, n_head, WIDTH)
+// One workgroup per new token and head. Keys come in tiles of one per thread; then each thread sums its
+// channels over the tile. The softmax is online; f32 sums, in the order of keys.
+const WORKGROUP: u32 = 64u;
+const WIDTH: u32 = 32u;
+// channels of one thread
+const SHARE: u32 = (WIDTH + WORKGROUP - 1u) / WORKGROUP;
+
+struct Params { n: u32, n_head: u32, scale: f32 }
+
+@group(0) @binding(0) var<storage, read> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read> keys: array<f32>;
+@group(0) @binding(2) var<storage, read> values: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+var<workgroup> weights: array<f32, WORKGROUP>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let number = group.x + group.y * groups.x;
+    let token = number / params.n_head;
+    if token >= params.n {
+        return;
+    }
+    let row = params.n_head * WIDTH;
+    let column = number % params.n_head * WIDTH;
+    let q = token * 3u * row + column;
+    let seen = step.position + token + 1u;
+
+    var sums: array<f32, SHARE>;
+    for (var i = 0u; i < SHARE; i++) {
+        sums[i] = 0.0;
+    }
+    var largest = -3e38;
+    var total = 0.0;
+    for (var first = 0u; first < seen; first += WORKGROUP) {
+        let s = first + local;
+        var score = -3e38;
+        if s < seen {
+            score = 0.0;
+            for (var d = 0u; d < WIDTH; d++) {
+                score += qkv[q + d] * keys[s * row + column + d];
+            }
+            score *= params.scale;
+        }
+        let larger = max(largest, reduce_max(local, score));
+        let p = exp(score - larger);
+        let shrink = exp(largest - larger);
+        largest = larger;
+        weights[local] = p;
+        // Also the barrier after which all may read the weights.
+        total = total * shrink + reduce_sum(local, p);
+        let count = min(WORKGROUP, seen - first);
+        for (var i = 0u; i < SHARE; i++) {
+            let d = local + i * WORKGROUP;
+            var sum = sums[i] * shrink;
+            if d < WIDTH {
+                for (var j = 0u; j < count; j++) {
+                    sum += weights[j] * values[(first + j) * row + column + d];
+                }
+            }
+            sums[i] = sum;
+        }
+        workgroupBarrier();
+    }
+    for (var i = 0u; i < SHARE; i++) {
+        let d = local + i * WORKGROUP;
+        if d < WIDTH {
+            out[token * row + column + d] = sums[i] / total;
+        }
+    }
+}
