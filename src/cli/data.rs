@@ -76,7 +76,9 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
                 }
             }
             if !output.json {
-                output.line("tales            a small world of Lal's own, generated offline, of known entropy")?;
+                output.line(
+                    "tales            a small world of Lal's own, generated offline, of known entropy",
+                )?;
             }
         }
         Verb::Get { name, places } => {

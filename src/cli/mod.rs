@@ -19,7 +19,7 @@ use output::Output;
 
 /// Train, sample and inspect small language models on any GPU
 #[derive(Parser)]
-#[command(name = "lal", version, propagate_version = true)]
+#[command(name = "lal", version, propagate_version = true, args_override_self = true)]
 struct Lal {
     #[command(flatten)]
     output: Output,
@@ -30,7 +30,7 @@ struct Lal {
 #[derive(Subcommand)]
 enum Verb {
     /// Train a model on text
-    Train(train::Args),
+    Train(Box<train::Args>),
     /// Write text with a trained model
     Sample(sample::Args),
     /// List the ops: formulas, kernels, shaders
@@ -45,7 +45,7 @@ enum Verb {
 
 /// Train a model on text
 #[derive(Parser)]
-#[command(name = "train", version)]
+#[command(name = "train", version, args_override_self = true)]
 struct Train {
     #[command(flatten)]
     output: Output,
@@ -55,7 +55,7 @@ struct Train {
 
 /// Write text with a trained model
 #[derive(Parser)]
-#[command(name = "sample", version)]
+#[command(name = "sample", version, args_override_self = true)]
 struct Sample {
     #[command(flatten)]
     output: Output,
@@ -67,7 +67,7 @@ struct Sample {
 pub fn lal() -> ExitCode {
     let Lal { output, verb } = Lal::parse();
     finish(match verb {
-        Verb::Train(args) => train::run(args, output),
+        Verb::Train(args) => train::run(*args, output),
         Verb::Sample(args) => sample::run(args, output),
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),

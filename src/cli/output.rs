@@ -64,9 +64,4 @@ impl Output {
     pub fn draws(&self) -> bool {
         !self.quiet && std::io::stderr().is_terminal()
     }
-
-    /// Whether text on standard output may be coloured.
-    pub fn colours(&self) -> bool {
-        !self.json && std::env::var_os("NO_COLOR").is_none() && std::io::stdout().is_terminal()
-    }
 }

@@ -85,8 +85,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let stop = stop_on_interrupt()?;
     let mut screen = Screen::new(output, &trainer.config, folder.path(), floor);
     screen.tell(&start)?;
-    let mut session =
-        Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed)?;
+    let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
     screen.bar.set_position(session.trainer.step);
     let ending = session.run(&mut |event| screen.tell(event))?;
     Ok(if ending == Ending::Stopped { Exit::Interrupted } else { Exit::Done })
@@ -104,7 +103,8 @@ fn floor(corpus: &Corpus, tokenizer: &Tokenizer) -> Option<f64> {
 fn autotune(resumed: Option<&RunFolder>) -> anyhow::Result<Autotune> {
     let mut given = Choices::default();
     if let Some(path) = resumed.map(|folder| folder.path().join(TUNING)).filter(|path| path.exists()) {
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         given = serde_json::from_str(&text)
             .with_context(|| format!("{} holds no kernel choices: delete it", path.display()))?;
     }
@@ -161,7 +161,9 @@ impl<'a> Screen<'a> {
             self.output.event(event)?;
         }
         match event {
-            Event::Start { adapter, parameters, vocab_size, train_tokens, val_tokens, memory_bytes, .. } => {
+            Event::Start {
+                adapter, parameters, vocab_size, train_tokens, val_tokens, memory_bytes, ..
+            } => {
                 self.remark(&format!(
                     "{} parameters, {vocab_size} tokens in the vocabulary; {} to learn from, {} to judge by",
                     HumanCount(*parameters as u64),

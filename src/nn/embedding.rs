@@ -14,11 +14,6 @@ pub fn table(tape: &mut Tape, rows: usize, n: usize) -> Var {
 ///
 /// # Errors
 /// When there are fewer positions than time steps.
-pub fn embed(
-    tape: &mut Tape,
-    tokens: Var,
-    tokens_table: Var,
-    positions_table: Var,
-) -> Result<Var, OpError> {
+pub fn embed(tape: &mut Tape, tokens: Var, tokens_table: Var, positions_table: Var) -> Result<Var, OpError> {
     tape.apply_one(Embedding, &[tokens, tokens_table, positions_table])
 }

@@ -39,8 +39,7 @@ pub fn loss(
     into: &HashMap<Var, Var>,
 ) -> Result<Loss, OpError> {
     tape.scoped("head", |tape| {
-        let (rows, vocabulary) =
-            (tape.spec(trunk.hidden).shape.rows(), tape.spec(trunk.table).shape.rows());
+        let (rows, vocabulary) = (tape.spec(trunk.hidden).shape.rows(), tape.spec(trunk.table).shape.rows());
         let chunks = (4 * rows * vocabulary).div_ceil(LOGITS_BYTES).min(rows);
         let chunk_rows = rows.div_ceil(chunks);
 

@@ -30,10 +30,7 @@ pub fn update(tape: &mut Tape, rule: AdamW, gradients: &[(Var, Var)]) -> Result<
             });
             let is_matrix = shape.dims().len() > 1;
             let weight_decay = if is_matrix { rule.weight_decay } else { 0.0 };
-            tape.apply(
-                AdamW { weight_decay, ..rule },
-                &[gradient, norm, parameter, moments[0], moments[1]],
-            )?;
+            tape.apply(AdamW { weight_decay, ..rule }, &[gradient, norm, parameter, moments[0], moments[1]])?;
         }
         Ok(norm)
     })

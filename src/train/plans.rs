@@ -57,8 +57,7 @@ pub fn training(config: &GptConfig, shape: StepShape, rule: AdamW) -> Result<Pla
     if accumulates {
         tape.begin_segment("update");
     }
-    let pairs: Vec<_> =
-        parameters.iter().filter_map(|p| Some((*p, *gradients.get(p)?))).collect();
+    let pairs: Vec<_> = parameters.iter().filter_map(|p| Some((*p, *gradients.get(p)?))).collect();
     let grad_norm = adamw::update(&mut tape, rule, &pairs)?;
     Plan::new(&tape, &[loss.total, grad_norm])
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::trainer::{StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
@@ -14,7 +15,7 @@ use crate::run::checkpoint::{self, Progress, Saved, Tensors};
 use crate::run::folder::{FolderError, RunFolder};
 use crate::run::journal::{Journal, JournalError, read_metrics};
 use crate::run::model_file::{ModelError, TokenizerMark};
-use crate::run::plot::loss_svg;
+use crate::run::plot::{LossCurve, PlotError};
 use crate::run::tensor_file::TensorError;
 use crate::sample::generator::{GenerateError, Generator};
 use crate::sample::strategy::{Sampler, Strategy, StrategyError};
@@ -81,6 +82,8 @@ pub enum SessionError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
+    Plot(#[from] PlotError),
+    #[error(transparent)]
     Checkpoint(#[from] TensorError),
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -103,6 +106,7 @@ pub struct Session<'a> {
     pub stop: &'a AtomicBool,
     progress: Progress,
     journal: Journal,
+    curve: LossCurve,
     generator: Generator,
     /// Milliseconds of each step since the start.
     times: Vec<f64>,
@@ -132,6 +136,7 @@ impl<'a> Session<'a> {
         folder: &'a RunFolder,
         stop: &'a AtomicBool,
         resume: bool,
+        floor: Option<f64>,
     ) -> Result<Self, SessionError> {
         let mark = TokenizerMark::of(tokenizer);
         let mut progress = Progress {
@@ -147,7 +152,9 @@ impl<'a> Session<'a> {
             let tensors = Tensors { parameters: &parameters, states: &states };
             saved.restore(tensors, &mark, |entry, elements| {
                 let name = || entry.name.clone();
-                device.write(&entry.name, elements).map_err(|source| TensorError::Device { name: name(), source })
+                device
+                    .write(&entry.name, elements)
+                    .map_err(|source| TensorError::Device { name: name(), source })
             })?;
             progress = saved.progress().clone();
             trainer.resume_at(progress.step);
@@ -155,6 +162,7 @@ impl<'a> Session<'a> {
             folder.describe(&trainer.config, &trainer.model, tokenizer)?;
         }
         let journal = Journal::open(folder.path(), progress.step)?;
+        let curve = curve(&trainer, floor, &read_metrics(folder.path())?);
         let generator = Generator::new(trainer.model.clone());
         Ok(Self {
             device,
@@ -164,6 +172,7 @@ impl<'a> Session<'a> {
             saved: resume.then_some(progress.step),
             progress,
             journal,
+            curve,
             generator,
             times: Vec::new(),
             last_tick: Instant::now(),
@@ -238,6 +247,7 @@ impl<'a> Session<'a> {
             }
             let event = Event::Step { step, loss, learning_rate, grad_norm, ms };
             self.journal.metric(&event)?;
+            self.curve.steps.push((step, loss.into()));
             tell(&event).map_err(SessionError::Tell)?;
         }
         Ok(())
@@ -252,6 +262,7 @@ impl<'a> Session<'a> {
             Some(self.progress.best_val_loss.map_or(val_loss, |best| best.min(val_loss)));
         let event = Event::Eval { step, train_loss, val_loss };
         self.journal.metric(&event)?;
+        self.curve.val.push((step, val_loss));
         tell(&event).map_err(SessionError::Tell)?;
         if self.trainer.config.sample_tokens > 0 {
             let text = self.sample()?;
@@ -293,7 +304,16 @@ impl<'a> Session<'a> {
     }
 
     fn draw(&mut self) -> Result<(), SessionError> {
-        let svg = loss_svg(&read_metrics(self.folder.path())?);
-        Ok(self.folder.write_plot(&svg)?)
+        Ok(self.folder.write_plot(&self.curve.to_svg()?)?)
     }
+}
+
+/// The losses of the steps done so far, from a run's metrics.
+fn curve(trainer: &Trainer, floor: Option<f64>, metrics: &[Value]) -> LossCurve {
+    let points = |key: &str| {
+        let point = |m: &Value| Some((m["step"].as_u64()?, m[key].as_f64()?));
+        metrics.iter().filter_map(point).collect()
+    };
+    let title = format!("{} on {}", trainer.config.preset, trainer.dataset().name);
+    LossCurve { title, steps: points("loss"), val: points("val_loss"), floor }
 }

@@ -249,4 +249,3 @@ impl<F: Precision> Device for Cpu<F> {
         Ok(())
     }
 }
-
