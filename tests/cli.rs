@@ -200,7 +200,7 @@ fn damaged_models_are_refused() {
         command.args(["--device", "cpu", "--max-tokens", "1", "--model"]).arg(&out);
         command
     };
-    sample().args(["--prompt", "Zoë ☃"]).assert().code(2).stderr(contains('ë').or(contains('☃')));
+    sample().args(["--prompt", "The ☃"]).assert().code(2).stderr(contains("☃"));
     sample().args(["--top-p", "1.5"]).assert().code(2).stderr(contains("top-p"));
     sample().args(["--temperature", "-1"]).assert().code(2);
 
