@@ -6,7 +6,7 @@ const WORKGROUP: u32 = 64u;
 // 1 when there are positions
 const POSITIONS: u32 = 0u;
 
-struct Params { first: u32, rows: u32, time: u32, width: u32 }
+struct Params { first: u32, rows: u32, tokens_len: u32, time: u32, width: u32 }
 
 @group(0) @binding(0) var<storage, read> tokens: array<u32>;
 @group(0) @binding(1) var<storage, read> table: array<f32>;
@@ -21,7 +21,7 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = group.x + group.y * groups.x;
-    if i >= arrayLength(&tokens) || tokens[i] < params.first || tokens[i] >= params.first + params.rows {
+    if i >= params.tokens_len || tokens[i] < params.first || tokens[i] >= params.first + params.rows {
         return;
     }
     let row = (tokens[i] - params.first) * params.width;

@@ -62,14 +62,20 @@ impl Op for Embedding {
         let has_positions = operands.inputs.len() > 2;
         let width = table.width();
         let part = |(first, rows): (usize, usize)| {
+            // Without positions the table is bound in their place and not read.
+            let positions = match operands.inputs.get(2) {
+                Some(positions) => (In(2), 0, positions.shape.len()),
+                None => (In(1), first * width, rows * width),
+            };
             Dispatch::new(shader!("embedding/forward", "step"))
                 .constant("POSITIONS", has_positions.into())
                 .bind("tokens", In(0))
                 .bind_part("table", In(1), first * width, rows * width)
-                .bind_part("positions", In(if has_positions { 2 } else { 1 }), 0, tokens.width() * width)
+                .bind_part("positions", positions.0, positions.1, positions.2)
                 .bind("y", Out(0))
                 .param("first", first)
                 .param("rows", rows)
+                .param("tokens_len", tokens.len())
                 .param("time", tokens.width())
                 .param("width", width)
                 .groups(tokens.len(), target)

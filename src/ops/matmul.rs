@@ -16,8 +16,8 @@ pub static MATMUL: OpInfo = OpInfo { name: "matmul", formula: "C = scale · A·B
 
 /// (a, b, [bias (n)], [c]) → c.
 ///
-/// Without `batched`, `a` is read as (rows, width) whatever its rank, and `b` has rank 2. With it both have
-/// rank 3 and are multiplied pair by pair. `a` is (m, k), or (k, m) when transposed; `b` is (k, n), or (n, k),
+/// Without `batched`, both are read as (rows, width) whatever their rank. With it both have rank 3 and are
+/// multiplied pair by pair. `a` is (m, k), or (k, m) when transposed; `b` is (k, n), or (n, k),
 /// the layout of a linear layer's weight.
 #[derive(Clone, Copy, Debug)]
 pub struct Matmul {
@@ -98,12 +98,8 @@ impl Op for Matmul {
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
         expect_operands(inputs, self.n_operands(), self.n_operands())?;
         let (a, b) = (inputs[0].shape, inputs[1].shape);
-        let rank = b.dims().len();
-        let fits = if self.batched {
-            rank == 3 && a.dims().len() == 3 && a.dims()[0] == b.dims()[0]
-        } else {
-            rank == 2
-        };
+        let triple = |shape: Shape| shape.dims().len() == 3;
+        let fits = !self.batched || (triple(a) && triple(b) && a.dims()[0] == b.dims()[0]);
         let (Extents { batch, m, n, k }, k_of_b) = self.extents(a, b);
         if !fits || k != k_of_b {
             let t = |transposed| if transposed { "ᵀ" } else { "" };
