@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::model_file::{self, ModelError, TokenizerMark};
-use super::tensor_file::{self, Entry, TensorError, TensorFile};
+use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 
 pub const STATE: &str = "state.safetensors";
 
@@ -48,7 +48,7 @@ pub fn save(
     folder: &Path,
     tensors: Tensors,
     progress: &Progress,
-    mut read: impl FnMut(&Entry) -> Result<Vec<f32>, TensorError>,
+    mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
 ) -> Result<(), TensorError> {
     let model = model_file::write(folder, tensors.parameters, &mut read)?;
     let all = [tensors.parameters, tensors.states].concat();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::aside::{Aside, FileError};
-use super::tensor_file::{self, Entry, TensorError, TensorFile};
+use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 use crate::engine::tensor::Shape;
 use crate::models::config::{Gelu, GptConfig, SizeError};
 use crate::text::tokenizer::Tokenizer;
@@ -152,7 +152,7 @@ pub fn read_config(folder: &Path) -> Result<(GptConfig, Option<TokenizerMark>), 
 pub fn write(
     folder: &Path,
     parameters: &[Entry],
-    mut read: impl FnMut(&Entry) -> Result<Vec<f32>, TensorError>,
+    mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
 ) -> Result<Aside, TensorError> {
     let mut entries = Vec::new();
     for parameter in parameters {
@@ -160,12 +160,18 @@ pub fn write(
         entries.extend(absent_bias(parameter, parameters));
     }
     let note = ("format", "pt");
-    tensor_file::write(&folder.join(MODEL), &entries, note, |entry| {
+    tensor_file::write(&folder.join(MODEL), &entries, note, |entry, give| {
         let Some(parameter) = parameters.iter().find(|parameter| parameter.name == entry.name) else {
-            return Ok(vec![0.0; entry.shape.len()]);
+            give(&vec![0.0; entry.shape.len()]);
+            return Ok(());
         };
-        let elements = read(parameter)?;
-        Ok(if is_matrix(parameter) { transposed(&elements, parameter.shape) } else { elements })
+        if !is_matrix(parameter) {
+            return read(parameter, give);
+        }
+        let mut elements = Vec::with_capacity(parameter.shape.len());
+        read(parameter, &mut |part| elements.extend_from_slice(part))?;
+        give(&transposed(&elements, parameter.shape));
+        Ok(())
     })
 }
 

@@ -54,6 +54,9 @@ pub enum TensorError {
     Length { name: String, shape: Shape, found: usize },
 }
 
+/// Takes the elements of a tensor, part by part in their order.
+pub type Give<'a> = &'a mut dyn FnMut(&[f32]);
+
 /// Writes `entries`, in their order, asking `read` for the elements of one after the other. `note` is a
 /// key and value for the file's metadata; just one, so that equal tensors make equal files (the library
 /// keeps several in no fixed order).
@@ -66,20 +69,25 @@ pub fn write(
     place: &Path,
     entries: &[Entry],
     note: (&str, &str),
-    mut read: impl FnMut(&Entry) -> Result<Vec<f32>, TensorError>,
+    mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
 ) -> Result<Aside, TensorError> {
     let mut aside = Aside::new(place)?;
     let header = header(place, entries, note)?;
     aside.write(&(header.len() as u64).to_le_bytes())?;
     aside.write(&header)?;
     for entry in entries {
-        let elements = read(entry)?;
-        if elements.len() != entry.shape.len() {
-            let (name, shape, found) = (entry.name.clone(), entry.shape, elements.len());
-            return Err(TensorError::Length { name, shape, found });
+        let (mut found, mut written) = (0, Ok(()));
+        read(entry, &mut |part| {
+            found += part.len();
+            if written.is_ok() {
+                // Little-endian, as are all processors that Lal runs on.
+                written = aside.write(bytemuck::cast_slice(part));
+            }
+        })?;
+        written?;
+        if found != entry.shape.len() {
+            return Err(TensorError::Length { name: entry.name.clone(), shape: entry.shape, found });
         }
-        // Little-endian, as are all processors that Lal runs on.
-        aside.write(bytemuck::cast_slice(&elements))?;
     }
     aside.finish()?;
     Ok(aside)

@@ -295,9 +295,11 @@ impl<'a> Session<'a> {
         self.progress.step = self.trainer.step;
         let (parameters, states) = (self.trainer.parameters(), self.trainer.states());
         let tensors = Tensors { parameters: &parameters, states: &states };
-        checkpoint::save(self.folder.path(), tensors, &self.progress, |entry| {
+        checkpoint::save(self.folder.path(), tensors, &self.progress, |entry, give| {
             let name = || entry.name.clone();
-            self.device.read(&entry.name).map_err(|source| TensorError::Device { name: name(), source })
+            self.device
+                .read_parts(&entry.name, give)
+                .map_err(|source| TensorError::Device { name: name(), source })
         })?;
         self.saved = Some(self.trainer.step);
         tell(&Event::Saved { step: self.trainer.step }).map_err(SessionError::Tell)

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::mem::take;
 use std::sync::Arc;
 
-use super::{Device, DeviceError, HostData, PlanId, Results, initial_values};
+use super::{Device, DeviceError, HostData, PART, PlanId, Results, initial_values};
 use crate::engine::op::AnyOp;
 use crate::engine::plan::{Home, Plan, PlanNode};
 use crate::engine::real::Real;
@@ -236,8 +236,12 @@ impl<F: Precision> Device for Cpu<F> {
         Ok(self.results.pop_front())
     }
 
-    fn read(&mut self, name: &str) -> Result<Vec<f32>, DeviceError> {
-        Ok(self.real(self.find(name)?).iter().map(|x| x.f64() as f32).collect())
+    fn read_parts(&mut self, name: &str, part: &mut dyn FnMut(&[f32])) -> Result<(), DeviceError> {
+        for elements in self.real(self.find(name)?).chunks(PART) {
+            let narrow: Vec<_> = elements.iter().map(|x| x.f64() as f32).collect();
+            part(&narrow);
+        }
+        Ok(())
     }
 
     fn write(&mut self, name: &str, data: &[f32]) -> Result<(), DeviceError> {

@@ -25,6 +25,9 @@ pub enum HostData<'a> {
 /// The elements read back after a segment, one vector per result, in the plan's order.
 pub type Results = Vec<Vec<f32>>;
 
+/// Elements of the parts in which large tensors are read back.
+const PART: usize = 1 << 20;
+
 /// Runs plans. Persistent tensors are shared by name among all plans of a device.
 pub trait Device {
     /// What it is, for people: `NVIDIA H200 (Vulkan)`.
@@ -59,7 +62,17 @@ pub trait Device {
     ///
     /// # Errors
     /// When no plan has that tensor.
-    fn read(&mut self, name: &str) -> Result<Vec<f32>, DeviceError>;
+    fn read(&mut self, name: &str) -> Result<Vec<f32>, DeviceError> {
+        let mut elements = Vec::new();
+        self.read_parts(name, &mut |part| elements.extend_from_slice(part))?;
+        Ok(elements)
+    }
+
+    /// Reads a persistent tensor part by part, in order, without ever holding all of it.
+    ///
+    /// # Errors
+    /// When no plan has that tensor.
+    fn read_parts(&mut self, name: &str, part: &mut dyn FnMut(&[f32])) -> Result<(), DeviceError>;
 
     /// Overwrites a persistent tensor.
     ///

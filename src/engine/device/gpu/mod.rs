@@ -25,7 +25,7 @@ use self::load::Loaded;
 use self::memory::{Held, MARGIN, Memory, SENTINEL};
 use self::pipelines::Pipelines;
 use self::transfer::{Readback, Uploader, read_words};
-use super::{Device, DeviceError, HostData, PlanId, Results};
+use super::{Device, DeviceError, HostData, PART, PlanId, Results};
 use crate::engine::dispatch::Target;
 use crate::engine::plan::{Home, Plan};
 use crate::engine::step::Step;
@@ -237,10 +237,14 @@ impl Device for Gpu {
         self.readback.next(&self.context, wait)
     }
 
-    fn read(&mut self, name: &str) -> Result<Vec<f32>, DeviceError> {
+    fn read_parts(&mut self, name: &str, part: &mut dyn FnMut(&[f32])) -> Result<(), DeviceError> {
         let held = self.memory.persistent(name)?;
-        let words = read_words(&self.context, &held.buffer, 0, held.len)?;
-        Ok(bytemuck::cast_vec(words))
+        for first in (0..held.len).step_by(PART) {
+            let len = PART.min(held.len - first);
+            let words = read_words(&self.context, &held.buffer, 4 * first as u64, len)?;
+            part(bytemuck::cast_slice(&words));
+        }
+        Ok(())
     }
 
     fn write(&mut self, name: &str, data: &[f32]) -> Result<(), DeviceError> {
