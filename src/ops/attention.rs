@@ -5,24 +5,22 @@
 
 use rayon::prelude::*;
 
-use crate::engine::case::{Bound, Case, Fill};
+use crate::engine::case::{Case, Fill};
 use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::hash::{keep, mask_key, threshold};
-use crate::engine::matrix::{Mat, MatMut, product};
+use crate::engine::hash::threshold;
+use crate::engine::matrix::MatMut;
 use crate::engine::op::{Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect_operands, record_one};
 use crate::engine::real::Real;
-use crate::engine::step::Step;
 use crate::engine::tensor::{Shape, Spec};
 use crate::engine::twin::Io;
 use crate::ops::attention_backward::AttentionBackward;
+use crate::ops::attention_common::{BLOCK, Extent, Mask, SHAPES, attend, bound, variants};
 use crate::ops::heads::{batch_ranges, expect_heads};
 use crate::ops::softmax::softmax_start;
 use crate::shader;
 
 pub static ATTENTION: OpInfo =
-    OpInfo {
-        name: "attention", formula: "out = softmax(q kᵀ/√D) v, lse = log Σ exp(q kᵀ/√D)", cases
-    };
+    OpInfo { name: "attention", formula: "out = softmax(s) v, lse = log Σ exp(s), s = q kᵀ/√D", cases };
 
 /// qkv (B, T, 3C), the queries, keys and values of all heads side by side → out (B, T, C), lse (B, n_head, T).
 #[derive(Clone, Copy, Debug)]
@@ -34,47 +32,6 @@ pub struct Attention {
     pub dropout: f32,
     /// Tells the dropout masks of one step apart.
     pub salt: u32,
-}
-
-/// The extents of one application.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
-    pub batch: usize,
-    pub time: usize,
-    pub n_head: usize,
-    /// D, the channels of one head.
-    pub width: usize,
-}
-
-/// The dropout mask over (b, h, t, s).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Mask {
-    key: u32,
-    threshold: u32,
-    scale: f32,
-}
-
-/// Queries that a twin takes at a time: with fewer, products waste less on keys that a query does not see;
-/// with more, they run faster.
-pub(super) const BLOCK: usize = 64;
-
-impl Extent {
-    pub fn channels(&self) -> usize {
-        self.n_head * self.width
-    }
-
-    /// Columns of head `head`, from column `part · C` on, of rows `first..first + rows` of item `b` of x, whose
-    /// rows are `row` wide.
-    pub fn view<'a, F: Real>(
-        &self,
-        x: &'a [F],
-        row: usize,
-        [b, head, part]: [usize; 3],
-        [first, rows]: [usize; 2],
-    ) -> Mat<'a, F> {
-        let start = (b * self.time + first) * row + part * self.channels() + head * self.width;
-        Mat::strided(&x[start..], rows, self.width, row)
-    }
 }
 
 impl Attention {
@@ -104,14 +61,6 @@ impl Attention {
         if self.causal { t + 1 } else { time }
     }
 
-    pub(super) fn mask(&self, step: &Step) -> Option<Mask> {
-        (self.dropout > 0.0).then(|| Mask {
-            key: mask_key(step.seed, self.salt),
-            threshold: threshold(self.dropout),
-            scale: 1.0 / (1.0 - self.dropout),
-        })
-    }
-
     /// What every kernel of this op is told; `first` is the first item of the batch that it is bound to.
     pub(super) fn describe(&self, dispatch: Dispatch, e: &Extent, first: usize) -> Dispatch {
         dispatch
@@ -137,11 +86,9 @@ impl Attention {
     fn head<F: Real>(
         &self,
         e: &Extent,
-        qkv: &[F],
+        (qkv, mask): (&[F], Option<Mask>),
         head: usize,
-        mask: Option<Mask>,
-        mut out: MatMut<F>,
-        lse: &mut [F],
+        (mut out, lse): (MatMut<F>, &mut [F]),
         scores: &mut [F],
     ) {
         let (b, h, row) = (head / e.n_head, head % e.n_head, 3 * e.channels());
@@ -169,44 +116,6 @@ impl Attention {
                 },
             );
             out = rest;
-        }
-    }
-}
-
-/// out ← f(scale · q kᵀ) v for (rows, keys) scores, which `f` turns into probabilities row by row.
-pub(super) fn attend<F: Real>(
-    out: &mut MatMut<F>,
-    [q, k, v]: [Mat<F>; 3],
-    [rows, keys]: [usize; 2],
-    scale: F,
-    scores: &mut [F],
-    mut f: impl FnMut(usize, &mut [F]),
-) {
-    let scores = &mut scores[..rows * keys];
-    product(&mut MatMut::new(scores, rows, keys), false, scale, q, k.t());
-    // The closure must consume what it walks: only as an `FnOnce` is it inlined where it vectorises.
-    let queries = scores.chunks_exact_mut(keys).enumerate();
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (i, p) in queries {
-                f(i, p);
-            }
-        },
-    );
-    product(out, false, F::ONE, Mat::new(scores, rows, keys), v);
-}
-
-impl Mask {
-    /// Drops or scales what stands at keys 0, 1, … of query `t` of head `head` of all.
-    #[inline(always)]
-    pub fn apply<F: Real>(self, row: &mut [F], head: usize, t: usize, time: usize) {
-        // Indices wrap at 2³², as in the shader: only their hash matters.
-        let start = ((head * time + t) * time) as u32;
-        let scale = F::of(self.scale.into());
-        for (s, x) in row.iter_mut().enumerate() {
-            let kept = keep(self.key, start.wrapping_add(s as u32), self.threshold);
-            *x = if kept { *x * scale } else { F::ZERO };
         }
     }
 }
@@ -254,19 +163,10 @@ impl Op for Attention {
     }
 }
 
-/// Tiles in workgroup memory pay on a GPU, up to the width whose sums still fit its registers; a rasteriser
-/// on the CPU does better without them as long as it keeps a query in registers.
-pub(super) fn variants(plain: Kernel, flash: Kernel, e: &Extent, target: &Target) -> Vec<Kernel> {
-    match e.width {
-        0..=32 if target.software => vec![flash, plain],
-        0..=128 => vec![plain, flash],
-        _ => vec![plain],
-    }
-}
-
 impl Twin for Attention {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (qkv, mask, e) = (io.input(0), self.mask(io.step()), self.extent(io.in_shape(0)));
+        let (qkv, mask, e) =
+            (io.input(0), Mask::new(self.dropout, io.step().seed, self.salt), self.extent(io.in_shape(0)));
         let [out, lse] = io.outputs();
         MatMut::new(out, e.batch * e.time, e.channels())
             .blocks(e.time, e.width)
@@ -275,38 +175,9 @@ impl Twin for Attention {
             .enumerate()
             .for_each_init(
                 || vec![F::ZERO; BLOCK.min(e.time) * e.time],
-                |scores, (head, (out, lse))| self.head(&e, qkv, head, mask, out, lse, scores),
+                |scores, (head, results)| self.head(&e, (qkv, mask), head, results, scores),
             );
     }
-}
-
-/// (B, T, n_head, D), causal, dropout: on both sides of every tile edge (32 keys, 64 queries, 32 channels); and
-/// one that small bindings can split.
-pub(super) const SHAPES: [([usize; 4], bool, f32); 15] = [
-    ([1, 1, 1, 1], true, 0.0),
-    ([2, 1, 3, 5], true, 0.2),
-    ([1, 2, 1, 1], false, 0.0),
-    ([3, 7, 2, 3], true, 0.0),
-    ([1, 31, 1, 33], true, 0.0),
-    ([1, 33, 2, 31], false, 0.0),
-    ([2, 63, 1, 7], true, 0.2),
-    ([1, 64, 4, 32], true, 0.0),
-    ([1, 65, 1, 64], true, 0.0),
-    ([2, 67, 2, 16], false, 0.2),
-    ([1, 97, 1, 100], true, 0.0),
-    ([1, 131, 1, 8], true, 0.2),
-    ([1, 129, 1, 128], false, 0.0),
-    ([1, 5, 1, 131], true, 0.0),
-    ([9, 8, 2, 1], true, 0.2),
-];
-
-/// A score is a sum of D products of at most M² over √D: D·M²/√D in magnitude, and rounding walks √D of its
-/// units, of which most are far smaller than the largest. The same error, absolute, is the relative one of a
-/// probability, to which exp adds 3 + 2|x| units where p|x| stays below 1/e. Probabilities sum to 1, so out
-/// inherits it times the largest value; the sum over keys walks √T units more, and dropout scales by 1/(1-p).
-pub(super) fn bound(time: usize, width: usize, largest: f64) -> Bound {
-    let score = 4.0 * (width as f64).sqrt() * largest * largest;
-    Bound::new(4.0, 1.25 * (2.0 * score + 16.0 + 4.0 * (time as f64).sqrt()) * largest.max(1.0))
 }
 
 fn cases() -> Vec<Case> {

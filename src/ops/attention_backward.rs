@@ -12,7 +12,8 @@ use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands
 use crate::engine::real::Real;
 use crate::engine::tensor::Spec;
 use crate::engine::twin::Io;
-use crate::ops::attention::{Attention, BLOCK, Extent, Mask, SHAPES, variants};
+use crate::ops::attention::Attention;
+use crate::ops::attention_common::{BLOCK, Extent, Mask, SHAPES, variants};
 use crate::ops::heads::batch_ranges;
 use crate::shader;
 
@@ -216,7 +217,7 @@ impl Twin for AttentionBackward {
             out: io.input(1),
             lse: io.input(2),
             dout: io.input(3),
-            mask: self.0.mask(io.step()),
+            mask: Mask::new(self.0.dropout, io.step().seed, self.0.salt),
         };
         let [dqkv] = io.outputs();
         let mut heads = Vec::with_capacity(e.batch * e.n_head);

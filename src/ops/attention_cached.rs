@@ -10,7 +10,7 @@ use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands
 use crate::engine::real::Real;
 use crate::engine::tensor::Spec;
 use crate::engine::twin::Io;
-use crate::ops::attention::{BLOCK, attend, bound};
+use crate::ops::attention_common::{BLOCK, attend, bound};
 use crate::ops::heads::expect_heads;
 use crate::ops::softmax::softmax_start;
 use crate::shader;

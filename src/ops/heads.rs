@@ -111,7 +111,7 @@ pub fn batch_ranges(target: &Target, batch: usize, widths: &[usize]) -> Vec<(usi
 /// Checks that x is (B, T, parts · n_head · D).
 pub fn expect_heads(name: &str, x: Spec, n_head: usize, parts: usize) -> Result<(), OpError> {
     let (dims, unit) = (x.shape.dims().len(), n_head * parts);
-    if dims == 3 && unit > 0 && x.shape.width() % unit == 0 && x == Spec::f32(x.shape) {
+    if dims == 3 && unit > 0 && x.shape.width().is_multiple_of(unit) && x == Spec::f32(x.shape) {
         return Ok(());
     }
     Err(OpError::new(format!("operand `{name}` is {x}, not (B, T, {parts}·C) with C in {n_head} heads")))
@@ -172,7 +172,7 @@ impl Op for MergeHeads {
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
         expect_operands(inputs, 1, 1)?;
         match *inputs[0].shape.dims() {
-            [heads, time, width] if self.n_head > 0 && heads % self.n_head == 0 => {
+            [heads, time, width] if self.n_head > 0 && heads.is_multiple_of(self.n_head) => {
                 Ok(vec![Spec::f32([heads / self.n_head, time, self.n_head * width])])
             }
             _ => Err(OpError::new(format!("operand `x` is {}, not (B·{}, T, D)", inputs[0], self.n_head))),

@@ -5,6 +5,7 @@ pub mod add;
 pub mod attention;
 pub mod attention_backward;
 pub mod attention_cached;
+mod attention_common;
 pub mod backward;
 pub mod column_sum;
 pub mod cross_entropy;

@@ -4,7 +4,7 @@
 //! what the fused op is checked against.
 
 use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Shader, Target};
+use crate::engine::dispatch::{Dispatch, In, Kernel, Operand, Operands, Out, Shader, Target};
 use crate::engine::op::{
     Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
 };
@@ -89,7 +89,7 @@ fn sum<F: Real>(x: &[F]) -> F {
 fn row_kernels(
     plain: Shader,
     shared: Shader,
-    operands: &[(&'static str, crate::engine::dispatch::Operand)],
+    operands: &[(&'static str, Operand)],
     of: Spec,
     causal: Option<bool>,
     target: &Target,
@@ -123,7 +123,7 @@ impl Op for Softmax {
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
         expect_operands(inputs, 1, 1)?;
         let shape = inputs[0].shape;
-        if self.causal && (shape.rows() % shape.width() != 0 || shape.dims().len() < 2) {
+        if self.causal && (!shape.rows().is_multiple_of(shape.width()) || shape.dims().len() < 2) {
             return Err(OpError::new(format!("operand `x` is {}, not square scores (…, T, T)", inputs[0])));
         }
         Ok(vec![Spec::f32(shape)])
