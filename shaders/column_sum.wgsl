@@ -7,7 +7,7 @@ struct Params { rows: u32, width: u32, accumulate: u32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-var<workgroup> partial: array<array<f32, 16>, 16>;
+var<workgroup> scratch: array<array<f32, 16>, 16>;
 
 @compute @workgroup_size(16, 16)
 fn main(
@@ -22,11 +22,11 @@ fn main(
             sum += x[row * params.width + column];
         }
     }
-    partial[local.y][local.x] = sum;
+    scratch[local.y][local.x] = sum;
     workgroupBarrier();
     if local.y == 0u && column < params.width {
         for (var i = 1u; i < 16u; i++) {
-            sum += partial[i][local.x];
+            sum += scratch[i][local.x];
         }
         if params.accumulate == 1u {
             sum += y[column];

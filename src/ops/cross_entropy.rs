@@ -1,4 +1,4 @@
-//! cross_entropy: loss_i = w_i (logsumexp(x_i) - x_i[target_i]) and, in the same pass, its gradient.
+//! cross_entropy: `loss_i = w_i (logsumexp(x_i) - x_i[target_i])` and, in the same pass, its gradient.
 
 use crate::engine::case::{Bound, Case, Fill};
 use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};

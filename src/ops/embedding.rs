@@ -1,4 +1,4 @@
-//! embedding: y = table[token] + positions[position], and the scatter of gradients back into the table.
+//! embedding: `y = table[token] + positions[position]`, and the scatter of gradients back into the table.
 
 use crate::engine::case::{Bound, Case, Fill};
 use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};

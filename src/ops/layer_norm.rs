@@ -30,12 +30,12 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
-/// (dy, x, weight, mean, rstd, [dresidual]) → dx: what reaches the norm's input, plus what the residual
+/// `(dy, x, weight, mean, rstd, [dresidual])` → dx: what reaches the norm's input, plus what the residual
 /// stream already carries.
 #[derive(Debug)]
 pub struct LayerNormBackward;
 
-/// (dy, x, mean, rstd, [dweight, [dbias]]) → dweight, [dbias]; gradients given as operands are added to in
+/// `(dy, x, mean, rstd, [dweight, [dbias]])` → `dweight, [dbias]`; gradients given as operands are added to in
 /// place.
 #[derive(Debug)]
 pub struct LayerNormWeights {

@@ -62,7 +62,7 @@ pub fn training(config: &GptConfig, shape: StepShape, rule: AdamW) -> Result<Pla
     Plan::new(&tape, &[loss.total, grad_norm])
 }
 
-/// The loss alone, dropout off: inputs as [`training`]'s, segment `loss`, result [loss].
+/// The loss alone, dropout off: inputs as [`training`]'s, segment `loss`, whose only result is the loss.
 ///
 /// # Errors
 /// When the model's sizes do not fit together.

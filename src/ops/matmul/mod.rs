@@ -16,7 +16,7 @@ use crate::ops::column_sum::ColumnSum;
 pub static MATMUL: OpInfo =
     OpInfo { name: "matmul", formula: "C = scale · A·B + bias", cases: cases::cases };
 
-/// (a, b, [bias (n)], [c]) → c.
+/// `(a, b, [bias (n)], [c])` → c.
 ///
 /// Without `batched`, both are read as (rows, width) whatever their rank. With it both have rank 3 and are
 /// multiplied pair by pair. `a` is (m, k), or (k, m) when transposed; `b` is (k, n), or (n, k),
