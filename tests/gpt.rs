@@ -152,7 +152,13 @@ fn ten_steps(device: &mut dyn Device, name: &str, relative: f64) {
         assert!((got - want).abs() <= relative * want, "{name}, step {t}: {got} instead of {want}");
     }
     for (name, want) in golden.tensors.iter().filter(|(name, _)| name.starts_with("final/")) {
-        let got = device.read(name.trim_start_matches("final/")).unwrap();
+        let mut got = device.read(name.trim_start_matches("final/")).unwrap();
+        if name.ends_with("c_attn.bias") {
+            // Softmax ignores what is the same for all keys, so a bias of keys has no gradient but rounding,
+            // whose sign is all that AdamW looks at.
+            let keys = golden.config.n_embd..2 * golden.config.n_embd;
+            got[keys.clone()].copy_from_slice(&want[keys]);
+        }
         assert_tensor(name, &got, want, 1e-3);
     }
 }

@@ -103,7 +103,7 @@ fn assert_close(got: &[[f32; 2]], want: &[[f32; 2]], relative: f32) {
 fn a_model_learns_a_rule() {
     let (reports, _) = train(&mut Cpu::<f32>::default(), &odd_gpt(0.0), 1, 150);
     assert!((reports[0][0] - 17f32.ln()).abs() < 0.1, "{:?}", reports[0]);
-    assert!(reports[149][0] < 1.0, "{:?}", reports[149]);
+    assert!(reports[149][0] < 1.5, "{:?}", reports[149]);
 }
 
 #[test]
