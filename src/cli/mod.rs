@@ -7,6 +7,7 @@ mod devices;
 mod failure;
 mod ops;
 mod output;
+mod profile;
 mod sample;
 mod train;
 
@@ -33,6 +34,8 @@ enum Verb {
     Train(Box<train::Args>),
     /// Write text with a trained model
     Sample(sample::Args),
+    /// Show where the time of a training step or of a decoded token goes
+    Profile(Box<profile::Args>),
     /// List the ops: formulas, kernels, shaders
     Ops(ops::Args),
     /// List the adapters and what Lal may use of them
@@ -69,6 +72,7 @@ pub fn lal() -> ExitCode {
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
         Verb::Sample(args) => sample::run(args, output),
+        Verb::Profile(args) => profile::run(&args, output),
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),
         Verb::Data(args) => data::run(args, output),
