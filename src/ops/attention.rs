@@ -255,12 +255,12 @@ impl Op for Attention {
 }
 
 /// Tiles in workgroup memory pay on a GPU, up to the width whose sums still fit its registers; a rasteriser
-/// on the CPU does better without them.
+/// on the CPU does better without them as long as it keeps a query in registers.
 pub(super) fn variants(plain: Kernel, flash: Kernel, e: &Extent, target: &Target) -> Vec<Kernel> {
-    match (e.width <= 128, target.software) {
-        (false, _) => vec![plain],
-        (true, false) => vec![plain, flash],
-        (true, true) => vec![flash, plain],
+    match e.width {
+        0..=32 if target.software => vec![flash, plain],
+        0..=128 => vec![plain, flash],
+        _ => vec![plain],
     }
 }
 
@@ -280,8 +280,9 @@ impl Twin for Attention {
     }
 }
 
-/// (B, T, n_head, D), causal, dropout: on both sides of every tile edge (32 keys, 64 queries, 32 channels).
-pub(super) const SHAPES: [([usize; 4], bool, f32); 14] = [
+/// (B, T, n_head, D), causal, dropout: on both sides of every tile edge (32 keys, 64 queries, 32 channels); and
+/// one that small bindings can split.
+pub(super) const SHAPES: [([usize; 4], bool, f32); 15] = [
     ([1, 1, 1, 1], true, 0.0),
     ([2, 1, 3, 5], true, 0.2),
     ([1, 2, 1, 1], false, 0.0),
@@ -296,6 +297,7 @@ pub(super) const SHAPES: [([usize; 4], bool, f32); 14] = [
     ([1, 131, 1, 8], true, 0.2),
     ([1, 129, 1, 128], false, 0.0),
     ([1, 5, 1, 131], true, 0.0),
+    ([9, 8, 2, 1], true, 0.2),
 ];
 
 /// A score is a sum of D products of at most M² over √D: D·M²/√D in magnitude, and rounding walks √D of its

@@ -233,13 +233,12 @@ impl Twin for AttentionBackward {
     }
 }
 
-/// Operands are drawn apart, so p = exp(s - lse) is no probability; lse between 2 and 4 keeps it below 1.
-/// p carries the relative error of a score of D products over √D and of exp; ds = p (dp - δ) has dp and δ of up
-/// to D products each. dq and dk add T such terms: their errors walk √T of the largest.
+/// Operands are drawn apart, so p = exp(s - lse) is no probability; lse between 2 and 4 keeps it well below 1.
+/// p carries the error of a score of D products, 4√D units as in the forward pass, and 16 of exp and of sums.
+/// dp and δ are sums of D products, which grow and round by √D and are divided by √D, so that ds is about
+/// p times the largest dout, with the relative error of p. Each gradient adds T such terms: their errors walk √T.
 fn bound(time: usize, width: usize, largest: f64) -> Bound {
-    let (time, width) = (time as f64, width as f64);
-    let relative = 4.0 * width.sqrt() + 16.0;
-    Bound::new(4.0, 4.0 * time.sqrt() * relative * (1.0 + width.sqrt()) * largest)
+    Bound::new(4.0, (time as f64).sqrt() * (4.0 * (width as f64).sqrt() + 16.0) * largest)
 }
 
 fn cases() -> Vec<Case> {

@@ -41,25 +41,30 @@ struct Cache<'a, F> {
     scale: F,
 }
 
-impl<F: Real> Cache<'_, F> {
-    /// One new token: its scores are too few for products of matrices to pay.
+impl<'a, F: Real> Cache<'a, F> {
+    /// One new token: its scores are too few for products of matrices to pay. The cache is read row by row,
+    /// all heads of a row at once, as it lies in memory.
     fn decode(&self, q: &[F], out: &mut [F]) {
-        let seen = self.position + 1;
-        let mut scores = vec![F::ZERO; seen];
+        let (seen, width) = (self.position + 1, self.width);
+        let mut scores = vec![F::ZERO; q.len() / width * seen];
+        out.fill(F::ZERO);
+        let rows = |x: &'a [F]| x.chunks_exact(self.channels).take(seen).enumerate();
         // The closure must consume what it walks: only as an `FnOnce` is it inlined where it vectorises.
-        let heads = q.chunks_exact(self.width).zip(out.chunks_exact_mut(self.width)).enumerate();
+        let (keys, values) = (rows(self.keys), rows(self.values));
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
-                for (head, (q, out)) in heads {
-                    let keys = self.keys[head * self.width..].chunks(self.channels);
-                    for (score, k) in scores.iter_mut().zip(keys) {
-                        *score = self.scale * dot(q, &k[..self.width]);
+                for (s, k) in keys {
+                    for (h, (q, k)) in q.chunks_exact(width).zip(k.chunks_exact(width)).enumerate() {
+                        scores[h * seen + s] = self.scale * dot(q, k);
                     }
-                    softmax_start(&mut scores, seen);
-                    out.fill(F::ZERO);
-                    let values = self.values[head * self.width..].chunks(self.channels);
-                    for (&p, v) in scores.iter().zip(values) {
+                }
+                for p in scores.chunks_exact_mut(seen) {
+                    softmax_start(p, seen);
+                }
+                for (s, v) in values {
+                    for (h, (out, v)) in out.chunks_exact_mut(width).zip(v.chunks_exact(width)).enumerate() {
+                        let p = scores[h * seen + s];
                         for (out, &v) in out.iter_mut().zip(v) {
                             *out = p.fma(v, *out);
                         }

@@ -235,8 +235,9 @@ fn add_heads<F: Real>(x: &[F], y: &mut [F], layout: &Layout) {
     }
 }
 
-/// (B, T, H, D).
-const SHAPES: [[usize; 4]; 5] = [[1, 1, 1, 1], [2, 3, 1, 5], [1, 7, 3, 1], [3, 5, 2, 11], [2, 33, 4, 8]];
+/// (B, T, H, D); the last is one that small bindings can split.
+const SHAPES: [[usize; 4]; 6] =
+    [[1, 1, 1, 1], [2, 3, 1, 5], [1, 7, 3, 1], [3, 5, 2, 11], [2, 33, 4, 8], [21, 8, 2, 1]];
 
 fn split_cases() -> Vec<Case> {
     let case = |([b, t, n_head, d], part, of): ([usize; 4], usize, usize)| {
