@@ -9,10 +9,13 @@ use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::models::config::GptConfig;
+use crate::profile::html::page;
 use crate::profile::measure::measure;
 use crate::profile::report::Report;
 use crate::profile::roofline::Roofline;
+use crate::profile::trace::Trace;
 use crate::profile::workload::{Workload, vocab_size};
+use crate::run::aside::write_whole;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::model_file::read_config;
@@ -30,6 +33,12 @@ pub struct Args {
     /// A training step, or one token decoded
     #[arg(long, default_value = "train", value_name = "train|decode")]
     mode: Mode,
+    /// Write a trace for Perfetto (ui.perfetto.dev) or Chrome's about:tracing
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+    /// Write a report with the roofline and the step as pictures
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,6 +70,14 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     output.detail("measuring the step");
     let times = measure(device, &workload)?;
     let report = Report::new(device.describe(), &workload, &times, roofline, &|_, _| None);
+    if let Some(path) = &args.trace {
+        write_whole(path, serde_json::to_string(&Trace::new(&report, &workload, &times))?.as_bytes())?;
+        output.remark(format!("trace in {}", path.display()));
+    }
+    if let Some(path) = &args.html {
+        write_whole(path, page(&report, &workload, &times).as_bytes())?;
+        output.remark(format!("report in {}", path.display()));
+    }
     if !output.json {
         output.line(report.to_text(if output.verbose { usize::MAX } else { SHOWN }))?;
         return Ok(Exit::Done);

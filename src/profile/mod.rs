@@ -1,10 +1,14 @@
 //! Where the time of a model goes: each kernel of a step against what the device can reach.
 
+pub mod bench;
+pub mod html;
 pub mod measure;
 pub mod probes;
 pub mod report;
 pub mod roofline;
 pub mod subject;
+mod svg;
+pub mod trace;
 pub mod workload;
 
 use crate::engine::device::DeviceError;

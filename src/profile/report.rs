@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::measure::{PartTimes, launches_us};
+use super::measure::PartTimes;
 use super::roofline::Roofline;
 use super::workload::Workload;
 use crate::engine::device::timeline::Clock;
@@ -81,6 +81,9 @@ pub struct Report {
     pub largest: Vec<Tensor>,
 }
 
+/// Kernels whose times are further from the step's than this were disturbed.
+const DISTURBED: f64 = 0.1;
+
 /// Tensors that a report names.
 const LARGEST: usize = 8;
 
@@ -94,7 +97,7 @@ impl Report {
         errors: Errors,
     ) -> Self {
         let over = |f: fn(&PartTimes) -> f64| times.iter().map(|t| t.part.times as f64 * f(t)).sum::<f64>();
-        let kernels_us = over(|t| launches_us(&t.detailed));
+        let kernels_us = over(|t| t.detailed.launches_us());
         let plan = &workload.plan;
         let part_flops = |t: &PartTimes| t.part.times as u64 * plan.cost(t.part.segment).flops;
         Self {
@@ -178,6 +181,12 @@ impl Report {
             ms(self.kernels_us),
             100.0 * self.sum_error()
         )?;
+        if self.sum_error().abs() > DISTURBED {
+            writeln!(
+                f,
+                "         they should agree: something else kept this machine busy, so run it again"
+            )?;
+        }
         let HostTimes { encode_us, submit_us, readback_us } = self.host;
         writeln!(
             f,

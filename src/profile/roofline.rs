@@ -1,9 +1,11 @@
 //! The roofline (Williams, Waterman & Patterson 2009): what this device can reach, measured on the spot.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::MeasureError;
 use super::probes::{Copy, Fma};
 use super::subject::Subject;
 use crate::engine::device::timeline::Detail;
@@ -14,8 +16,6 @@ use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
 
-use super::MeasureError;
-
 /// The limits of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Roofline {
@@ -25,8 +25,10 @@ pub struct Roofline {
     pub gbps: f64,
 }
 
-/// Runs of each probe; the best counts.
+/// Runs of each probe; the best counts. Short probes run more often, so that a busy moment does not hide
+/// what the device can do.
 const RUNS: usize = 6;
+const ENOUGH: Duration = Duration::from_millis(300);
 
 impl Roofline {
     /// Measures a device. Plans loaded before are forgotten.
@@ -75,9 +77,13 @@ fn best(device: &mut dyn Subject, op: Arc<dyn AnyOp>, len: usize) -> Result<(Cos
     // Memory that nobody has written may be one page of zeros, seen many times.
     device.set_input(id, "x", HostData::F32(&vec![1.0; len]))?;
     let mut least = f64::MAX;
-    for _ in 0..RUNS {
+    let begun = Instant::now();
+    for run in 0.. {
+        if run >= RUNS && begun.elapsed() > ENOUGH {
+            break;
+        }
         let timeline = device.profile(id, 0, &Step::default(), Detail::Launches)?;
-        least = least.min(timeline.launches.iter().map(|launch| launch.span.us).sum());
+        least = least.min(timeline.launches_us());
     }
     device.clear();
     Ok((plan.cost(0), least))

@@ -64,3 +64,16 @@ pub struct Timeline {
     /// The host waiting for the device.
     pub wait: Span,
 }
+
+impl Timeline {
+    /// The microseconds of each node, in the order they ran.
+    pub fn nodes_us(&self) -> Vec<f64> {
+        let sum = |launches: &[LaunchTime]| launches.iter().map(|launch| launch.span.us).sum();
+        self.launches.chunk_by(|a, b| a.node == b.node).map(sum).collect()
+    }
+
+    /// The microseconds of all launches together.
+    pub fn launches_us(&self) -> f64 {
+        self.launches.iter().map(|launch| launch.span.us).sum()
+    }
+}
