@@ -1,60 +1,35 @@
 // matmul: C = scale · A·B + bias (+ C), tiles of A and B staged in workgroup memory
-// Operands and parameters as in naive.wgsl.
-// One workgroup of 16×16 threads computes 64×64 elements of C, each thread 4×4 of them in registers. Along k it
-// stages 16 columns of A and 16 rows of B at a time, A transposed, so that all four layouts share one inner
-// loop; rows of a tile are padded by four elements so that neighbouring threads meet different memory banks.
-// Each sum runs over k in order, in f32.
-const TRANSPOSE_A: u32 = 0u;
-const TRANSPOSE_B: u32 = 0u;
-const BIAS: u32 = 0u;
-
+// Operands and parameters as in common/matmul.wgsl.
+// One workgroup of 16×16 threads computes TILE×TILE elements of C: 64×64, each thread one 4×4 block, or 128×128,
+// each thread 2×2 blocks that lie 64 apart. Per stage along k, half of the threads bring one block of A each and
+// the others one of B, in whichever layout they lie, so that all four layouts share one inner loop; they fetch the
+// next stage while they compute. Each sum runs over k in order, in f32.
 const TILE: u32 = 64u;
-const DEPTH: u32 = 16u;
-const STRIDE: u32 = 68u;
 
-struct Params {
-    m: u32, n: u32, k: u32,
-    a_width: u32, b_width: u32, c_width: u32,
-    a_col: u32, b_col: u32, c_col: u32,
-    scale: f32, accumulate: u32, add_bias: u32,
+// Steps along k in one stage, and vectors in a row of a stage. Both tiles together fill 16 KiB.
+const DEPTH: u32 = 2048u / TILE;
+const VECTORS: u32 = TILE / 4u;
+
+var<workgroup> tile_a: array<vec4<f32>, 512>;
+var<workgroup> tile_b: array<vec4<f32>, 512>;
+
+// Where vector v of step l stands: shuffled so that neighbours, along k or across, meet different memory banks.
+fn slot(l: u32, v: u32) -> u32 {
+    return l * VECTORS + (v ^ (l / 4u * (32u / DEPTH)));
 }
 
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> c: array<f32>;
-@group(0) @binding(4) var<uniform> params: Params;
-
-var<workgroup> tile_a: array<f32, DEPTH * STRIDE>;
-var<workgroup> tile_b: array<f32, DEPTH * STRIDE>;
-
-// Where element e of a tile stands: (row or column of C, step along k). Neighbouring threads read neighbouring
-// memory whichever way the operand is laid out.
+// Block e of a stage: (step along k, vector). Neighbouring threads read neighbouring memory.
 fn along_k(e: u32) -> vec2<u32> {
-    return vec2(e / DEPTH, e % DEPTH);
+    return vec2(e % (DEPTH / 4u) * 4u, e / (DEPTH / 4u));
 }
 
 fn across_k(e: u32) -> vec2<u32> {
-    return vec2(e % TILE, e / TILE);
+    return vec2(e / VECTORS * 4u, e % VECTORS);
 }
 
-fn store(batch: u32, i: u32, j: u32, values: vec4<f32>) {
-    if i >= params.m {
-        return;
-    }
-    for (var s = 0u; s < 4u; s++) {
-        if j + s < params.n {
-            var sum = values[s] * params.scale;
-            if BIAS == 1u && params.add_bias == 1u {
-                sum += bias[params.c_col + j + s];
-            }
-            let at = batch * params.m * params.n + i * params.c_width + params.c_col + j + s;
-            if params.accumulate == 1u {
-                sum += c[at];
-            }
-            c[at] = sum;
-        }
-    }
+// Column r is row r of the block.
+fn outer(x: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(x.x * y, x.y * y, x.z * y, x.w * y);
 }
 
 @compute @workgroup_size(16, 16)
@@ -63,58 +38,65 @@ fn main(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
+    let split = params.k_split > 0u;
+    let pair = select(group.z, 0u, split);
+    let first_l = group.z * params.k_split;
+    let end_l = select(params.k, min(params.k, first_l + params.k_split), split);
+    let a_first = pair * params.m * params.k + params.a_col;
+    let b_first = pair * params.k * params.n + params.b_col;
     let first_i = group.y * TILE;
     let first_j = group.x * TILE;
-    let a_first = group.z * params.m * params.k + params.a_col;
-    let b_first = group.z * params.k * params.n + params.b_col;
-    var c0 = vec4<f32>();
-    var c1 = vec4<f32>();
-    var c2 = vec4<f32>();
-    var c3 = vec4<f32>();
 
-    for (var first_l = 0u; first_l < params.k; first_l += DEPTH) {
-        for (var e = thread; e < TILE * DEPTH; e += 256u) {
-            var at = along_k(e);
-            if TRANSPOSE_A == 1u {
-                at = across_k(e);
-            }
-            let i = first_i + at.x;
-            let l = first_l + at.y;
-            var v = 0.0;
-            if i < params.m && l < params.k {
-                v = a[a_first + select(i * params.a_width + l, l * params.a_width + i, TRANSPOSE_A == 1u)];
-            }
-            tile_a[at.y * STRIDE + at.x] = v;
-        }
-        for (var e = thread; e < TILE * DEPTH; e += 256u) {
-            var at = across_k(e);
-            if TRANSPOSE_B == 1u {
-                at = along_k(e);
-            }
-            let j = first_j + at.x;
-            let l = first_l + at.y;
-            var v = 0.0;
-            if j < params.n && l < params.k {
-                v = b[b_first + select(l * params.b_width + j, j * params.b_width + l, TRANSPOSE_B == 1u)];
-            }
-            tile_b[at.y * STRIDE + at.x] = v;
+    let of_a = thread < 128u;
+    let e = thread % 128u;
+    let is_along = select(TRANSPOSE_B == 1u, TRANSPOSE_A == 0u, of_a);
+    let at = select(across_k(e), along_k(e), is_along);
+    var next: mat4x4<f32>;
+    if of_a {
+        next = block_a(a_first, first_i + at.y * 4u, first_l + at.x);
+    } else {
+        next = block_b(b_first, first_l + at.x, first_j + at.y * 4u);
+    }
+    var c00 = mat4x4<f32>();
+    var c01 = mat4x4<f32>();
+    var c10 = mat4x4<f32>();
+    var c11 = mat4x4<f32>();
+    for (var begin = first_l; begin < end_l; begin += DEPTH) {
+        let l = begin + DEPTH + at.x;
+        if of_a {
+            tile_a[slot(at.x, at.y)] = next[0];
+            tile_a[slot(at.x + 1u, at.y)] = next[1];
+            tile_a[slot(at.x + 2u, at.y)] = next[2];
+            tile_a[slot(at.x + 3u, at.y)] = next[3];
+            next = block_a(a_first, first_i + at.y * 4u, l);
+        } else {
+            tile_b[slot(at.x, at.y)] = next[0];
+            tile_b[slot(at.x + 1u, at.y)] = next[1];
+            tile_b[slot(at.x + 2u, at.y)] = next[2];
+            tile_b[slot(at.x + 3u, at.y)] = next[3];
+            next = block_b(b_first, l, first_j + at.y * 4u);
         }
         workgroupBarrier();
-        for (var l = 0u; l < DEPTH; l++) {
-            let x = l * STRIDE + local.y * 4u;
-            let y = l * STRIDE + local.x * 4u;
-            let row = vec4(tile_b[y], tile_b[y + 1u], tile_b[y + 2u], tile_b[y + 3u]);
-            c0 += tile_a[x] * row;
-            c1 += tile_a[x + 1u] * row;
-            c2 += tile_a[x + 2u] * row;
-            c3 += tile_a[x + 3u] * row;
+        for (var s = 0u; s < DEPTH; s++) {
+            let a0 = tile_a[slot(s, local.y)];
+            let b0 = tile_b[slot(s, local.x)];
+            c00 += outer(a0, b0);
+            if TILE == 128u {
+                let a1 = tile_a[slot(s, local.y + 16u)];
+                let b1 = tile_b[slot(s, local.x + 16u)];
+                c01 += outer(a0, b1);
+                c10 += outer(a1, b0);
+                c11 += outer(a1, b1);
+            }
         }
         workgroupBarrier();
     }
     let i = first_i + local.y * 4u;
     let j = first_j + local.x * 4u;
-    store(group.z, i, j, c0);
-    store(group.z, i + 1u, j, c1);
-    store(group.z, i + 2u, j, c2);
-    store(group.z, i + 3u, j, c3);
+    store(group.z, i, j, c00);
+    if TILE == 128u {
+        store(group.z, i, j + 64u, c01);
+        store(group.z, i + 64u, j, c10);
+        store(group.z, i + 64u, j + 64u, c11);
+    }
 }

@@ -3,7 +3,6 @@
 //! The product goes to the `gemm` crate, which packs for the processor at hand; this file only proves to the
 //! compiler that concurrent writers never overlap.
 
-use std::any::TypeId;
 use std::marker::PhantomData;
 
 use super::real::Real;
@@ -146,8 +145,14 @@ impl<'a, F: Real> MatMut<'a, F> {
 /// When the shapes do not fit.
 pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
     assert!(a.rows == c.rows && b.cols == c.cols && a.cols == b.rows, "shapes of a product");
-    if a.rows == 1 && b.row_stride == 1 && b.col_stride >= b.rows && a.col_stride == 1 {
-        return row_product(c, keep, scale, a, b);
+    if a.rows == 1 && !keep && b.row_stride == 1 && b.col_stride >= b.rows && a.col_stride == 1 {
+        // SAFETY: `a` is one contiguous row; column `j` of `b` is `b.rows` contiguous elements.
+        let x = unsafe { std::slice::from_raw_parts(a.data, a.cols) };
+        // SAFETY: as above; `dots` asks for columns below the number of outputs only.
+        let column = |j: usize| unsafe { std::slice::from_raw_parts(b.data.add(j * b.col_stride), b.rows) };
+        let y = c.row(0);
+        F::dots(x, column, y);
+        return y.iter_mut().for_each(|y| *y *= scale);
     }
     let one = F::ONE;
     // SAFETY: the views' constructors checked that every index lies within the borrowed slices, C is
@@ -175,47 +180,6 @@ pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: M
             gemm::Parallelism::None,
         );
     }
-}
-
-/// One row times a matrix stored by columns: a dot product per output, as when decoding one token.
-fn row_product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
-    // SAFETY: `a` is one contiguous row; column `j` of `b` is `b.rows` contiguous elements.
-    let (x, column) = unsafe {
-        let x = std::slice::from_raw_parts(a.data, a.cols);
-        (x, |j: usize| std::slice::from_raw_parts(b.data.add(j * b.col_stride), b.rows))
-    };
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (j, out) in c.row(0).iter_mut().enumerate() {
-                let sum = scale * dot(x, column(j));
-                *out = if keep { *out + sum } else { sum };
-            }
-        },
-    );
-}
-
-/// The sum of products, in 32 running sums so that it vectorises.
-#[inline(always)]
-fn dot<F: Real>(x: &[F], y: &[F]) -> F {
-    const LANES: usize = 32;
-    let mut sums = [F::ZERO; LANES];
-    let (x_chunks, x_rest) = x.as_chunks::<LANES>();
-    let (y_chunks, y_rest) = y.as_chunks::<LANES>();
-    for (x, y) in x_chunks.iter().zip(y_chunks) {
-        for i in 0..LANES {
-            sums[i] = x[i].fma(y[i], sums[i]);
-        }
-    }
-    let rest: F = x_rest.iter().zip(y_rest).map(|(&x, &y)| x * y).sum();
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            sums[i] += sums[i + width];
-        }
-        width /= 2;
-    }
-    sums[0] + rest
 }
 
 /// As [`product`], shared among the CPU pool: by rows of C, or by columns when there are few rows.
@@ -253,11 +217,6 @@ fn divide<F: Real>(mut c: MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>,
             },
         );
     }
-}
-
-/// Whether `F` is the oracle's precision.
-pub fn is_oracle<F: 'static>() -> bool {
-    TypeId::of::<F>() == TypeId::of::<f64>()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod case;
 pub mod device;
 pub mod dispatch;
+pub mod dots;
 pub mod hash;
 pub mod matrix;
 pub mod op;

@@ -4,6 +4,8 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use super::dots::{dots_f32, dots_f64};
+
 /// A real number type. Every twin is written once over this trait.
 ///
 /// The f32 functions are branch-free polynomials that compilers vectorise, good to a few units in the
@@ -39,6 +41,8 @@ pub trait Real:
     fn is_finite(self) -> bool;
     /// `self * a + b`, rounded once where the processor can.
     fn fma(self, a: Self, b: Self) -> Self;
+    /// y_j ← x · column(j): a row times a matrix stored by columns.
+    fn dots<'a>(x: &'a [Self], column: impl Fn(usize) -> &'a [Self], y: &'a mut [Self]);
     /// eˣ. NaN stays NaN.
     fn exp(self) -> Self;
     /// The hyperbolic tangent.
@@ -71,6 +75,9 @@ impl Real for f64 {
     }
     fn fma(self, a: Self, b: Self) -> Self {
         self * a + b
+    }
+    fn dots<'a>(x: &'a [Self], column: impl Fn(usize) -> &'a [Self], y: &'a mut [Self]) {
+        dots_f64(x, column, y);
     }
     fn exp(self) -> Self {
         self.exp()
@@ -120,6 +127,9 @@ impl Real for f32 {
     #[inline(always)]
     fn fma(self, a: Self, b: Self) -> Self {
         self.mul_add(a, b)
+    }
+    fn dots<'a>(x: &'a [Self], column: impl Fn(usize) -> &'a [Self], y: &'a mut [Self]) {
+        dots_f32(x, column, y);
     }
 
     /// Cody–Waite reduction to |r| ≤ ½ ln 2, then a degree-6 polynomial; 0 below -87.3, finite up to 88.3.

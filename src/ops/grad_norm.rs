@@ -81,10 +81,11 @@ impl Twin for Squares {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
         let gradient = io.input(0);
         let [partials] = io.outputs();
+        let blocks = partials[self.first..].iter_mut().zip(gradient.chunks(BLOCK));
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
-                for (partial, block) in partials[self.first..].iter_mut().zip(gradient.chunks(BLOCK)) {
+                for (partial, block) in blocks {
                     let mut sums = [F::ZERO; 32];
                     for chunk in block.chunks(32) {
                         for (sum, &g) in sums.iter_mut().zip(chunk) {

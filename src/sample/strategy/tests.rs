@@ -187,25 +187,3 @@ fn values_outside_their_range_are_named() {
         assert!(error.starts_with(flag) && error.contains("range: "), "{error}");
     }
 }
-
-/// `cargo test --release -- --ignored --nocapture quick`: nanoseconds per token.
-#[test]
-#[ignore = "a measurement"]
-fn quick() {
-    for vocabulary in [65, 50_257] {
-        let logits: Vec<f32> = (0..vocabulary).map(|i| (i * 7919 % 1000) as f32 / 100.0).collect();
-        for strategy in [
-            Strategy { temperature: 0.0, ..plain() },
-            plain(),
-            Strategy { temperature: 0.8, top_k: Some(40), top_p: Some(0.9), ..plain() },
-        ] {
-            let mut sampler = Sampler::new(strategy.clone()).unwrap();
-            let mut rng = ChaCha8Rng::seed_from_u64(1);
-            let start = std::time::Instant::now();
-            for _ in 0..1000 {
-                sampler.next(&logits, &[], &mut rng).unwrap();
-            }
-            println!("{vocabulary} {strategy:?}: {} ns", start.elapsed().as_nanos() / 1000);
-        }
-    }
-}

@@ -19,7 +19,8 @@ pub enum Autotune {
     /// The last variant of each op.
     #[default]
     Off,
-    /// A known choice where there is one, else the fastest.
+    /// A known choice where there is one, else the fastest; on a software adapter the last variant, which
+    /// was chosen for one: compiling the others would take longer than they could save.
     On {
         /// Where choices are kept from run to run, for every adapter and driver.
         file: Option<PathBuf>,
@@ -30,6 +31,9 @@ pub enum Autotune {
 
 /// Timings of one kernel; the best counts.
 const ROUNDS: usize = 3;
+
+/// Time for measuring, compilation at the first run included.
+const BUDGET: Duration = Duration::from_secs(10);
 
 /// Chooses kernels.
 pub(super) struct Tuner {
@@ -48,13 +52,12 @@ impl Tuner {
     pub fn new(autotune: Autotune, device: String, software: bool) -> Self {
         let (on, file, given) = match autotune {
             Autotune::Off => (false, None, Choices::new()),
-            Autotune::On { file, given } => (true, file, given),
+            Autotune::On { file, given } => (!software, file, given),
         };
         let mut known =
             file.as_deref().map(|path| read(path).remove(&device).unwrap_or_default()).unwrap_or_default();
         known.extend(given);
-        let budget = Duration::from_secs(if software { 3 } else { 10 });
-        Self { on, file, device, known, used: Choices::new(), budget }
+        Self { on, file, device, known, used: Choices::new(), budget: BUDGET }
     }
 
     /// The kernel to use for a node, if that is known without measuring.
@@ -158,7 +161,7 @@ mod tests {
         let kernels = [Kernel::new("fast", vec![]), Kernel::new("slow", vec![])];
         let on = || Autotune::On { file: Some(file.clone()), given: Choices::new() };
 
-        let mut tuner = Tuner::new(on(), "gpu".into(), true);
+        let mut tuner = Tuner::new(on(), "gpu".into(), false);
         assert_eq!(tuner.choose(&node, &kernels), None);
         let sleep = |kernel: usize, times: usize| {
             std::thread::sleep(Duration::from_millis(5 * (kernel * times) as u64));
@@ -166,16 +169,17 @@ mod tests {
         };
         assert_eq!(tuner.measure(&node, &kernels, sleep)?, 0);
         tuner.save();
-        assert_eq!(Tuner::new(on(), "gpu".into(), true).choose(&node, &kernels), Some(0));
-        assert_eq!(Tuner::new(on(), "another".into(), true).choose(&node, &kernels), None);
+        assert_eq!(Tuner::new(on(), "gpu".into(), false).choose(&node, &kernels), Some(0));
+        assert_eq!(Tuner::new(on(), "another".into(), false).choose(&node, &kernels), None);
 
         let given = Choices::from([(key(&node), "slow".to_string())]);
-        let mut resumed = Tuner::new(Autotune::On { file: Some(file.clone()), given }, "gpu".into(), true);
+        let mut resumed = Tuner::new(Autotune::On { file: Some(file.clone()), given }, "gpu".into(), false);
         assert_eq!(resumed.choose(&node, &kernels), Some(1));
 
         fs::write(&file, "damaged")?;
-        assert_eq!(Tuner::new(on(), "gpu".into(), true).choose(&node, &kernels), None);
-        assert_eq!(Tuner::new(Autotune::Off, "gpu".into(), true).choose(&node, &kernels), Some(1));
+        assert_eq!(Tuner::new(on(), "gpu".into(), false).choose(&node, &kernels), None);
+        assert_eq!(Tuner::new(Autotune::Off, "gpu".into(), false).choose(&node, &kernels), Some(1));
+        assert_eq!(Tuner::new(on(), "software".into(), true).choose(&node, &kernels), Some(1));
         Ok(())
     }
 }

@@ -1,7 +1,9 @@
 //! matmul: C = scale · A·B + bias: linear layers, their backward pass, the head and attention by parts.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Shader, Target};
+mod cases;
+mod kernels;
+
+use crate::engine::dispatch::{Kernel, Operands, Target};
 use crate::engine::matrix::{Mat, MatMut, par_product, product};
 use crate::engine::op::{
     Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, expect_vector, record_one,
@@ -10,9 +12,9 @@ use crate::engine::real::Real;
 use crate::engine::tensor::{Shape, Spec};
 use crate::engine::twin::Io;
 use crate::ops::column_sum::ColumnSum;
-use crate::shader;
 
-pub static MATMUL: OpInfo = OpInfo { name: "matmul", formula: "C = scale · A·B + bias", cases };
+pub static MATMUL: OpInfo =
+    OpInfo { name: "matmul", formula: "C = scale · A·B + bias", cases: cases::cases };
 
 /// (a, b, [bias (n)], [c]) → c.
 ///
@@ -128,16 +130,7 @@ impl Op for Matmul {
     }
 
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let mut kernels = vec![self.kernel("naive", &NAIVE, operands, target)];
-        if TILED.invocations <= target.workgroup_size {
-            kernels.push(self.kernel("tiled", &TILED, operands, target));
-        }
-        kernels.push(self.kernel("register", &REGISTER, operands, target));
-        // Workgroup memory pays on a GPU; on the CPU it is one more copy.
-        if !target.software {
-            kernels.swap(1, 2);
-        }
-        kernels
+        kernels::kernels(self, operands, target)
     }
 
     fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
@@ -206,122 +199,4 @@ impl Twin for Matmul {
             }
         }
     }
-}
-
-/// A WGSL kernel and the tile of C that one of its workgroups computes.
-struct Tiling {
-    shader: Shader,
-    rows: usize,
-    cols: usize,
-    invocations: u32,
-}
-
-const NAIVE: Tiling = Tiling { shader: shader!("matmul/naive"), rows: 8, cols: 8, invocations: 64 };
-const TILED: Tiling = Tiling { shader: shader!("matmul/tiled"), rows: 64, cols: 64, invocations: 256 };
-const REGISTER: Tiling = Tiling { shader: shader!("matmul/register"), rows: 64, cols: 64, invocations: 64 };
-
-impl Matmul {
-    /// One dispatch, or one per block of rows where an operand does not fit a binding.
-    fn kernel(&self, variant: &'static str, tiling: &Tiling, operands: &Operands, target: &Target) -> Kernel {
-        let (Extents { batch, m, n, k }, _) = self.extents(operands.in_shape(0), operands.in_shape(1));
-        let (a_width, b_width) = (operands.in_shape(0).width(), operands.in_shape(1).width());
-        // Each extent is cut where it counts rows of an operand that does not fit.
-        let widest = |rows_of: &[(bool, usize)]| {
-            rows_of.iter().filter(|(counts, _)| *counts).map(|(_, width)| *width).max()
-        };
-        let m_parts = self.parts(m, widest(&[(true, n), (!self.transpose_a, k)]), target);
-        let n_parts = self.parts(n, widest(&[(self.transpose_b, k)]), target);
-        let k_parts = self.parts(k, widest(&[(self.transpose_a, m), (!self.transpose_b, n)]), target);
-
-        let mut dispatches = Vec::new();
-        for &m in &m_parts {
-            for &n in &n_parts {
-                for (i, &k) in k_parts.iter().enumerate() {
-                    let (a_rows, a_cols) = if self.transpose_a { (k, m) } else { (m, k) };
-                    let (b_rows, b_cols) = if self.transpose_b { (n, k) } else { (k, n) };
-                    let c_width = operands.out_shape(0).width();
-                    let bias = if self.bias { (In(2), c_width) } else { (In(0), 1) };
-                    let bind = |d: Dispatch, name, operand, rows: Part, width: usize| {
-                        d.bind_part(name, operand, rows.first * width, rows.len * width * batch)
-                    };
-                    let dispatch = Dispatch::new(tiling.shader)
-                        .constant("TRANSPOSE_A", self.transpose_a.into())
-                        .constant("TRANSPOSE_B", self.transpose_b.into())
-                        .constant("BIAS", self.bias.into())
-                        .bind_part("bias", bias.0, 0, bias.1)
-                        .param("m", m.len)
-                        .param("n", n.len)
-                        .param("k", k.len)
-                        .param("a_width", a_width)
-                        .param("b_width", b_width)
-                        .param("c_width", c_width)
-                        .param("a_col", a_cols.first)
-                        .param("b_col", b_cols.first)
-                        .param("c_col", n.first)
-                        .param("scale", self.scale)
-                        .param("accumulate", self.accumulate || i > 0)
-                        .param("add_bias", i == 0)
-                        .grid(n.len.div_ceil(tiling.cols), m.len.div_ceil(tiling.rows), batch);
-                    let dispatch = bind(dispatch, "a", In(0), a_rows, a_width);
-                    let dispatch = bind(dispatch, "b", In(1), b_rows, b_width);
-                    dispatches.push(bind(dispatch, "c", Out(0), m, c_width));
-                }
-            }
-        }
-        Kernel::new(variant, dispatches)
-    }
-
-    /// Cuts an extent that counts rows of `width` elements into parts that fit a binding.
-    fn parts(&self, rows: usize, width: Option<usize>, target: &Target) -> Vec<Part> {
-        let most = width.map_or(rows, |width| (target.max_binding_bytes / (4 * width as u64)) as usize);
-        // 64 rows are a whole number of alignments at any width, so one cut serves several operands.
-        let step = if self.batched || rows <= most { rows } else { (most / 64 * 64).max(64) };
-        (0..rows).step_by(step).map(|first| Part { first, len: step.min(rows - first) }).collect()
-    }
-}
-
-/// A range of one extent.
-#[derive(Clone, Copy)]
-struct Part {
-    first: usize,
-    len: usize,
-}
-
-/// (m, n, k): ones, primes, vectors, and sizes around every tile edge.
-const EXTENTS: [(usize, usize, usize); 10] = [
-    (1, 1, 1),
-    (1, 65, 33),
-    (67, 1, 5),
-    (3, 5, 129),
-    (17, 64, 16),
-    (64, 63, 65),
-    (65, 64, 15),
-    (70, 129, 17),
-    (128, 66, 8),
-    (2, 257, 64),
-];
-
-fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for (m, n, k) in EXTENTS {
-        for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
-            let a = if transpose_a { [k, m] } else { [m, k] };
-            let b = if transpose_b { [n, k] } else { [k, n] };
-            let plain = Matmul { transpose_a, transpose_b, ..Matmul::default() };
-            let operands = [Spec::f32(a), Spec::f32(b), Spec::f32([n]), Spec::f32([m, n])];
-            // A product of k terms in ±1; four units each, as fused and separate rounding differ.
-            let bound = Bound::sum(k + 2, 1.0);
-            cases.push(Case::new(plain, &operands[..2], bound));
-            if (m, n, k) == (17, 64, 16) || (m, n, k) == (70, 129, 17) {
-                let scaled = Matmul { scale: 0.3, bias: true, ..plain };
-                cases.push(Case::new(scaled, &operands[..3], bound));
-                let all = Matmul { bias: true, accumulate: true, ..plain };
-                cases.push(Case::new(all, &operands, bound));
-                let batched = Matmul { batched: true, ..plain };
-                let triple = |[rows, width]: [usize; 2]| Spec::f32([3, rows, width]);
-                cases.push(Case::new(batched, &[triple(a), triple(b)], bound));
-            }
-        }
-    }
-    cases
 }
