@@ -1,8 +1,8 @@
 //! Profiles: costs in closed form, times that add up, traces that nest, probes that compute what they say.
 
+use lal::engine::device::DeviceError;
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
-use lal::engine::device::{Device, DeviceError};
 use lal::profile::bench::ladder;
 use lal::profile::html::page;
 use lal::profile::measure::measure;

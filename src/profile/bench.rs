@@ -74,7 +74,10 @@ pub fn ladder(presets: &[&str], op: Option<&str>) -> Result<Vec<Rung>, MeasureEr
 const BEYOND_CACHES: u64 = 256 << 20;
 const BEYOND_CACHES_OF_A_CPU: u64 = 64 << 20;
 /// The most copies.
-const COPIES: u64 = 16;
+const COPIES: u64 = 64;
+/// Copies for work of so many FLOPs per byte that memory does not bound it.
+const FEW_COPIES: u64 = 2;
+const FLOPS_PER_BYTE: u64 = 16;
 /// Microseconds of measuring that are enough for one kernel.
 const ENOUGH_US: f64 = 100_000.0;
 const MOST_RUNS: usize = 10;
@@ -101,7 +104,8 @@ impl Rung {
     /// When the device lacks memory or a limit.
     pub fn prepare(&self, device: &mut dyn Subject, variant: Option<&str>) -> Result<Prepared, MeasureError> {
         let enough = if device.slow() { BEYOND_CACHES_OF_A_CPU } else { BEYOND_CACHES };
-        let copies = enough.div_ceil(self.node.operands().bytes().max(1)).clamp(1, COPIES);
+        let most = if self.cost.flops > FLOPS_PER_BYTE * self.cost.bytes { FEW_COPIES } else { COPIES };
+        let copies = enough.div_ceil(self.node.operands().bytes().max(1)).clamp(1, most);
         let mut tape = Tape::new("bench");
         let mut outputs = Vec::new();
         for copy in 0..copies {

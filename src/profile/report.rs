@@ -148,12 +148,12 @@ impl Report {
         let shape = self.rows.iter().take(most).map(|r| r.shape.chars().count()).max().unwrap_or(0);
         writeln!(
             f,
-            "{:<op$}  {:<shape$}  calls        µs  GFLOP/s   GB/s  % roof   share",
+            "{:<op$}  {:<shape$}  calls         µs  GFLOP/s   GB/s  % roof   share",
             "kernel", "shape"
         )?;
         for row in self.rows.iter().take(most) {
             let name = format!("{}/{}", row.op, row.variant);
-            write!(f, "{name:<op$}  {:<shape$}  {:>5}  {:>8.0}", row.shape, row.calls, row.us)?;
+            write!(f, "{name:<op$}  {:<shape$}  {:>5}  {:>9.1}", row.shape, row.calls, row.us)?;
             write!(f, "  {:>7.1}  {:>5.1}  {:>6.1}", row.gflops, row.gbps, row.roofline_percent)?;
             write!(f, "  {:>5.1}%", 100.0 * row.share)?;
             writeln!(f, "{}", row.error.map_or(String::new(), |error| format!("  error {error:.2}")))?;
