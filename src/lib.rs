@@ -69,6 +69,7 @@ pub mod nn;
 pub mod objective;
 pub mod ops;
 pub mod optim;
+pub mod profile;
 pub mod run;
 pub mod sample;
 pub mod text;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use lal::engine::device::gpu::shader::parse;
 use lal::engine::dispatch::{Dispatch, Operands, Target};
 use lal::ops::OPS;
+use lal::profile::probes::PROBES;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
@@ -20,7 +21,8 @@ fn dispatches() -> BTreeMap<String, Dispatch> {
         ..Target::WEBGPU
     };
     let mut all = BTreeMap::new();
-    for case in OPS.iter().flat_map(|op| (op.cases)()) {
+    // The roofline's two shaders belong to no op of the registry.
+    for case in OPS.iter().chain(&PROBES).flat_map(|op| (op.cases)()) {
         let inputs: Vec<_> = case.inputs.iter().map(|i| i.spec).collect();
         let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name()));
         for target in [&Target::WEBGPU, &software, &large] {

@@ -10,6 +10,7 @@ use crate::engine::device::gpu::adapter::{self, DeviceLimits};
 use crate::engine::device::gpu::autotune::Autotune;
 use crate::engine::device::gpu::{Gpu, GpuOptions};
 use crate::engine::device::{Device, DeviceError};
+use crate::profile::subject::Subject;
 
 /// Flags about the device.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +41,14 @@ pub enum Opened {
 
 impl Opened {
     pub fn device(&mut self) -> &mut dyn Device {
+        match self {
+            Self::Cpu(cpu) => cpu.as_mut(),
+            Self::Gpu(gpu) => gpu.as_mut(),
+        }
+    }
+
+    /// The device, to be measured.
+    pub fn subject(&mut self) -> &mut dyn Subject {
         match self {
             Self::Cpu(cpu) => cpu.as_mut(),
             Self::Gpu(gpu) => gpu.as_mut(),

@@ -1,5 +1,6 @@
 //! The command line: one file per verb, each of them parse → call the library → print.
 
+mod bench;
 mod completions;
 mod data;
 mod device;
@@ -7,6 +8,7 @@ mod devices;
 mod failure;
 mod ops;
 mod output;
+mod profile;
 mod sample;
 mod train;
 
@@ -33,6 +35,10 @@ enum Verb {
     Train(Box<train::Args>),
     /// Write text with a trained model
     Sample(sample::Args),
+    /// Show where the time of a training step or of a decoded token goes
+    Profile(Box<profile::Args>),
+    /// Time every kernel at the shapes of real models
+    Bench(bench::Args),
     /// List the ops: formulas, kernels, shaders
     Ops(ops::Args),
     /// List the adapters and what Lal may use of them
@@ -69,6 +75,8 @@ pub fn lal() -> ExitCode {
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
         Verb::Sample(args) => sample::run(args, output),
+        Verb::Profile(args) => profile::run(&args, output),
+        Verb::Bench(args) => bench::run(&args, output),
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),
         Verb::Data(args) => data::run(args, output),

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::mem::take;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::timeline::{Clock, Detail, LaunchTime, Span, Timeline};
 use super::{Device, DeviceError, HostData, PART, PlanId, Results, initial_values};
 use crate::engine::op::AnyOp;
 use crate::engine::plan::{Home, Plan, PlanNode};
@@ -70,6 +72,11 @@ impl<F: Precision> Cpu<F> {
             results: VecDeque::new(),
             memory_limit,
         }
+    }
+
+    /// Forgets all plans and tensors. Plans loaded before are unknown afterwards.
+    pub fn clear(&mut self) {
+        *self = Self::with_memory_limit(self.memory_limit);
     }
 
     fn allocate(&mut self, elements: Elements<F>) -> usize {
@@ -139,6 +146,41 @@ impl<F: Precision> Cpu<F> {
             self.memory[places[place]] = take(held);
         }
     }
+
+    /// Runs a segment and calls `done` behind each node.
+    fn run_segment(
+        &mut self,
+        plan: PlanId,
+        segment_index: usize,
+        step: &Step,
+        mut done: impl FnMut(usize) + Send,
+    ) {
+        let Loaded { plan: frozen, memory: places } = &mut self.plans[plan.0];
+        let (frozen, places) = (frozen.clone(), take(places));
+        let segment = &frozen.segments[segment_index];
+        for &place in &segment.cleared {
+            if let Elements::Real(elements) = &mut self.memory[places[place]] {
+                elements.fill(F::ZERO);
+            }
+        }
+        let mut run = || {
+            for node in segment.nodes.clone() {
+                self.run_node(&frozen.nodes[node], &places, step);
+                done(node);
+            }
+        };
+        // Inside the pool once, rather than entering it at every node; a short segment stays out of it.
+        match frozen.cost(segment_index).flops < POOL_FLOPS {
+            true => run(),
+            false => rayon::scope(|_| run()),
+        }
+        if !segment.results.is_empty() {
+            let read = |&place: &usize| narrow(self.real(places[place]), frozen.places[place].spec);
+            let results = segment.results.iter().map(read).collect();
+            self.results.push_back(results);
+        }
+        self.plans[plan.0].memory = places;
+    }
 }
 
 fn narrow<F: Real>(elements: &[F], spec: Spec) -> Vec<f32> {
@@ -207,29 +249,32 @@ impl<F: Precision> Device for Cpu<F> {
         Ok(())
     }
 
-    fn run(&mut self, plan: PlanId, segment_index: usize, step: &Step) -> Result<(), DeviceError> {
-        let Loaded { plan: frozen, memory: places } = &mut self.plans[plan.0];
-        let (frozen, places) = (frozen.clone(), take(places));
-        let segment = &frozen.segments[segment_index];
-        for &place in &segment.cleared {
-            if let Elements::Real(elements) = &mut self.memory[places[place]] {
-                elements.fill(F::ZERO);
-            }
-        }
-        let nodes = &frozen.nodes[segment.nodes.clone()];
-        let mut run = || nodes.iter().for_each(|node| self.run_node(node, &places, step));
-        // Inside the pool once, rather than entering it at every node; a short segment stays out of it.
-        match frozen.cost(segment_index).flops < POOL_FLOPS {
-            true => run(),
-            false => rayon::scope(|_| run()),
-        }
-        if !segment.results.is_empty() {
-            let read = |&place: &usize| narrow(self.real(places[place]), frozen.places[place].spec);
-            let results = segment.results.iter().map(read).collect();
-            self.results.push_back(results);
-        }
-        self.plans[plan.0].memory = places;
+    fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError> {
+        self.run_segment(plan, segment, step, |_| ());
         Ok(())
+    }
+
+    fn profile(
+        &mut self,
+        plan: PlanId,
+        segment: usize,
+        step: &Step,
+        detail: Detail,
+    ) -> Result<Timeline, DeviceError> {
+        let begun = Instant::now();
+        let (mut launches, mut at) = (Vec::new(), 0.0);
+        let frozen = self.plans[plan.0].plan.clone();
+        self.run_segment(plan, segment, step, |node| {
+            let end_us = begun.elapsed().as_secs_f64() * 1e6;
+            let span = Span { start_us: at, us: end_us - at };
+            let shader = frozen.nodes[node].op.info().name;
+            launches.push(LaunchTime { node, launch: 0, variant: "twin", shader, span });
+            at = end_us;
+        });
+        let device = Span { start_us: 0.0, us: begun.elapsed().as_secs_f64() * 1e6 };
+        launches.retain(|_| detail == Detail::Launches);
+        let (encode, submit) = (Span::default(), Span::default());
+        Ok(Timeline { clock: Clock::Wall, device, launches, encode, submit, wait: device })
     }
 
     fn results(&mut self, _wait: bool) -> Result<Option<Results>, DeviceError> {

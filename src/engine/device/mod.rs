@@ -3,11 +3,13 @@
 pub mod cpu;
 pub mod gpu;
 mod initial;
+pub mod timeline;
 
 use std::sync::Arc;
 
 use super::plan::Plan;
 use super::step::Step;
+use timeline::{Detail, Timeline};
 
 pub use initial::initial_values;
 
@@ -51,6 +53,19 @@ pub trait Device {
     /// # Errors
     /// When the device is lost or out of memory.
     fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError>;
+
+    /// Runs a segment as [`run`](Self::run) does, waits for it and says where the time went. Slower than a run,
+    /// and equal to it to the bit.
+    ///
+    /// # Errors
+    /// When the device is lost or out of memory.
+    fn profile(
+        &mut self,
+        plan: PlanId,
+        segment: usize,
+        step: &Step,
+        detail: Detail,
+    ) -> Result<Timeline, DeviceError>;
 
     /// The oldest results not yet taken; `None` when there are none or, without `wait`, none ready.
     ///

@@ -65,6 +65,8 @@ pub fn open(wanted: Option<&str>, limits: DeviceLimits) -> Result<Opened, Device
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("lal"),
         required_limits,
+        // Noting times when asked to costs nothing when not.
+        required_features: adapter.features() & super::timestamps::FEATURES,
         // Buffers are few and large: blocks to share among small ones would be mostly empty.
         memory_hints: wgpu::MemoryHints::MemoryUsage,
         ..Default::default()

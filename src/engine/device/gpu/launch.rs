@@ -18,6 +18,8 @@ const UNIFORM_ALIGNMENT: usize = 256;
 
 /// A dispatch ready to be recorded.
 pub(super) struct Launch {
+    /// The shader's path below `shaders/`, without the ending.
+    pub shader: &'static str,
     pipeline: Arc<Pipeline>,
     group: BindGroup,
     grid: [u32; 3],
@@ -81,7 +83,7 @@ impl Surroundings<'_> {
                         let size = pipeline.interface.params().and_then(|(_, bytes)| NonZero::new(bytes));
                         let params = BufferBinding { buffer: &uniforms, offset, size };
                         let group = self.group(node, kernel, dispatch, &pipeline, params)?;
-                        Ok(Launch { pipeline, group, grid: dispatch.grid })
+                        Ok(Launch { shader: dispatch.shader.name, pipeline, group, grid: dispatch.grid })
                     })
                     .collect::<Result<_, DeviceError>>()?,
             );

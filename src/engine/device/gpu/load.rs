@@ -16,6 +16,8 @@ pub(super) struct Loaded {
     pub places: Vec<Held>,
     /// The launches of each node.
     pub launches: Vec<Vec<Launch>>,
+    /// The kernel of each node, by name.
+    pub variants: Vec<&'static str>,
 }
 
 impl Gpu {
@@ -44,7 +46,8 @@ impl Gpu {
         }
         self.tuner.save();
         let launches = self.bind(&places, &chosen)?;
-        Ok(Loaded { plan: plan.clone(), places, launches })
+        let variants = chosen.iter().map(|(_, kernel)| kernel.variant).collect();
+        Ok(Loaded { plan: plan.clone(), places, launches, variants })
     }
 
     fn bind(

@@ -11,6 +11,7 @@ mod load;
 mod memory;
 mod pipelines;
 pub mod shader;
+mod timestamps;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -25,6 +26,7 @@ use self::load::Loaded;
 use self::memory::{Held, MARGIN, Memory, SENTINEL};
 use self::pipelines::Pipelines;
 use self::transfer::{Readback, Uploader, read_words};
+use super::timeline::{Detail, Timeline};
 use super::{Device, DeviceError, HostData, PART, PlanId, Results};
 use crate::engine::dispatch::Target;
 use crate::engine::plan::{Home, Plan};
@@ -231,6 +233,16 @@ impl Device for Gpu {
             readback.submitted(context, submission, staging, lens)?;
         }
         context.check()
+    }
+
+    fn profile(
+        &mut self,
+        plan: PlanId,
+        segment: usize,
+        step: &Step,
+        detail: Detail,
+    ) -> Result<Timeline, DeviceError> {
+        self.time_run(plan, segment, step, detail)
     }
 
     fn results(&mut self, wait: bool) -> Result<Option<Results>, DeviceError> {

@@ -1,0 +1,92 @@
+//! `lal bench`: every kernel at the shapes of real models, against what the device can reach.
+
+use serde::Serialize;
+
+use super::device::{DeviceArgs, tuning_file};
+use super::failure::{Exit, Usage};
+use super::output::Output;
+use crate::engine::device::gpu::autotune::{Autotune, Choices};
+use crate::ops::OPS;
+use crate::profile::bench::{Figure, PRESETS, ladder};
+use crate::profile::roofline::Roofline;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this op
+    #[arg(long, value_name = "NAME")]
+    op: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event {
+    Start { device: String, gflops: f64, gbps: f64 },
+    Skipped { op: &'static str, shape: String },
+    Done { kernels: usize, skipped: usize },
+}
+
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    if let Some(name) = args.op.as_deref().filter(|name| !OPS.iter().any(|info| info.name == *name)) {
+        let names: Vec<_> = OPS.iter().map(|info| info.name).collect();
+        return Err(Usage(format!("there is no op {name:?}: choose one of {}", names.join(", "))).into());
+    }
+    let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
+    let mut opened = args.device.open(autotune, output)?;
+    let device = opened.subject();
+    let roofline = Roofline::measure(device)?;
+    let Roofline { gflops, gbps } = roofline;
+    if output.json {
+        output.event(&Event::Start { device: device.describe(), gflops, gbps })?;
+    } else {
+        output.line(format!(
+            "{}\nlimits measured here: {gflops:.0} GFLOP/s, {gbps:.1} GB/s\n",
+            device.describe()
+        ))?;
+        output.line(HEADING)?;
+    }
+    let presets = if device.slow() { &PRESETS[..2] } else { &PRESETS };
+    let (mut kernels, mut skipped) = (0, 0);
+    for rung in ladder(presets, args.op.as_deref())? {
+        if device.slow() && rung.is_long(&roofline) {
+            skipped += 1;
+            if output.json {
+                output.event(&Event::Skipped { op: rung.op, shape: rung.shape })?;
+            }
+            continue;
+        }
+        for figure in rung.measure(device, &roofline)? {
+            kernels += 1;
+            if output.json {
+                output.event(&figure)?;
+            } else {
+                output.line(line(&figure))?;
+            }
+        }
+    }
+    if output.json {
+        output.event(&Event::Done { kernels, skipped })?;
+    } else if skipped > 0 {
+        output.line(format!(
+            "\nleft out: {skipped} shapes that may take more than a second each on this processor"
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+const HEADING: &str =
+    "kernel                        µs  GFLOP/s    GB/s  % roof  shape (* is the device's choice)";
+
+fn line(figure: &Figure) -> String {
+    format!(
+        "{:<22}{} {:>8.1}  {:>7.1} {:>7.1}  {:>6.1}  {}",
+        format!("{}/{}", figure.op, figure.variant),
+        if figure.chosen { '*' } else { ' ' },
+        figure.us,
+        figure.gflops,
+        figure.gbps,
+        figure.roofline_percent,
+        figure.shape,
+    )
+}

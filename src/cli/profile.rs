@@ -1,0 +1,110 @@
+//! `lal profile`: where a step's time goes.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::device::{DeviceArgs, tuning_file};
+use super::failure::{Exit, Usage};
+use super::output::Output;
+use crate::engine::device::gpu::autotune::{Autotune, Choices};
+use crate::models::config::GptConfig;
+use crate::profile::html::page;
+use crate::profile::measure::measure;
+use crate::profile::report::Report;
+use crate::profile::roofline::Roofline;
+use crate::profile::trace::Trace;
+use crate::profile::workload::{Workload, vocab_size};
+use crate::run::aside::write_whole;
+use crate::run::config::TrainConfig;
+use crate::run::folder::RunFolder;
+use crate::run::model_file::read_config;
+use crate::run::settings::Settings;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Profile the model and the settings of this run
+    #[arg(long, env = "LAL_MODEL", value_name = "DIR", conflicts_with = "preset")]
+    model: Option<PathBuf>,
+    /// A training step, or one token decoded
+    #[arg(long, default_value = "train", value_name = "train|decode")]
+    mode: Mode,
+    /// Write a trace for Perfetto (ui.perfetto.dev) or Chrome's about:tracing
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+    /// Write a report with the roofline and the step as pictures
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    Train,
+    Decode,
+}
+
+/// Kernels shown without `--verbose`.
+const SHOWN: usize = 20;
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event {
+    Done { step_us: f64, gpu_us: f64, host_us: f64 },
+}
+
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let (config, model) = subject(args)?;
+    let workload = match args.mode {
+        Mode::Train => Workload::training(&config, &model)?,
+        Mode::Decode => Workload::decoding(&model)?,
+    };
+    let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
+    let mut opened = args.device.open(autotune, output)?;
+    let device = opened.subject();
+    output.detail("measuring what the device can reach");
+    let roofline = Roofline::measure(device)?;
+    output.detail("measuring the step");
+    let times = measure(device, &workload)?;
+    let report = Report::new(device.describe(), &workload, &times, roofline, &|_, _| None);
+    if let Some(path) = &args.trace {
+        write_whole(path, serde_json::to_string(&Trace::new(&report, &workload, &times))?.as_bytes())?;
+        output.remark(format!("trace in {}", path.display()));
+    }
+    if let Some(path) = &args.html {
+        write_whole(path, page(&report, &workload, &times).as_bytes())?;
+        output.remark(format!("report in {}", path.display()));
+    }
+    if !output.json {
+        output.line(report.to_text(if output.verbose { usize::MAX } else { SHOWN }))?;
+        return Ok(Exit::Done);
+    }
+    for row in &report.rows {
+        output.event(row)?;
+    }
+    output.event(&Event::Done {
+        step_us: report.step_us,
+        gpu_us: report.gpu_us,
+        host_us: report.host_us(),
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The model and how it is trained: a run's own, or a preset's.
+fn subject(args: &Args) -> anyhow::Result<(TrainConfig, GptConfig)> {
+    if let Some(folder) = &args.model {
+        let (model, _) = read_config(folder)?;
+        let settings = args.settings.over(&RunFolder::open(folder)?.settings()?)?;
+        return Ok((TrainConfig::new(&settings)?, model));
+    }
+    let config = TrainConfig::new(&args.settings)?;
+    let vocab_size = vocab_size(&config.tokenizer).ok_or_else(|| {
+        Usage(format!("there is no tokenizer {:?}: choose char, byte, bpe:N or gpt2", config.tokenizer))
+    })?;
+    let model = config.gpt(vocab_size);
+    model.check()?;
+    Ok((config, model))
+}

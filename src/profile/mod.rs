@@ -1,0 +1,24 @@
+//! Where the time of a model goes: each kernel of a step against what the device can reach.
+
+pub mod bench;
+pub mod html;
+pub mod measure;
+pub mod probes;
+pub mod report;
+pub mod roofline;
+pub mod subject;
+mod svg;
+pub mod trace;
+pub mod workload;
+
+use crate::engine::device::DeviceError;
+use crate::engine::op::OpError;
+
+/// Why nothing could be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error("the work to measure does not fit together: {0}")]
+    Plan(#[from] OpError),
+}

@@ -1,0 +1,294 @@
+//! What was measured, kernel by kernel, beside what the device can reach.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::measure::PartTimes;
+use super::roofline::Roofline;
+use super::workload::Workload;
+use crate::engine::device::timeline::Clock;
+use crate::engine::op::Cost;
+use crate::engine::plan::{Home, Memory, Plan, PlanNode};
+
+/// The worst error of a kernel in units of its bound, by op and variant, where it has been verified.
+pub type Errors<'a> = &'a dyn Fn(&str, &str) -> Option<f64>;
+
+/// One kernel at one shape.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub op: &'static str,
+    pub variant: &'static str,
+    /// The distinct extents of its operands: `12×64×128 384×128 12×64×384`.
+    pub shape: String,
+    /// Times a step applies it.
+    pub calls: usize,
+    /// Microseconds of all calls together.
+    pub us: f64,
+    pub gflops: f64,
+    pub gbps: f64,
+    /// The least time that the device's limits allow, in percent of the time taken. More than 100 when
+    /// operands are in caches, which are faster than the memory that was measured.
+    pub roofline_percent: f64,
+    /// Of all kernels' time, from 0 to 1.
+    pub share: f64,
+    /// The worst error that `verify` has found, in units of the bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<f64>,
+    #[serde(skip)]
+    pub cost: Cost,
+}
+
+/// A tensor and its size.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tensor {
+    pub name: String,
+    pub shape: String,
+    pub bytes: u64,
+}
+
+/// The host's share of a step, in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct HostTimes {
+    pub encode_us: f64,
+    pub submit_us: f64,
+    pub readback_us: f64,
+}
+
+/// A step, taken apart.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub title: String,
+    pub device: String,
+    pub clock: Clock,
+    pub roofline: Roofline,
+    /// Slowest first.
+    pub rows: Vec<Row>,
+    /// From the first command to the last result, in microseconds.
+    pub step_us: f64,
+    /// The device at work in an ordinary step, in microseconds.
+    pub gpu_us: f64,
+    /// All kernels, timed one by one, in microseconds.
+    pub kernels_us: f64,
+    pub host: HostTimes,
+    pub flops: u64,
+    pub memory: Memory,
+    pub slots: usize,
+    /// Bytes of temporaries that no plan could do without.
+    pub least_slot_bytes: u64,
+    /// Largest first.
+    pub largest: Vec<Tensor>,
+}
+
+/// Kernels whose times are further from the step's than this were disturbed.
+const DISTURBED: f64 = 0.1;
+
+/// Tensors that a report names.
+const LARGEST: usize = 8;
+
+impl Report {
+    /// Groups the times of a workload by op, variant and shape.
+    pub fn new(
+        device: String,
+        workload: &Workload,
+        times: &[PartTimes],
+        roofline: Roofline,
+        errors: Errors,
+    ) -> Self {
+        let over = |f: fn(&PartTimes) -> f64| times.iter().map(|t| t.part.times as f64 * f(t)).sum::<f64>();
+        let kernels_us = over(|t| t.detailed.launches_us());
+        let plan = &workload.plan;
+        let part_flops = |t: &PartTimes| t.part.times as u64 * plan.cost(t.part.segment).flops;
+        Self {
+            title: workload.title.clone(),
+            device,
+            clock: times.first().map_or(Clock::Wall, PartTimes::clock),
+            roofline,
+            rows: rows(plan, times, &roofline, kernels_us, errors),
+            step_us: over(PartTimes::step_us),
+            gpu_us: over(|t| t.whole.device.us),
+            kernels_us,
+            host: HostTimes {
+                encode_us: over(|t| t.whole.encode.us),
+                submit_us: over(|t| t.whole.submit.us),
+                readback_us: over(|t| t.readback.us),
+            },
+            flops: times.iter().map(part_flops).sum(),
+            memory: plan.memory(),
+            slots: plan.slots.len(),
+            least_slot_bytes: 4 * plan.least_slot_elements as u64,
+            largest: largest(plan),
+        }
+    }
+
+    /// The host's work in microseconds.
+    pub fn host_us(&self) -> f64 {
+        self.host.encode_us + self.host.submit_us + self.host.readback_us
+    }
+
+    /// How far the kernels' times together are from the device's time of an ordinary step: 0.02 for 2% more.
+    pub fn sum_error(&self) -> f64 {
+        self.kernels_us / self.gpu_us - 1.0
+    }
+
+    /// The report as text, of at most `most` kernels.
+    pub fn to_text(&self, most: usize) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write_text(&mut text, most);
+        text
+    }
+
+    fn write_text(&self, f: &mut String, most: usize) -> std::fmt::Result {
+        let Roofline { gflops, gbps } = self.roofline;
+        writeln!(f, "{} on {}", self.title, self.device)?;
+        writeln!(f, "limits measured here: {gflops:.0} GFLOP/s, {gbps:.1} GB/s\n")?;
+        let op = self.rows.iter().take(most).map(|r| r.op.len() + r.variant.len() + 1).max().unwrap_or(0);
+        let shape = self.rows.iter().take(most).map(|r| r.shape.chars().count()).max().unwrap_or(0);
+        writeln!(
+            f,
+            "{:<op$}  {:<shape$}  calls         µs  GFLOP/s   GB/s  % roof   share",
+            "kernel", "shape"
+        )?;
+        for row in self.rows.iter().take(most) {
+            let name = format!("{}/{}", row.op, row.variant);
+            write!(f, "{name:<op$}  {:<shape$}  {:>5}  {:>9.1}", row.shape, row.calls, row.us)?;
+            write!(f, "  {:>7.1}  {:>5.1}  {:>6.1}", row.gflops, row.gbps, row.roofline_percent)?;
+            write!(f, "  {:>5.1}%", 100.0 * row.share)?;
+            writeln!(f, "{}", row.error.map_or(String::new(), |error| format!("  error {error:.2}")))?;
+        }
+        if self.rows.len() > most {
+            let rest: f64 = self.rows[most..].iter().map(|row| row.share).sum();
+            writeln!(f, "and {} more kernels, {:.1}%", self.rows.len() - most, 100.0 * rest)?;
+        }
+        let ms = |us: f64| format!("{:.2} ms", us / 1e3);
+        let how = match self.clock {
+            Clock::Timestamps => "by the device's clock",
+            Clock::Wall => "by the host's clock",
+        };
+        let rate = self.flops as f64 / self.gpu_us / 1e3;
+        writeln!(
+            f,
+            "\nstep     {} ({:.2} GFLOP, {rate:.1} GFLOP/s)",
+            ms(self.step_us),
+            self.flops as f64 / 1e9
+        )?;
+        writeln!(
+            f,
+            "device   {}; its kernels one by one {} ({:+.1}%), {how}",
+            ms(self.gpu_us),
+            ms(self.kernels_us),
+            100.0 * self.sum_error()
+        )?;
+        if self.sum_error().abs() > DISTURBED {
+            writeln!(
+                f,
+                "         they should agree: something else kept this machine busy, so run it again"
+            )?;
+        }
+        let HostTimes { encode_us, submit_us, readback_us } = self.host;
+        writeln!(
+            f,
+            "host     {}: encoding {encode_us:.0} µs, submitting {submit_us:.0} µs, reading back {readback_us:.0} µs",
+            ms(self.host_us())
+        )?;
+        let Memory { parameters, states, inputs, temporaries } = self.memory;
+        writeln!(
+            f,
+            "memory   {}: parameters {}, states {}, inputs {}, temporaries {} in {} slots (at least {})",
+            mib(self.memory.total()),
+            mib(parameters),
+            mib(states),
+            mib(inputs),
+            mib(temporaries),
+            self.slots,
+            mib(self.least_slot_bytes)
+        )?;
+        let largest: Vec<_> =
+            self.largest.iter().take(3).map(|t| format!("{} {} {}", t.name, t.shape, mib(t.bytes))).collect();
+        write!(f, "largest  {}", largest.join("; "))
+    }
+}
+
+/// Bytes as a person reads them.
+pub(super) fn mib(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+fn rows(plan: &Plan, times: &[PartTimes], roofline: &Roofline, all_us: f64, errors: Errors) -> Vec<Row> {
+    let mut rows: BTreeMap<(&'static str, &'static str, String), Row> = BTreeMap::new();
+    for PartTimes { part, detailed, .. } in times {
+        for launch in &detailed.launches {
+            let node = &plan.nodes[launch.node];
+            let (op, variant) = (node.op.info().name, launch.variant);
+            let key = (op, variant, shape(node));
+            let row = rows.entry(key).or_insert_with_key(|(.., shape)| Row {
+                op,
+                variant,
+                shape: shape.clone(),
+                calls: 0,
+                us: 0.0,
+                gflops: 0.0,
+                gbps: 0.0,
+                roofline_percent: 0.0,
+                share: 0.0,
+                error: errors(op, variant),
+                cost: Cost::default(),
+            });
+            row.us += part.times as f64 * launch.span.us;
+            if launch.launch == 0 {
+                let (cost, times) = (node.cost(), part.times as u64);
+                row.calls += part.times;
+                row.cost.flops += times * cost.flops;
+                row.cost.bytes += times * cost.bytes;
+            }
+        }
+    }
+    let mut rows: Vec<_> = rows.into_values().collect();
+    for row in &mut rows {
+        // A clock may be too coarse for the smallest kernels.
+        let us = row.us.max(1e-3);
+        row.gflops = row.cost.flops as f64 / us / 1e3;
+        row.gbps = row.cost.bytes as f64 / us / 1e3;
+        row.roofline_percent = 100.0 * roofline.least_us(row.cost) / us;
+        row.share = row.us / all_us.max(1e-3);
+    }
+    rows.sort_by(|a, b| b.us.total_cmp(&a.us));
+    rows
+}
+
+/// The distinct extents of a node's operands, in the order of its contract.
+pub(super) fn shape(node: &PlanNode) -> String {
+    let mut shapes: Vec<String> = Vec::new();
+    for spec in node.in_specs.iter().chain(&node.out_specs) {
+        let dims: Vec<_> = spec.shape.dims().iter().map(usize::to_string).collect();
+        let shape = dims.join("×");
+        if !shapes.contains(&shape) {
+            shapes.push(shape);
+        }
+    }
+    shapes.join(" ")
+}
+
+/// The largest tensors of a plan. A temporary is called after the node that makes it.
+fn largest(plan: &Plan) -> Vec<Tensor> {
+    let mut order: Vec<_> = (0..plan.places.len()).collect();
+    order.sort_by_key(|&place| std::cmp::Reverse(plan.places[place].spec.bytes()));
+    let name = |place: usize| match &plan.places[place].home {
+        Home::Input(name) | Home::Persistent { name, .. } => name.clone(),
+        Home::Slot(slot) => {
+            let maker = plan.nodes.iter().find(|node| node.outputs.contains(&place));
+            maker.map_or_else(|| format!("slot {slot}"), |node| node.name.clone())
+        }
+    };
+    let tensor = |place: usize| {
+        let spec = plan.places[place].spec;
+        Tensor { name: name(place), shape: spec.shape.to_string(), bytes: spec.bytes() }
+    };
+    order.into_iter().take(LARGEST).map(tensor).collect()
+}

@@ -1,0 +1,120 @@
+//! What is profiled: one training step, or one token decoded, with the plan that does it.
+
+use std::sync::Arc;
+
+use crate::engine::device::{DeviceError, HostData, PlanId};
+use crate::engine::op::OpError;
+use crate::engine::plan::{Home, Plan};
+use crate::engine::step::Step;
+use crate::engine::tensor::Dtype;
+use crate::models::config::GptConfig;
+use crate::ops::adamw::AdamW;
+use crate::run::config::TrainConfig;
+use crate::sample::generator::decode_plan;
+use crate::train::plans::{StepShape, training};
+
+use super::subject::Subject;
+
+/// A segment of the plan and how often one step runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub segment: usize,
+    pub times: usize,
+}
+
+/// Work that can be done over and over.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// `training step of 12 × 64 tokens`.
+    pub title: String,
+    pub plan: Arc<Plan>,
+    pub parts: Vec<Part>,
+    pub step: Step,
+    /// Indices are drawn below this.
+    vocab_size: usize,
+}
+
+impl Workload {
+    /// A step of training `model` as `config` says, all micro-steps and the update.
+    ///
+    /// # Errors
+    /// When the sizes do not fit together.
+    pub fn training(config: &TrainConfig, model: &GptConfig) -> Result<Self, OpError> {
+        let shape = StepShape { batch_size: config.batch_size, grad_accum: config.grad_accum };
+        let rule = AdamW {
+            beta1: config.beta1 as f32,
+            beta2: config.beta2 as f32,
+            eps: 1e-8,
+            weight_decay: config.weight_decay as f32,
+            clip: config.grad_clip as f32,
+        };
+        let plan = training(model, shape, rule)?;
+        let times = |name: &str| if name == "micro" { config.grad_accum } else { 1 };
+        let part = |(segment, name)| Part { segment, times: times(name) };
+        let parts = plan.segments.iter().map(|s| s.name.as_str()).enumerate().map(part).collect();
+        let micro = if config.grad_accum > 1 { format!("{} × ", config.grad_accum) } else { String::new() };
+        Ok(Self {
+            title: format!("training step of {micro}{} × {} tokens", config.batch_size, model.block_size),
+            plan: Arc::new(plan),
+            parts,
+            step: Step {
+                seed: config.seed as u32,
+                learning_rate: config.learning_rate as f32,
+                correction1: (1.0 - config.beta1) as f32,
+                correction2: (1.0 - config.beta2) as f32,
+                ..Step::default()
+            },
+            vocab_size: model.vocab_size,
+        })
+    }
+
+    /// One token decoded behind half a block of others.
+    ///
+    /// # Errors
+    /// When the model's sizes do not fit together.
+    pub fn decoding(model: &GptConfig) -> Result<Self, OpError> {
+        let position = model.block_size / 2;
+        Ok(Self {
+            title: format!("one token decoded at position {position}"),
+            plan: Arc::new(decode_plan(model, 1)?),
+            parts: vec![Part { segment: 0, times: 1 }],
+            step: Step { position: position as u32, ..Step::default() },
+            vocab_size: model.vocab_size,
+        })
+    }
+
+    /// Loads the plan with fresh weights and fills its inputs: times do not depend on what the numbers are.
+    ///
+    /// # Errors
+    /// When the device lacks memory or a limit.
+    pub fn load(&self, device: &mut dyn Subject) -> Result<PlanId, DeviceError> {
+        let id = device.load(&self.plan, 0)?;
+        for place in &self.plan.places {
+            let Home::Input(name) = &place.home else { continue };
+            let len = place.spec.shape.len();
+            match place.spec.dtype {
+                Dtype::F32 => device.set_input(id, name, HostData::F32(&vec![1.0 / len as f32; len]))?,
+                Dtype::U32 => {
+                    device.set_input(id, name, HostData::U32(&scattered(len, self.vocab_size)))?;
+                }
+            }
+        }
+        Ok(id)
+    }
+}
+
+/// Indices below `bound`, near ones far apart: strides of a prime that is longer than any cache line.
+pub(super) fn scattered(len: usize, bound: usize) -> Vec<u32> {
+    (0..len).map(|i| (i * 7919 % bound.max(1)) as u32).collect()
+}
+
+/// The number of tokens of a tokenizer by name, as far as it can be told without a text: characters are
+/// taken to be as many as in TinyShakespeare.
+pub fn vocab_size(tokenizer: &str) -> Option<usize> {
+    match tokenizer {
+        "char" => Some(65),
+        "byte" => Some(256),
+        "gpt2" => Some(50_257),
+        other => other.strip_prefix("bpe:")?.parse().ok(),
+    }
+}

@@ -1,0 +1,147 @@
+//! Profiles: costs in closed form, times that add up, traces that nest, probes that compute what they say.
+
+use lal::engine::device::DeviceError;
+use lal::engine::device::cpu::Cpu;
+use lal::engine::device::gpu::{Gpu, GpuOptions};
+use lal::profile::bench::ladder;
+use lal::profile::html::page;
+use lal::profile::measure::measure;
+use lal::profile::probes::PROBES;
+use lal::profile::report::Report;
+use lal::profile::roofline::Roofline;
+use lal::profile::subject::Subject;
+use lal::profile::trace::Trace;
+use lal::profile::workload::Workload;
+use lal::run::config::TrainConfig;
+use lal::run::presets;
+use lal::verify::check::{check_kernels, check_twin};
+use serde_json::Value;
+
+const ROOFLINE: Roofline = Roofline { gflops: 100.0, gbps: 10.0 };
+
+/// Opens the GPU; `None` where tests may go without one.
+fn gpu() -> Option<Gpu> {
+    match Gpu::open(GpuOptions::default()) {
+        Ok(gpu) => Some(gpu),
+        Err(DeviceError::NoAdapter) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => None,
+        Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the other tests without a GPU."),
+    }
+}
+
+fn mini() -> TrainConfig {
+    presets::named("mini").expect("mini is a preset")
+}
+
+/// A step of milliseconds, in two micro-steps.
+fn tiny() -> Workload {
+    let config = TrainConfig {
+        n_layer: 1,
+        n_head: 2,
+        n_embd: 32,
+        block_size: 16,
+        batch_size: 4,
+        grad_accum: 2,
+        ..mini()
+    };
+    Workload::training(&config, &config.gpt(65)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn report(device: &mut dyn Subject, work: &Workload) -> (Report, Trace, String) {
+    let times = measure(device, work).unwrap_or_else(|e| panic!("{e}"));
+    let report = Report::new(device.describe(), work, &times, ROOFLINE, &|_, _| None);
+    let (trace, html) = (Trace::new(&report, work, &times), page(&report, work, &times));
+    (report, trace, html)
+}
+
+#[test]
+fn the_flops_of_a_step_are_those_of_the_closed_formula() {
+    let config = mini();
+    let model = config.gpt(65);
+    let work = Workload::training(&config, &model).unwrap_or_else(|e| panic!("{e}"));
+    let flops = |op: &str| -> u64 {
+        work.plan.nodes.iter().filter(|n| n.op.info().name == op).map(|n| n.cost().flops).sum()
+    };
+    let (rows, width, layers) = (12 * 64, 128, 4);
+    // Each weight takes a multiply-add per token forwards and two backwards: 12 width² in a block, and the
+    // head's.
+    assert_eq!(flops("matmul"), 6 * rows * (layers * 12 * width * width + 65 * width));
+    // Scores and their sum, causal: half the square and the diagonal; five such products backwards.
+    let product = |times: u64| times * layers * 12 * width * 64 * 65;
+    assert_eq!(flops("attention"), product(2));
+    assert_eq!(flops("attention_backward"), product(5));
+}
+
+#[test]
+fn every_node_is_in_the_report_and_in_the_trace() {
+    let mut devices: Vec<Box<dyn Subject>> = vec![Box::new(Cpu::<f32>::default())];
+    devices.extend(gpu().map(|gpu| Box::new(gpu) as Box<dyn Subject>));
+    for device in &mut devices {
+        let work = tiny();
+        let (report, trace, html) = report(device.as_mut(), &work);
+        let times = |node: usize| {
+            let part = work.parts.iter().find(|p| work.plan.segments[p.segment].nodes.contains(&node));
+            part.map_or(0, |part| part.times)
+        };
+        let calls: usize = (0..work.plan.nodes.len()).map(times).sum();
+        assert_eq!(report.rows.iter().map(|row| row.calls).sum::<usize>(), calls);
+        assert_eq!(report.rows.iter().map(|row| row.cost.flops).sum::<u64>(), report.flops);
+        let share: f64 = report.rows.iter().map(|row| row.share).sum();
+        assert!((share - 1.0).abs() < 1e-6, "shares add up to {share}");
+        assert!(report.gpu_us > 0.0 && report.step_us >= report.gpu_us * 0.5, "{report:?}");
+        assert!(html.starts_with("<!doctype html>") && !html.contains("http"), "the page needs others");
+        assert_nested(&serde_json::to_value(trace).unwrap_or_else(|e| panic!("{e}")), &work);
+    }
+}
+
+/// Complete events of a lane, which must lie inside each other or apart.
+fn assert_nested(trace: &Value, work: &Workload) {
+    let events = trace["traceEvents"].as_array().expect("a trace has events");
+    let nodes = events.iter().filter(|e| e["cat"] == "node").count();
+    assert!(nodes >= work.plan.nodes.len() - 4, "{nodes} of {} nodes", work.plan.nodes.len());
+    for lane in [1, 2] {
+        let mut open: Vec<f64> = Vec::new();
+        for event in events.iter().filter(|e| e["ph"] == "X" && e["pid"] == lane) {
+            let number = |key: &str| event[key].as_f64().unwrap_or_else(|| panic!("{event} has no {key}"));
+            let (start, end) = (number("ts"), number("ts") + number("dur"));
+            while open.last().is_some_and(|&outer| outer <= start + 1e-6) {
+                open.pop();
+            }
+            assert!(open.last().is_none_or(|&outer| end <= outer + 1e-3), "{event} leaves its parent");
+            open.push(end);
+        }
+    }
+}
+
+#[test]
+fn kernels_add_up_to_the_step() {
+    let Some(mut gpu) = gpu() else { return };
+    let config = TrainConfig { n_layer: 1, batch_size: 6, ..mini() };
+    let work = Workload::training(&config, &config.gpt(65)).unwrap_or_else(|e| panic!("{e}"));
+    let (report, ..) = report(&mut gpu, &work);
+    // The machine may be busy with other tests; `lal profile` on a quiet one is within 10%.
+    assert!(report.sum_error().abs() < 0.5, "kernels {} µs, step {} µs", report.kernels_us, report.gpu_us);
+}
+
+#[test]
+fn probes_compute_what_they_say() {
+    let mut gpu = gpu();
+    for case in PROBES.iter().flat_map(|op| (op.cases)()) {
+        let kernels = gpu.as_mut().map_or_else(Vec::new, |gpu| check_kernels(gpu, &case));
+        for check in kernels.into_iter().chain([check_twin(&case)]) {
+            assert!(check.passed(), "{check}");
+        }
+    }
+}
+
+#[test]
+fn the_ladder_has_every_op_of_the_presets_and_runs() {
+    let rungs = ladder(&["mini"], None).unwrap_or_else(|e| panic!("{e}"));
+    for op in ["matmul", "attention", "attention_cached", "adamw", "embedding"] {
+        assert!(rungs.iter().any(|rung| rung.op == op), "no shape of {op}");
+    }
+    let mut cpu = Cpu::<f32>::default();
+    for rung in rungs.iter().filter(|rung| ["adamw", "sum", "embedding"].contains(&rung.op)) {
+        let figures = rung.measure(&mut cpu, &ROOFLINE).unwrap_or_else(|e| panic!("{e}"));
+        assert!(figures.len() == 1 && figures[0].us > 0.0 && figures[0].chosen, "{figures:?}");
+    }
+}
