@@ -9,6 +9,7 @@ mod ops;
 mod output;
 mod sample;
 mod train;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Verb {
     Train(Box<train::Args>),
     /// Write text with a trained model
     Sample(sample::Args),
+    /// Check every kernel on this adapter against its formula
+    Verify(Box<verify::Args>),
     /// List the ops: formulas, kernels, shaders
     Ops(ops::Args),
     /// List the adapters and what Lal may use of them
@@ -69,6 +72,7 @@ pub fn lal() -> ExitCode {
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
         Verb::Sample(args) => sample::run(args, output),
+        Verb::Verify(args) => verify::run(&args, output),
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),
         Verb::Data(args) => data::run(args, output),

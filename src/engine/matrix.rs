@@ -149,6 +149,9 @@ pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: M
     if a.rows == 1 && b.row_stride == 1 && b.col_stride >= b.rows && a.col_stride == 1 {
         return row_product(c, keep, scale, a, b);
     }
+    if !(is::<F, f32>() || is::<F, f64>()) {
+        return loop_product(c, keep, scale, a, b);
+    }
     let one = F::ONE;
     // SAFETY: the views' constructors checked that every index lies within the borrowed slices, C is
     // borrowed uniquely, and `gemm` takes strides in elements.
@@ -174,6 +177,22 @@ pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: M
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+fn is<F: 'static, G: 'static>() -> bool {
+    TypeId::of::<F>() == TypeId::of::<G>()
+}
+
+/// The product as its formula says, for numbers that `gemm` does not know.
+fn loop_product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
+    // SAFETY: the constructors checked that every index lies within the borrowed slices.
+    let at = |m: Mat<F>, i: usize, j: usize| unsafe { *m.data.add(i * m.row_stride + j * m.col_stride) };
+    for i in 0..c.rows {
+        for (j, out) in c.row(i).iter_mut().enumerate() {
+            let sum = scale * (0..a.cols).map(|l| at(a, i, l) * at(b, l, j)).sum();
+            *out = if keep { *out + sum } else { sum };
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::mem::take;
 use std::sync::Arc;
 
 use super::{Device, DeviceError, HostData, PlanId, Results, initial_values};
+use crate::engine::bounded::Bounded;
 use crate::engine::op::AnyOp;
 use crate::engine::plan::{Home, Plan, PlanNode};
 use crate::engine::real::Real;
@@ -32,6 +33,12 @@ impl Precision for f32 {
 impl Precision for f64 {
     fn run(op: &dyn AnyOp, io: &mut Io<f64>) {
         op.twin_f64(io);
+    }
+}
+
+impl Precision for Bounded {
+    fn run(op: &dyn AnyOp, io: &mut Io<Self>) {
+        op.twin_bounded(io);
     }
 }
 
