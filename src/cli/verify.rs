@@ -69,12 +69,18 @@ impl Args {
         Gpu::open(GpuOptions { adapter, limits, poison: true, ..options }).map(Some)
     }
 
-    /// The adapter with shader checks off; with them on and long grids folded; and with bindings so small
+    /// The adapter with shader checks off; with them on; with long grids folded; and with bindings so small
     /// that tensors are bound in parts.
     fn gpus(&self) -> Result<Vec<(&'static str, Gpu)>, DeviceError> {
-        let checked = GpuOptions { checked: true, max_grid: Some(3), ..GpuOptions::default() };
-        let parts = GpuOptions { max_binding_bytes: Some(1 << 10), ..checked.clone() };
-        let kinds = [("unchecked", GpuOptions::default()), ("checked", checked), ("in parts", parts)];
+        let checked = GpuOptions { checked: true, ..GpuOptions::default() };
+        let folded = GpuOptions { max_grid: Some(3), ..checked.clone() };
+        let parts = GpuOptions { max_binding_bytes: Some(1 << 10), ..folded.clone() };
+        let kinds = [
+            ("unchecked", GpuOptions::default()),
+            ("checked", checked),
+            ("folded", folded),
+            ("in parts", parts),
+        ];
         let open = |(name, options)| Ok(self.gpu(options)?.map(|gpu| (name, gpu)));
         kinds.into_iter().map(open).filter_map(Result::transpose).collect()
     }

@@ -149,6 +149,12 @@ fn other_operator(text: &str, token: &Range<usize>) -> Option<(&'static str, &'s
     if !text[..token.start].ends_with([' ', '\n']) || !text[token.end..].starts_with([' ', '\n']) {
         return None;
     }
+    // Nothing added is nothing taken away.
+    if text[token.end..].trim_start().starts_with("0u")
+        && !text[token.start..].starts_with(['<', '>', '=', '!'])
+    {
+        return None;
+    }
     Some(match &text[token.clone()] {
         "<" => ("<=", "bound"),
         "<=" => ("<", "bound"),

@@ -43,7 +43,7 @@ fn check_case(
     }
     for (kind, gpu) in gpus {
         // Where small bindings and grids change nothing, nothing new would be run.
-        if *kind == "in parts" && !is_folded(case, gpu.target()) {
+        if matches!(*kind, "folded" | "in parts") && !is_folded(case, gpu.target()) {
             continue;
         }
         let checks = match Prepared::new(case.clone()) {
