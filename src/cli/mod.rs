@@ -11,6 +11,7 @@ mod output;
 mod profile;
 mod sample;
 mod train;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ enum Verb {
     Profile(Box<profile::Args>),
     /// Time every kernel at the shapes of real models
     Bench(bench::Args),
+    /// Check every kernel on this adapter against its formula
+    Verify(Box<verify::Args>),
     /// List the ops: formulas, kernels, shaders
     Ops(ops::Args),
     /// List the adapters and what Lal may use of them
@@ -77,6 +80,7 @@ pub fn lal() -> ExitCode {
         Verb::Sample(args) => sample::run(args, output),
         Verb::Profile(args) => profile::run(&args, output),
         Verb::Bench(args) => bench::run(&args, output),
+        Verb::Verify(args) => verify::run(&args, output),
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),
         Verb::Data(args) => data::run(args, output),

@@ -2,6 +2,8 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::real::Real;
+
 /// y_j ← x · column(j) for all j, over f32.
 ///
 /// # Panics
@@ -10,10 +12,10 @@ pub fn dots_f32<'a>(x: &'a [f32], column: impl Fn(usize) -> &'a [f32], y: &'a mu
     Arch::new().dispatch(Dots { x, column, y });
 }
 
-/// As [`dots_f32`], in plain loops over f64.
-pub fn dots_f64<'a>(x: &[f64], column: impl Fn(usize) -> &'a [f64], y: &mut [f64]) {
+/// As [`dots_f32`], in plain loops over any number.
+pub fn dots_plain<'a, F: Real>(x: &[F], column: impl Fn(usize) -> &'a [F], y: &mut [F]) {
     for (j, y) in y.iter_mut().enumerate() {
-        *y = x.iter().zip(column(j)).map(|(x, c)| x * c).sum();
+        *y = x.iter().zip(column(j)).map(|(&x, &c)| x * c).sum();
     }
 }
 
@@ -67,7 +69,7 @@ mod tests {
             dots_f32(&x, |j| &w[j * k..][..k], &mut y);
             let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
             let (x, w, mut want) = (wide(&x), wide(&w), vec![f64::NAN; n]);
-            dots_f64(&x, |j| &w[j * k..][..k], &mut want);
+            dots_plain(&x, |j| &w[j * k..][..k], &mut want);
             for (got, want) in y.iter().zip(&want) {
                 assert!((f64::from(*got) - want).abs() < 1e-6 * k as f64, "{k} {n}: {got} {want}");
             }

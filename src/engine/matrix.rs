@@ -3,6 +3,7 @@
 //! The product goes to the `gemm` crate, which packs for the processor at hand; this file only proves to the
 //! compiler that concurrent writers never overlap.
 
+use std::any::TypeId;
 use std::marker::PhantomData;
 
 use super::real::Real;
@@ -154,6 +155,9 @@ pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: M
         F::dots(x, column, y);
         return y.iter_mut().for_each(|y| *y *= scale);
     }
+    if !(is::<F, f32>() || is::<F, f64>()) {
+        return loop_product(c, keep, scale, a, b);
+    }
     let one = F::ONE;
     // SAFETY: the views' constructors checked that every index lies within the borrowed slices, C is
     // borrowed uniquely, and `gemm` takes strides in elements.
@@ -179,6 +183,22 @@ pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: M
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+fn is<F: 'static, G: 'static>() -> bool {
+    TypeId::of::<F>() == TypeId::of::<G>()
+}
+
+/// The product as its formula says, for numbers that `gemm` does not know.
+fn loop_product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
+    // SAFETY: the constructors checked that every index lies within the borrowed slices.
+    let at = |m: Mat<F>, i: usize, j: usize| unsafe { *m.data.add(i * m.row_stride + j * m.col_stride) };
+    for i in 0..c.rows {
+        for (j, out) in c.row(i).iter_mut().enumerate() {
+            let sum = scale * (0..a.cols).map(|l| at(a, i, l) * at(b, l, j)).sum();
+            *out = if keep { *out + sum } else { sum };
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How ops run: tensors → ops → tape → plan → device.
 
+pub mod bounded;
 pub mod case;
 pub mod device;
 pub mod dispatch;

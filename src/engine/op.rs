@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::bounded::Bounded;
 use super::case::Case;
 use super::dispatch::{Kernel, Operands, Target};
 use super::real::Real;
@@ -57,6 +58,13 @@ pub trait Op: Debug + Send + Sync + 'static {
         Ok(vec![None; at.inputs.len()])
     }
 
+    /// How far a kernel may be from the f64 twin, in multiples of the bound that the twin's formula derives
+    /// from the operands when it is run over [`Bounded`]: room for another formula (an online softmax, a
+    /// product by the reciprocal) and for the tail of a random walk.
+    fn leeway(&self) -> f64 {
+        4.0
+    }
+
     /// FLOPs and least bytes for these operands.
     fn cost(&self, operands: &Operands) -> Cost {
         Cost { flops: operands.outputs[0].shape.len() as u64, bytes: operands.bytes() }
@@ -72,6 +80,8 @@ pub trait Twin: Op {
 pub trait AnyOp: Op {
     fn twin_f32(&self, io: &mut Io<f32>);
     fn twin_f64(&self, io: &mut Io<f64>);
+    /// The f64 twin together with what an f32 kernel may be off by.
+    fn twin_bounded(&self, io: &mut Io<Bounded>);
 }
 
 impl<T: Twin> AnyOp for T {
@@ -79,6 +89,9 @@ impl<T: Twin> AnyOp for T {
         self.twin(io);
     }
     fn twin_f64(&self, io: &mut Io<f64>) {
+        self.twin(io);
+    }
+    fn twin_bounded(&self, io: &mut Io<Bounded>) {
         self.twin(io);
     }
 }

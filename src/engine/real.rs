@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use super::dots::{dots_f32, dots_f64};
+use super::dots::{dots_f32, dots_plain};
 
 /// A real number type. Every twin is written once over this trait.
 ///
@@ -42,7 +42,9 @@ pub trait Real:
     /// `self * a + b`, rounded once where the processor can.
     fn fma(self, a: Self, b: Self) -> Self;
     /// y_j ← x · column(j): a row times a matrix stored by columns.
-    fn dots<'a>(x: &'a [Self], column: impl Fn(usize) -> &'a [Self], y: &'a mut [Self]);
+    fn dots<'a>(x: &'a [Self], column: impl Fn(usize) -> &'a [Self], y: &'a mut [Self]) {
+        dots_plain(x, column, y);
+    }
     /// eˣ. NaN stays NaN.
     fn exp(self) -> Self;
     /// The hyperbolic tangent.
@@ -75,9 +77,6 @@ impl Real for f64 {
     }
     fn fma(self, a: Self, b: Self) -> Self {
         self * a + b
-    }
-    fn dots<'a>(x: &'a [Self], column: impl Fn(usize) -> &'a [Self], y: &'a mut [Self]) {
-        dots_f64(x, column, y);
     }
     fn exp(self) -> Self {
         self.exp()

@@ -185,8 +185,18 @@ impl Twin for EmbeddingBackward {
 }
 
 /// (batch, time, vocabulary, width): single elements, primes, and more tokens than a workgroup.
-const SIZES: [[usize; 4]; 5] =
-    [[1, 1, 1, 1], [3, 7, 17, 12], [2, 5, 65, 129], [1, 67, 3, 5], [5, 31, 50, 64]];
+///
+/// The last ones have a table that small bindings split, and tokens on either side of the split.
+const SIZES: [[usize; 4]; 8] = [
+    [1, 1, 1, 1],
+    [3, 7, 17, 12],
+    [2, 5, 65, 129],
+    [1, 67, 3, 5],
+    [5, 31, 50, 64],
+    [1, 15, 18, 16],
+    [3, 5, 17, 16],
+    [1, 16, 33, 16],
+];
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

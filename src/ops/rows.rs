@@ -103,7 +103,7 @@ impl Twin for PutRows {
 }
 
 fn cases() -> Vec<Case> {
-    [(0, 1, 1, 1), (3, 2, 7, 65), (1, 4, 5, 33)]
+    [(0, 1, 1, 1), (3, 2, 7, 65), (1, 4, 5, 33), (2, 5, 9, 70)]
         .map(|(first, rows, of, width)| {
             Case::new(TakeRows { first, rows }, &[Spec::f32([of, width])], Bound::EXACT)
         })
@@ -111,7 +111,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn put_cases() -> Vec<Case> {
-    [(0, 1, 1, 1), (3, 2, 7, 65), (1, 4, 5, 33)]
+    [(0, 1, 1, 1), (3, 2, 7, 65), (1, 4, 5, 33), (2, 5, 9, 70)]
         .map(|(first, rows, of, width)| {
             let operands = [Spec::f32([rows, width]), Spec::f32([of, width])];
             Case::new(PutRows { first }, &operands, Bound::EXACT)

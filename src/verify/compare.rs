@@ -8,13 +8,29 @@ use crate::engine::tensor::Shape;
 pub struct Worst {
     pub error: f64,
     pub bound: f64,
+    /// Its coordinates: `(2, 0, 17)`.
+    pub at: String,
+    pub got: f64,
+    pub want: f64,
     /// Where and by how much the bound is exceeded.
     pub failure: Option<String>,
 }
 
 impl Worst {
-    pub(super) fn ratio(&self) -> f64 {
+    /// The part of the bound that the error uses up.
+    pub fn ratio(&self) -> f64 {
         ratio(self.error, self.bound)
+    }
+
+    /// The error in units in the last place of an f32 of the expected size.
+    pub fn ulp(&self) -> f64 {
+        let size = self.want.abs().max(f64::from(f32::MIN_POSITIVE));
+        self.error / (size.log2().floor() - 23.0).exp2()
+    }
+
+    /// The error as a part of what is expected.
+    pub fn relative(&self) -> f64 {
+        if self.error == 0.0 { 0.0 } else { self.error / self.want.abs() }
     }
 }
 
@@ -37,7 +53,7 @@ pub fn compare_with(
 ) -> Worst {
     if got.len() != want.len() {
         let failure = Some(format!("has {} elements, not {}", got.len(), want.len()));
-        return Worst { error: f64::INFINITY, bound: 0.0, failure };
+        return Worst { error: f64::INFINITY, failure, ..Worst::default() };
     }
     // (where, got, expected, error, bound)
     let mut worst = (0, 0.0, 0.0, 0.0, f64::INFINITY);
@@ -52,14 +68,14 @@ pub fn compare_with(
         }
     }
     let (i, got, want, error, bound) = worst;
+    let (at, all) = (coordinates(i, shape).to_string(), shape.len());
     let message = || {
-        let (at, all) = (coordinates(i, shape), shape.len());
         format!(
             "at {at}: {got:e} instead of {want:e}, off by {error:.3e} where {bound:.3e} is allowed \
              ({wrong} of {all} elements are wrong)"
         )
     };
-    Worst { error, bound, failure: (wrong > 0).then(message) }
+    Worst { error, bound, got, want, failure: (wrong > 0).then(message), at }
 }
 
 /// |got - want|; infinite when only one of them is a number, or an infinity of that sign.

@@ -6,10 +6,15 @@
 pub mod check;
 pub mod compare;
 pub mod derivative;
+mod equivalent;
 pub mod inputs;
+pub mod lockstep;
+pub mod mutants;
+pub mod self_test;
 
 use std::fmt;
 
+use self::compare::Worst;
 use crate::engine::case::Case;
 
 /// What was compared with what.
@@ -42,9 +47,7 @@ pub struct Check {
     pub case: String,
     pub kind: Kind,
     /// The error that came nearest to its bound, or went furthest beyond it.
-    pub max_error: f64,
-    /// The bound of that error.
-    pub bound: f64,
+    pub worst: Worst,
     /// What is wrong, if anything.
     pub failure: Option<String>,
 }
@@ -53,20 +56,21 @@ impl Check {
     /// A verdict yet to be filled in.
     fn of(case: &Case, variant: impl Into<String>, kind: Kind) -> Self {
         let (op, case) = (case.op.info().name, case.name());
-        Self { op, variant: variant.into(), case, kind, max_error: 0.0, bound: 0.0, failure: None }
+        Self { op, variant: variant.into(), case, kind, worst: Worst::default(), failure: None }
     }
 
+    /// Whether it is within its bound.
     pub fn passed(&self) -> bool {
         self.failure.is_none()
     }
 
     /// Takes in another comparison: the worst error of all is kept, and the first failure.
     fn add(&mut self, output: impl fmt::Display, worst: compare::Worst) {
-        if worst.ratio() >= compare::ratio(self.max_error, self.bound) {
-            (self.max_error, self.bound) = (worst.error, worst.bound);
-        }
-        if let Some(message) = worst.failure {
+        if let Some(message) = &worst.failure {
             self.failure.get_or_insert(format!("{output} {message}"));
+        }
+        if worst.ratio() >= self.worst.ratio() {
+            self.worst = worst;
         }
     }
 
@@ -80,7 +84,7 @@ impl fmt::Display for Check {
         write!(f, "{} {} {} on {}: ", self.op, self.kind, self.variant, self.case)?;
         match &self.failure {
             Some(message) => f.write_str(message),
-            None => write!(f, "error {:.3e} within {:.3e}", self.max_error, self.bound),
+            None => write!(f, "error {:.3e} within {:.3e}", self.worst.error, self.worst.bound),
         }
     }
 }

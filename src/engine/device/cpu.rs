@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::timeline::{Clock, Detail, LaunchTime, Span, Timeline};
 use super::{Device, DeviceError, HostData, PART, PlanId, Results, initial_values};
+use crate::engine::bounded::Bounded;
 use crate::engine::op::AnyOp;
 use crate::engine::plan::{Home, Plan, PlanNode};
 use crate::engine::real::Real;
@@ -34,6 +35,12 @@ impl Precision for f32 {
 impl Precision for f64 {
     fn run(op: &dyn AnyOp, io: &mut Io<f64>) {
         op.twin_f64(io);
+    }
+}
+
+impl Precision for Bounded {
+    fn run(op: &dyn AnyOp, io: &mut Io<Self>) {
+        op.twin_bounded(io);
     }
 }
 

@@ -179,7 +179,7 @@ impl Surroundings<'_> {
     }
 
     fn check_grid(&self, dispatch: &Dispatch) -> Result<(), DeviceError> {
-        let most = self.target.max_grid;
+        let most = self.context.entry.target.max_grid;
         if dispatch.grid.iter().all(|&groups| groups <= most) {
             return Ok(());
         }

@@ -11,6 +11,7 @@ mod load;
 mod memory;
 mod pipelines;
 pub mod shader;
+pub mod substitute;
 mod timestamps;
 mod transfer;
 
@@ -25,6 +26,7 @@ use self::context::Context;
 use self::load::Loaded;
 use self::memory::{Held, MARGIN, Memory, SENTINEL};
 use self::pipelines::Pipelines;
+use self::substitute::Substitute;
 use self::transfer::{Readback, Uploader, read_words};
 use super::timeline::{Detail, Timeline};
 use super::{Device, DeviceError, HostData, PART, PlanId, Results};
@@ -41,6 +43,9 @@ pub struct GpuOptions {
     /// Binds at most this many bytes at a time even where the adapter takes more, to run the code that
     /// splits large tensors on small ones.
     pub max_binding_bytes: Option<u64>,
+    /// Numbers workgroups along at most this many to an axis, to run the code that folds long grids on
+    /// small ones. Grids that have no such code stay as they are.
+    pub max_grid: Option<u32>,
     pub autotune: Autotune,
     /// Runs shaders with bounds checks.
     pub checked: bool,
@@ -81,6 +86,9 @@ impl Gpu {
         if let Some(most) = options.max_binding_bytes {
             target.max_binding_bytes = target.max_binding_bytes.min(most);
         }
+        if let Some(most) = options.max_grid {
+            target.max_grid = target.max_grid.min(most);
+        }
         let pipelines = Pipelines::new(&context, options.checked);
         let step_buffer = context.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("step"),
@@ -113,6 +121,11 @@ impl Gpu {
         })
     }
 
+    /// The adapter: its name, backend and driver.
+    pub fn adapter(&self) -> &adapter::AdapterEntry {
+        &self.context.entry
+    }
+
     /// What kernels may use of the adapter.
     pub fn target(&self) -> &Target {
         &self.target
@@ -132,6 +145,11 @@ impl Gpu {
     /// From the next load on, ops that have a kernel variant of this name use it.
     pub fn force_variant(&mut self, variant: Option<&str>) {
         self.variant = variant.map(Into::into);
+    }
+
+    /// From the next load on, compiles other text for a shader; `None` goes back to its own.
+    pub fn substitute(&mut self, substitute: Option<Substitute>) {
+        self.pipelines.substitute(substitute);
     }
 
     /// Forgets all plans and tensors; compiled kernels stay. Plans loaded before are unknown afterwards.

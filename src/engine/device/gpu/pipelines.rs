@@ -10,6 +10,7 @@ use wgpu::{
 
 use super::context::{Context, describe};
 use super::shader::{self, Interface, Parsed, fault};
+use super::substitute::Substitute;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::{Dispatch, Shader};
 use crate::engine::step::Step;
@@ -31,12 +32,25 @@ pub(super) struct Pipelines {
     pub step_layout: BindGroupLayout,
     /// Bounds checks and bounded loops, for shaders that are not yet trusted.
     checked: bool,
+    substitute: Option<Substitute>,
 }
 
 impl Pipelines {
     pub fn new(context: &Context, checked: bool) -> Self {
         let step = buffer_entry(0, BufferBindingType::Uniform, size_of::<Step>() as u64);
-        Self { compiled: HashMap::new(), step_layout: layout(context, "step", &[step]), checked }
+        Self {
+            compiled: HashMap::new(),
+            step_layout: layout(context, "step", &[step]),
+            checked,
+            substitute: None,
+        }
+    }
+
+    /// Compiles other text for a shader from now on.
+    pub fn substitute(&mut self, substitute: Option<Substitute>) {
+        let touched = [self.substitute.as_ref(), substitute.as_ref()].map(|s| s.map(|s| s.shader));
+        self.compiled.retain(|(shader, _), _| !touched.contains(&Some(shader.name)));
+        self.substitute = substitute;
     }
 
     /// Compiles what the dispatches need and is not there yet, on all cores.
@@ -74,7 +88,9 @@ impl Pipelines {
     }
 
     fn build(&self, context: &Context, (shader, constants): &Key) -> Result<Pipeline, DeviceError> {
-        let Parsed { module, interface } = shader::parse(shader, constants)?;
+        let substitute = self.substitute.as_ref().filter(|s| s.shader == shader.name);
+        let text = substitute.map_or_else(|| shader::source(shader), |s| s.text.clone());
+        let Parsed { module, interface } = shader::parse_text(shader.name, &text, constants)?;
         let built = context.caught(ErrorFilter::Validation, || {
             context.caught(ErrorFilter::Internal, || self.create(context, shader.name, module, &interface))
         });

@@ -53,14 +53,16 @@ enum Kind {
     F32,
 }
 
-/// The text that is compiled: shared files, then the file itself with its constants replaced.
-///
-/// # Errors
-/// When no file has a `const` line for one of the constants.
-pub fn source(shader: &Shader, constants: &Constants) -> Result<String, DeviceError> {
+/// The text of a shader: shared files, then the file itself.
+pub fn source(shader: &Shader) -> String {
+    shader.common.iter().chain([&shader.source]).flat_map(|file| [*file, "\n"]).collect()
+}
+
+/// The text with its constants replaced.
+fn fill(name: &str, source: &str, constants: &Constants) -> Result<String, DeviceError> {
     let mut text = String::new();
     let mut missing: Vec<_> = constants.iter().collect();
-    for line in shader.common.iter().chain([&shader.source]).flat_map(|file| file.lines()) {
+    for line in source.lines() {
         match constants.iter().find_map(|(name, value)| Some((name, replace(line, name, *value)?))) {
             Some((replaced, line)) => {
                 missing.retain(|(name, _)| name != replaced);
@@ -72,7 +74,7 @@ pub fn source(shader: &Shader, constants: &Constants) -> Result<String, DeviceEr
     }
     match missing.first() {
         None => Ok(text),
-        Some((name, _)) => Err(fault(shader.name, format!("has no line `const {name}: … = …;` to replace"))),
+        Some((constant, _)) => Err(fault(name, format!("has no line `const {constant}: … = …;` to replace"))),
     }
 }
 
@@ -92,13 +94,21 @@ fn replace(line: &str, name: &str, value: u32) -> Option<String> {
 /// Parses a shader and reads its interface.
 ///
 /// # Errors
-/// When the text is not WGSL or declares something that dispatches cannot fill.
+/// When the text is not WGSL, declares something that dispatches cannot fill, or has no `const` line for one
+/// of the constants.
 pub fn parse(shader: &Shader, constants: &Constants) -> Result<Parsed, DeviceError> {
-    let text = source(shader, constants)?;
-    let path = format!("{}.wgsl", shader.name);
+    parse_text(shader.name, &source(shader), constants)
+}
+
+/// As [`parse`], of any text that has the shader's interface.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_text(name: &'static str, source: &str, constants: &Constants) -> Result<Parsed, DeviceError> {
+    let text = fill(name, source, constants)?;
     let module = naga::front::wgsl::parse_str(&text)
-        .map_err(|e| fault(shader.name, e.emit_to_string_with_path(&text, &path)))?;
-    let interface = Interface::read(shader.name, &module)?;
+        .map_err(|e| fault(name, e.emit_to_string_with_path(&text, &format!("{name}.wgsl"))))?;
+    let interface = Interface::read(name, &module)?;
     Ok(Parsed { module, interface })
 }
 

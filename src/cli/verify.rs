@@ -1,0 +1,116 @@
+//! `lal verify`: every kernel against its twin, on this adapter.
+
+mod lockstep;
+mod registry;
+mod report;
+mod self_test;
+
+use std::path::PathBuf;
+
+use super::data::DataPlaces;
+use super::device::{DeviceArgs, LimitsName};
+use super::failure::{Exit, Usage};
+use super::output::Output;
+use crate::engine::device::DeviceError;
+use crate::engine::device::gpu::adapter::DeviceLimits;
+use crate::engine::device::gpu::{Gpu, GpuOptions};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this op
+    #[arg(long, value_name = "NAME")]
+    op: Option<String>,
+    /// Only cases whose name holds this
+    #[arg(long, value_name = "TEXT")]
+    case: Option<String>,
+    /// Also every op and shape that this preset's training and decoding run
+    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    preset: Option<String>,
+    /// Also every op and shape that this model's training and decoding run
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Train this many steps on the GPU and the oracle side by side and name the first node that differs
+    #[arg(long, value_name = "STEPS")]
+    lockstep: Option<u64>,
+    /// Spoil every shader in many small ways and see that each is noticed
+    #[arg(long, conflicts_with_all = ["preset", "model", "lockstep"])]
+    self_test: bool,
+    /// With --self-test: a few mistakes in each shader instead of many
+    #[arg(long, requires = "self_test")]
+    quick: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    places: DataPlaces,
+}
+
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    if args.self_test {
+        return self_test::run(args, output);
+    }
+    if args.lockstep.is_some() {
+        return lockstep::run(args, output);
+    }
+    registry::run(args, output)
+}
+
+impl Args {
+    /// A device that shows stray reads and writes; `None` for `--device cpu`.
+    fn gpu(&self, options: GpuOptions) -> Result<Option<Gpu>, DeviceError> {
+        let adapter = match self.device.device.as_str() {
+            "cpu" => return Ok(None),
+            "auto" | "gpu" => None,
+            name => Some(name.to_owned()),
+        };
+        let limits = match self.device.device_limits {
+            LimitsName::Adapter => DeviceLimits::Adapter,
+            LimitsName::Webgpu => DeviceLimits::WebGpu,
+        };
+        Gpu::open(GpuOptions { adapter, limits, poison: true, ..options }).map(Some)
+    }
+
+    /// The adapter with shader checks off; with them on; with long grids folded; and with bindings so small
+    /// that tensors are bound in parts.
+    fn gpus(&self) -> Result<Vec<(&'static str, Gpu)>, DeviceError> {
+        let checked = GpuOptions { checked: true, ..GpuOptions::default() };
+        let folded = GpuOptions { max_grid: Some(3), ..checked.clone() };
+        let parts = GpuOptions { max_binding_bytes: Some(1 << 10), ..folded.clone() };
+        let kinds = [
+            ("unchecked", GpuOptions::default()),
+            ("checked", checked),
+            ("folded", folded),
+            ("in parts", parts),
+        ];
+        let open = |(name, options)| Ok(self.gpu(options)?.map(|gpu| (name, gpu)));
+        kinds.into_iter().map(open).filter_map(Result::transpose).collect()
+    }
+
+    /// The flags that select the device, for a command to repeat.
+    fn device_flags(&self) -> String {
+        let limits =
+            if self.device.device_limits == LimitsName::Webgpu { " --device-limits webgpu" } else { "" };
+        match self.device.device.as_str() {
+            "auto" => limits.into(),
+            name => format!(" --device '{name}'{limits}"),
+        }
+    }
+
+    /// The registry's cases that are wanted.
+    fn cases(&self) -> Result<Vec<crate::engine::case::Case>, Usage> {
+        let known = crate::ops::OPS;
+        if let Some(name) = self.op.as_deref().filter(|name| !known.iter().any(|op| op.name == *name)) {
+            let names: Vec<_> = known.iter().map(|op| op.name).collect();
+            return Err(Usage(format!("there is no op {name:?}: choose one of {}", names.join(", "))));
+        }
+        let of_op = known.iter().filter(|op| self.op.as_deref().is_none_or(|name| op.name == name));
+        let named = |case: &crate::engine::case::Case| {
+            self.case.as_ref().is_none_or(|part| case.name().contains(part.as_str()))
+        };
+        let cases: Vec<_> = of_op.flat_map(|op| (op.cases)()).filter(named).collect();
+        if cases.is_empty() {
+            let part = self.case.as_deref().unwrap_or_default();
+            return Err(Usage(format!("no case's name holds {part:?}: `lal verify -v` prints the names")));
+        }
+        Ok(cases)
+    }
+}

@@ -1,0 +1,159 @@
+//! `--lockstep`: training steps on the GPU and the oracle side by side.
+
+use super::Args;
+use super::report::{Report, head};
+use crate::cli::failure::{Exit, Usage};
+use crate::cli::output::Output;
+use crate::engine::device::Device;
+use crate::engine::device::gpu::GpuOptions;
+use crate::models::config::GptConfig;
+use crate::run::config::TrainConfig;
+use crate::run::folder::RunFolder;
+use crate::run::settings::Settings;
+use crate::run::tensor_file::TensorFile;
+use crate::sample::generator::Generator;
+use crate::text::dataset::Dataset;
+use crate::text::tokenizer::Tokenizer;
+use crate::train::plans::{StepShape, training};
+use crate::train::trainer::Trainer;
+use crate::verify::lockstep::{Departure, Lockstep, Watch};
+
+/// A model and the text it learns from.
+pub struct Subject {
+    pub config: TrainConfig,
+    pub model: GptConfig,
+    dataset: Dataset,
+    /// The folder whose weights training starts from.
+    weights: Option<std::path::PathBuf>,
+}
+
+/// What `--preset` or `--model` names; `None` without either.
+pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
+    let settings = match (&args.preset, &args.model) {
+        (None, None) => return Ok(None),
+        (Some(_), _) => Settings { preset: args.preset.clone(), ..Settings::default() },
+        (None, Some(folder)) => RunFolder::open(folder)?.settings()?,
+    };
+    let config = TrainConfig::new(&settings)?;
+    let corpus = args.places.locate(config.data.as_deref(), output)?;
+    let tokenizer = match &args.model {
+        Some(folder) => Tokenizer::load(folder)?,
+        None => Tokenizer::from_name(&config.tokenizer, &corpus.text)?,
+    };
+    let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
+    dataset.check(config.block_size)?;
+    let model = config.gpt(tokenizer.vocab_size());
+    model.check()?;
+    Ok(Some(Subject { config, model, dataset, weights: args.model.clone() }))
+}
+
+impl Subject {
+    /// FLOPs of one step.
+    pub fn step_flops(&self) -> anyhow::Result<u64> {
+        let shape = StepShape { batch_size: self.config.batch_size, grad_accum: self.config.grad_accum };
+        let rule =
+            crate::ops::adamw::AdamW { beta1: 0.9, beta2: 0.9, eps: 1e-8, weight_decay: 0.0, clip: 1.0 };
+        let plan = training(&self.model, shape, rule)?;
+        Ok((0..plan.segments.len()).map(|segment| plan.cost(segment).flops).sum())
+    }
+
+    /// One micro-step of training and two of decoding, on whatever device.
+    pub fn run_once(&self, device: &mut dyn Device, train: bool) -> anyhow::Result<()> {
+        let tokens = self.dataset.train[..self.config.block_size.min(8)].to_vec();
+        if train {
+            let mut trainer = self.trainer(device)?;
+            trainer.submit(device)?;
+            trainer.report(device, true)?;
+        }
+        let mut generator = Generator::new(self.model.clone());
+        generator.start(device, &tokens)?;
+        generator.push(device, tokens[0])?;
+        Ok(())
+    }
+
+    fn trainer(&self, device: &mut dyn Device) -> anyhow::Result<Trainer> {
+        let trainer = Trainer::new(device, self.config.clone(), self.model.clone(), self.dataset.clone())?;
+        if let Some(folder) = &self.weights {
+            let mut file = TensorFile::open(&folder.join(crate::run::model_file::MODEL))?;
+            for parameter in trainer.parameters() {
+                let values = crate::run::model_file::read(&mut file, &parameter)?;
+                device.write(&parameter.name, &values)?;
+            }
+        }
+        Ok(trainer)
+    }
+}
+
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    let steps = args.lockstep.unwrap_or(1);
+    let named = subject(args, output)?;
+    let subject = named.ok_or_else(|| Usage("--lockstep needs --preset NAME or --model DIR".into()))?;
+    let needs_gpu = || Usage("--lockstep compares with a GPU: leave out --device cpu".into());
+    let mut gpu = args.gpu(GpuOptions::default())?.ok_or_else(needs_gpu)?;
+    head(output, Some(&gpu))?;
+
+    // The free run: the GPU by itself, from the same weights over the same batches.
+    let mut free = args.gpu(GpuOptions::default())?.ok_or_else(needs_gpu)?;
+    let mut free_trainer = subject.trainer(&mut free)?;
+    let mut beside = Lockstep::new(&mut gpu, Watch::Every);
+    let mut trainer = subject.trainer(&mut beside)?;
+    let mut report = Report::default();
+    let mut growth = Vec::new();
+    let of = match &args.model {
+        Some(model) => format!("--model '{}'", model.display()),
+        None => format!("--preset {}", subject.config.preset),
+    };
+    for step in 1..=steps {
+        trainer.submit(&mut beside)?;
+        free_trainer.submit(&mut free)?;
+        let loss = |report: Option<crate::train::trainer::StepReport>| report.map_or(f32::NAN, |r| r.loss);
+        let (want, got) =
+            (loss(trainer.report(&mut beside, true)?), loss(free_trainer.report(&mut free, true)?));
+        growth.push((want, got));
+        let nodes = beside.checks.len();
+        let repeat = format!("lal verify --lockstep {step} {of}{}", args.device_flags());
+        for check in std::mem::take(&mut beside.checks) {
+            report.take(output, check, &repeat)?;
+        }
+        output.remark(format!(
+            "step {step}: {nodes} nodes, loss {want:.6} on the oracle, {got:.6} on the GPU alone"
+        ));
+        if beside.departure.is_some() {
+            break;
+        }
+    }
+    if !output.json {
+        if let Some(departure) = &beside.departure {
+            describe(output, departure)?;
+        }
+        plot(output, &growth)?;
+    }
+    report.finish(output)
+}
+
+fn describe(output: Output, departure: &Departure) -> anyhow::Result<()> {
+    output.line(format!("\nthe first node outside its bound: {}", departure.check.case))?;
+    output
+        .line(format!("{:>18} {:>12} {:>12} {:>12} {:>12} {:>6}", "", "min", "max", "mean", "rms", "NaN"))?;
+    for (i, sides) in departure.statistics.iter().enumerate() {
+        for (name, s) in ["GPU", "oracle"].iter().zip(sides) {
+            let name = format!("output {i}, {name}");
+            output.line(format!(
+                "{name:>18} {:>12.4e} {:>12.4e} {:>12.4e} {:>12.4e} {:>6}",
+                s.min, s.max, s.mean, s.rms, s.nans
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// How far the losses of the GPU alone and of the oracle are apart, on a logarithmic scale.
+fn plot(output: Output, growth: &[(f32, f32)]) -> anyhow::Result<()> {
+    output.line("\n|loss on the GPU alone - loss on the oracle|, from 1e-9 to 1")?;
+    for (step, (want, got)) in growth.iter().enumerate() {
+        let difference = f64::from((got - want).abs());
+        let bar = (40.0 * (difference.max(1e-9).log10() + 9.0) / 9.0).clamp(0.0, 40.0) as usize;
+        output.line(format!("{:>5} {difference:>9.1e} {}", step + 1, "━".repeat(bar)))?;
+    }
+    Ok(())
+}

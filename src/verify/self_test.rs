@@ -1,0 +1,191 @@
+//! Whether the checks find mistakes: every shader is spoilt in many small ways, and each must be noticed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::check::{Prepared, is_folded};
+use super::equivalent::reason;
+use super::mutants::{Mutation, guarded, mutations};
+use crate::engine::case::Case;
+use crate::engine::device::gpu::Gpu;
+use crate::engine::device::gpu::shader::source;
+use crate::engine::device::gpu::substitute::Substitute;
+use crate::engine::dispatch::{Kernel, Shader, Target};
+use crate::engine::op::OpError;
+
+/// A spoilt shader.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// The op whose cases it is run on.
+    pub op: &'static str,
+    pub shader: &'static str,
+    pub kind: &'static str,
+    /// The line, and what became of it.
+    pub line: usize,
+    pub change: String,
+    text: String,
+}
+
+/// What became of a mutant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A check failed, on this case.
+    Caught(String),
+    /// It computes the same as the shader it came from, for this reason.
+    Equivalent(&'static str),
+    Survived,
+    /// A driver refuses it: no mutant at all.
+    Refused,
+}
+
+/// The registry's cases and the mutants of all shaders they run.
+pub struct SelfTest {
+    prepared: Vec<Prepared>,
+    /// For each shader, the cases that run it, small ones first.
+    by_shader: HashMap<&'static str, Vec<usize>>,
+    shaders: Vec<Shader>,
+    pub mutants: Vec<Mutant>,
+}
+
+impl SelfTest {
+    /// Makes mutants of the shaders that `cases` run on the devices, at most `most` of each shader: every
+    /// n-th of them, so that all kinds and places are met.
+    ///
+    /// # Errors
+    /// When a case breaks its op's contract.
+    pub fn new(cases: Vec<Case>, gpus: &[Gpu], most: usize) -> Result<Self, OpError> {
+        let prepared: Vec<_> = cases.into_iter().map(Prepared::new).collect::<Result<_, _>>()?;
+        let mut order: Vec<_> = (0..prepared.len()).collect();
+        order.sort_by_key(|&i| prepared[i].size());
+        let mut shaders: BTreeMap<&'static str, (Shader, &'static str)> = BTreeMap::new();
+        let mut by_shader: HashMap<_, Vec<usize>> = HashMap::new();
+        for (i, gpu) in order.iter().flat_map(|&i| gpus.iter().map(move |gpu| (i, gpu))) {
+            for dispatch in prepared[i].kernels(gpu.target()).iter().flat_map(|kernel| &kernel.dispatches) {
+                shaders
+                    .entry(dispatch.shader.name)
+                    .or_insert((dispatch.shader, prepared[i].case.op.info().name));
+                let cases = by_shader.entry(dispatch.shader.name).or_default();
+                if cases.last() != Some(&i) {
+                    cases.push(i);
+                }
+            }
+        }
+        let mut done = HashSet::new();
+        let mut mutants = Vec::new();
+        // Shared functions are spoilt in the shader that calls them most: one that reduces once does not need
+        // the barrier before the next time.
+        let mut callers: Vec<_> = shaders.values().collect();
+        callers.sort_by_key(|(shader, _)| std::cmp::Reverse(shader.source.matches("reduce_").count()));
+        for (shader, op) in callers {
+            let all = of_shader(shader, op, &mut done);
+            let stride = all.len().div_ceil(most).max(1);
+            mutants.extend(all.into_iter().step_by(stride));
+        }
+        let shaders = shaders.into_values().map(|(shader, _)| shader).collect();
+        Ok(Self { prepared, by_shader, shaders, mutants })
+    }
+
+    /// Runs a mutant on the cases of its shader until one fails, on every device.
+    pub fn try_out(&self, mutant: &Mutant, gpus: &mut [Gpu]) -> Fate {
+        if let Some(reason) = reason(mutant.shader, &mutant.change) {
+            return Fate::Equivalent(reason);
+        }
+        self.run(mutant.shader, &mutant.text, gpus)
+    }
+
+    /// The first shader, and the failure, of those that fail although nothing but guards was added to them:
+    /// with it, catching its mutants would mean nothing.
+    pub fn control(&self, gpus: &mut [Gpu]) -> Option<(&'static str, Fate)> {
+        let mut run = |shader: &Shader| (shader.name, self.run(shader.name, &guarded(&source(shader)), gpus));
+        self.shaders.iter().map(&mut run).find(|(_, fate)| *fate != Fate::Survived)
+    }
+
+    fn run(&self, shader: &'static str, text: &str, gpus: &mut [Gpu]) -> Fate {
+        let substitute = || Some(Substitute { shader, text: text.into() });
+        gpus.iter_mut().for_each(|gpu| gpu.substitute(substitute()));
+        let fate = self.first_failure(shader, gpus);
+        gpus.iter_mut().for_each(|gpu| gpu.substitute(None));
+        fate
+    }
+
+    fn first_failure(&self, shader: &str, gpus: &mut [Gpu]) -> Fate {
+        let uses = |kernel: &Kernel| kernel.dispatches.iter().any(|d| d.shader.name == shader);
+        for &i in &self.by_shader[shader] {
+            for gpu in gpus.iter_mut() {
+                let (prepared, target) = (&self.prepared[i], gpu.target().clone());
+                if target.max_grid < Target::WEBGPU.max_grid && !is_folded(&prepared.case, &target) {
+                    continue;
+                }
+                for check in prepared.check(gpu, |kernel| uses(kernel) && prepared.fits(kernel, &target)) {
+                    match check.failure {
+                        Some(message) if message.starts_with("shader ") => return Fate::Refused,
+                        Some(message) => return Fate::Caught(format!("{}: {message}", check.case)),
+                        None => {}
+                    }
+                }
+            }
+        }
+        Fate::Survived
+    }
+}
+
+/// The mutants of one shader that compile. Of shared files only functions that it calls are spoilt, and each
+/// in one shader only.
+fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<(usize, usize)>) -> Vec<Mutant> {
+    let text = source(shader);
+    let shared: usize = shader.common.iter().map(|file| file.len() + 1).sum();
+    let called = called(&text, "main");
+    let mut mutants = Vec::new();
+    for mutation in mutations(&text) {
+        if !mutation.function.is_empty() && !called.contains(&mutation.function) {
+            continue;
+        }
+        if mutation.at.start < shared && !done.insert(place(shader, &mutation)) {
+            continue;
+        }
+        let spoilt = guarded(&mutation.apply(&text));
+        if !compiles(&spoilt) {
+            continue;
+        }
+        let (line, change) = mutation.describe(&text);
+        mutants.push(Mutant { op, shader: shader.name, kind: mutation.kind, line, change, text: spoilt });
+    }
+    mutants
+}
+
+/// A place in a shared file that is the same whatever shader includes it.
+fn place(shader: &Shader, mutation: &Mutation) -> (usize, usize) {
+    let mut offset = mutation.at.start;
+    for file in shader.common {
+        if offset < file.len() {
+            return (file.as_ptr() as usize, 1000 * offset + mutation.with.len());
+        }
+        offset -= file.len() + 1;
+    }
+    (0, offset)
+}
+
+/// The functions that `from` calls, directly or not, and itself.
+fn called(text: &str, from: &str) -> HashSet<String> {
+    let mut bodies: HashMap<&str, &str> = HashMap::new();
+    for part in text.split("\nfn ").skip(1).chain(text.split(" fn ").skip(1)).chain(text.strip_prefix("fn "))
+    {
+        let name = part.split('(').next().unwrap_or_default();
+        bodies.insert(name, part.split("\n}").next().unwrap_or(part));
+    }
+    let mut called = HashSet::from([from.to_owned()]);
+    let mut open = vec![from];
+    while let Some(body) = open.pop().and_then(|name| bodies.get(name)) {
+        for &name in bodies.keys() {
+            if body.contains(&format!("{name}(")) && called.insert(name.to_owned()) {
+                open.push(name);
+            }
+        }
+    }
+    called
+}
+
+fn compiles(text: &str) -> bool {
+    let Ok(module) = naga::front::wgsl::parse_str(text) else { return false };
+    let (flags, all) = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
+    naga::valid::Validator::new(flags, all).validate(&module).is_ok()
+}
