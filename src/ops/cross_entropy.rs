@@ -160,6 +160,7 @@ fn cases() -> Vec<Case> {
             (2, 1009, Fill::Constant(2.0), 2.0),
             (7, 64, Fill::Ties, 2.0),
             (4, 50, Fill::Uniform(80.0), 80.0),
+            (3, 67, Fill::Between(-200.0, -100.0), 200.0),
         ] {
             let (first, n) = (rows % 3, rows + 2);
             let operands = [Spec::f32([rows, width]), Spec::u32([n]), Spec::f32([n])];

@@ -1,12 +1,34 @@
 //! Mutants that compute the same as the shader they came from, each with the reason.
 
-/// (shader, or empty for any; the line with its mistake, or a part of it; why nothing changes).
-const EQUIVALENT: &[(&str, &str, &str)] =
-    &[("attention/plain", "`if score > largest {`", "of equal scores either is the largest")];
+/// Of a value that is written by one invocation after a reduction.
+const SAME: &str = "after a reduction every invocation holds the same value: whichever writes it";
+
+/// (shader, a part of its line with and without the mistake, why nothing changes).
+const EQUIVALENT: &[(&str, &str, &str)] = &[
+    ("grad_norm/norm", "as `if local == 1u {`", SAME),
+    ("grad_norm/norm", "as `if local != 0u {`", SAME),
+    ("grad_norm/squares", "as `if local == 1u {`", SAME),
+    ("sum", "as `if local == 1u {`", SAME),
+    ("cross_entropy/loss", "as `if local != 0u {`", SAME),
+    ("layer_norm/forward", "as `if local != 0u {`", SAME),
+    ("residual_norm", "as `if local != 0u {`", SAME),
+    (
+        "attention/flash",
+        "`end = max(end, first + ROWS);`",
+        "the keys that are added are masked: p is 0 there",
+    ),
+    ("attention/plain", "`if score > largest {`", "of equal scores either is the largest"),
+    ("gelu/backward", "clamp(v, -30.0, 30.1)", "the hyperbolic tangent is 1 in f32 long before"),
+    ("embedding/backward", "select(0.0, 1.1,", "any positive number marks an earlier token"),
+    (
+        "embedding/forward",
+        "tokens[i] > params.first",
+        "the next part's dispatch writes the row again, rightly",
+    ),
+];
 
 /// Why this change of a shader changes nothing, if it is known not to.
 pub fn reason(shader: &str, change: &str) -> Option<&'static str> {
-    let is_it =
-        |(of, part, _): &&(&str, &str, &str)| (of.is_empty() || *of == shader) && change.contains(part);
+    let is_it = |(of, part, _): &&(&str, &str, &str)| *of == shader && change.contains(part);
     EQUIVALENT.iter().find(is_it).map(|(.., reason)| *reason)
 }

@@ -130,7 +130,7 @@ impl SelfTest {
 
 /// The mutants of one shader that compile. Of shared files only functions that it calls are spoilt, and each
 /// in one shader only.
-fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<(usize, usize)>) -> Vec<Mutant> {
+fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<Place>) -> Vec<Mutant> {
     let text = source(shader);
     let shared: usize = shader.common.iter().map(|file| file.len() + 1).sum();
     let called = called(&text, "main");
@@ -152,16 +152,18 @@ fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<(usize, usize
     mutants
 }
 
-/// A place in a shared file that is the same whatever shader includes it.
-fn place(shader: &Shader, mutation: &Mutation) -> (usize, usize) {
+/// A mistake in a shared file, the same whatever shader includes it: the file, the byte, the mistake.
+type Place = (&'static str, usize, String);
+
+fn place(shader: &Shader, mutation: &Mutation) -> Place {
     let mut offset = mutation.at.start;
     for file in shader.common {
         if offset < file.len() {
-            return (file.as_ptr() as usize, 1000 * offset + mutation.with.len());
+            return (file, offset, mutation.with.clone());
         }
         offset -= file.len() + 1;
     }
-    (0, offset)
+    (shader.source, offset, mutation.with.clone())
 }
 
 /// The functions that `from` calls, directly or not, and itself.
