@@ -292,3 +292,27 @@ fn lists_are_complete() {
     program("lal").args(["data", "list"]).assert().success().stdout(contains("tinyshakespeare"));
     program("lal").args(["completions", "bash"]).assert().success().stdout(contains("lal"));
 }
+
+#[test]
+fn profile_prints_a_line_per_kernel_and_writes_its_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, html) = (folder.path().join("t.json"), folder.path().join("r.html"));
+    let mut command = program("lal");
+    command.args(["profile", "--device", "cpu", "--n-layer", "1", "--batch-size", "2", "--json", "--quiet"]);
+    command.arg("--trace").arg(&trace).arg("--html").arg(&html);
+    let lines = events(&command.assert().success().get_output().stdout);
+    let (done, kernels) = lines.split_last().unwrap();
+    for key in ["calls", "us", "gflops", "gbps", "roofline_percent", "share"] {
+        assert!(kernels.iter().all(|kernel| kernel[key].is_number()), "a kernel has no {key}");
+    }
+    assert!(kernels.iter().any(|kernel| kernel["op"] == "matmul" && kernel["variant"] == "twin"));
+    assert_eq!(done["event"], "done");
+    for key in ["step_us", "gpu_us", "host_us"] {
+        assert!(done[key].is_number(), "done has no {key}");
+    }
+    let trace: Value = serde_json::from_slice(&fs::read(trace).unwrap()).unwrap();
+    assert!(trace["traceEvents"].as_array().unwrap().len() > kernels.len());
+    assert!(fs::read_to_string(html).unwrap().contains("<svg"));
+
+    program("lal").args(["bench", "--op", "nothing"]).assert().code(2).stderr(contains("there is no op"));
+}
