@@ -74,6 +74,7 @@ struct Sample {
 
 /// The `lal` program.
 pub fn lal() -> ExitCode {
+    quieten_mesa();
     let Lal { output, verb } = Lal::parse();
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
@@ -90,14 +91,25 @@ pub fn lal() -> ExitCode {
 
 /// The `train` program: `lal train` under its own name.
 pub fn train() -> ExitCode {
+    quieten_mesa();
     let Train { output, args } = Train::parse();
     finish(train::run(args, output))
 }
 
 /// The `sample` program: `lal sample` under its own name.
 pub fn sample() -> ExitCode {
+    quieten_mesa();
     let Sample { output, args } = Sample::parse();
     finish(sample::run(args, output))
+}
+
+/// Without a desktop session Mesa's device-selection layer complains on standard error about a folder that only
+/// displays need. Lal chooses its adapter itself, so the layer is not missed.
+fn quieten_mesa() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the first thing that the programs do, when no other thread can read the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
 }
 
 fn finish(result: anyhow::Result<Exit>) -> ExitCode {
