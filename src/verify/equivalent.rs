@@ -3,6 +3,10 @@
 /// Of a value that is written by one invocation after a reduction.
 const SAME: &str = "after a reduction every invocation holds the same value: whichever writes it";
 
+/// Of the order in which half of the threads, 128, bring the 128 blocks of a stage. Either order visits each
+/// block once, and which one is taken depends on the half alone.
+const STAGED: &str = "either order stages every block once: it only changes which thread reads which";
+
 /// (shader, a part of its line with and without the mistake, why nothing changes).
 const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("grad_norm/norm", "as `if local == 1u {`", SAME),
@@ -25,6 +29,8 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "tokens[i] > params.first",
         "the next part's dispatch writes the row again, rightly",
     ),
+    ("matmul/tiled", "as `let is_along", STAGED),
+    ("matmul/tiled", "as `let at = select(along_k", STAGED),
 ];
 
 /// Why this change of a shader changes nothing, if it is known not to.
