@@ -87,8 +87,20 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     screen.tell(&start)?;
     let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
     screen.bar.set_position(session.trainer.step);
+    let planned = session.trainer.memory().total();
     let ending = session.run(&mut |event| screen.tell(event))?;
+    if let Some(peak) = peak_memory() {
+        let (peak, planned) = (HumanBytes(peak), HumanBytes(planned));
+        screen.remark(&format!("peak memory of the process {peak}; the plan's tensors take {planned}"));
+    }
     Ok(if ending == Ending::Stopped { Exit::Interrupted } else { Exit::Done })
+}
+
+/// The most bytes that this process has had resident, where the system tells (Linux).
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(1024 * line.trim().trim_end_matches(" kB").parse::<u64>().ok()?)
 }
 
 /// The lowest loss that any model can reach, in nats per token, where the text tells.
