@@ -20,7 +20,7 @@ pub static PROBES: [&OpInfo; 2] = [&COPY, &FMA];
 #[derive(Debug)]
 pub struct Copy;
 
-/// x ← ½ x + ½, [`ROUNDS`] times, which goes to 1 and never to a denormal; the length is a multiple of 16.
+/// x ← ½ x + ½, `ROUNDS` times, which goes to 1 and never to a denormal; the length is a multiple of 16.
 #[derive(Debug)]
 pub struct Fma;
 
