@@ -128,8 +128,21 @@ impl Twin for GradNorm {
     }
 }
 
+/// (first, elements, partials). A grid folded to rows of three has workgroups to spare with four blocks: they
+/// must not touch the partial after them. With six it has two full rows.
+const SIZES: [(usize, usize, usize); 8] = [
+    (0, 1, 1),
+    (2, 65, 5),
+    (1, 4095, 3),
+    (0, 4096, 1),
+    (1, 4097, 3),
+    (3, 9001, 7),
+    (1, 4 * BLOCK, 6),
+    (0, 5 * BLOCK + 1, 6),
+];
+
 fn squares_cases() -> Vec<Case> {
-    [(0, 1, 1), (2, 65, 5), (1, 4095, 3), (0, 4096, 1), (1, 4097, 3), (3, 9001, 7)]
+    SIZES
         .map(|(first, len, n)| {
             let operands = [Spec::f32([len]), Spec::f32([n])];
             Case::new(Squares { first }, &operands, Bound::sum(len.min(BLOCK), 1.0))

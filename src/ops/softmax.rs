@@ -201,8 +201,9 @@ impl Twin for SoftmaxBackward {
     }
 }
 
-/// (heads, T) or (rows, width), and whether causal.
-const SHAPES: [([usize; 3], bool); 9] = [
+/// (heads, T) or (rows, width), and whether causal. The last has six workgroups of 64 rows: a grid that is
+/// folded to rows of three and is not square.
+const SHAPES: [([usize; 3], bool); 10] = [
     ([1, 1, 1], false),
     ([1, 1, 1], true),
     ([1, 3, 2], false),
@@ -212,6 +213,7 @@ const SHAPES: [([usize; 3], bool); 9] = [
     ([3, 7, 7], true),
     ([2, 64, 64], true),
     ([1, 131, 131], true),
+    ([1, 330, 3], false),
 ];
 
 /// The exponential's argument x - max is rounded to half a unit of itself and WGSL's exp is good to

@@ -23,6 +23,27 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ),
     ("attention/plain", "`if score > largest {`", "of equal scores either is the largest"),
     ("gelu/backward", "clamp(v, -30.0, 30.1)", "the hyperbolic tangent is 1 in f32 long before"),
+    (
+        "attention/flash_queries",
+        "part <= PARTS",
+        "the channels of a further part read as zero and are not stored: it adds nothing",
+    ),
+    (
+        "attention_cached/attend",
+        "sums[i] = 0.1",
+        "the first tile of keys scales what was there by exp(-3e38)",
+    ),
+    (
+        "layer_norm/partials",
+        "(group.y - 1u) * ROWS, params.rows",
+        "the end of block 0 wraps: it sums all rows, and the other blocks none",
+    ),
+    ("matmul/register", "`if i > params.m {`", "a tile from row m on stores nothing"),
+    (
+        "matmul/register",
+        "row < rows && col <= cols",
+        "what is read beyond the edge meets a zero of the other operand, or is not stored",
+    ),
     ("embedding/backward", "select(0.0, 1.1,", "any positive number marks an earlier token"),
     (
         "embedding/forward",

@@ -5,8 +5,9 @@ use crate::engine::case::{Bound, Case};
 use crate::engine::tensor::Spec;
 
 /// (m, n, k): ones, primes, vectors, sizes around every tile edge, a k that is worth splitting, and 257 rows of
-/// 64 in each operand, to be bound in parts.
-const EXTENTS: [(usize, usize, usize); 15] = [
+/// 64 in each operand, to be bound in parts. The last two fit bindings of 256 elements in parts of 64 rows: of k
+/// where A is transposed, which begin inside the rows of a transposed B, and of n, inside those of C.
+const EXTENTS: [(usize, usize, usize); 17] = [
     (1, 1, 1),
     (1, 65, 33),
     (67, 1, 5),
@@ -22,10 +23,13 @@ const EXTENTS: [(usize, usize, usize); 15] = [
     (68, 7, 389),
     (2, 64, 257),
     (257, 64, 12),
+    (4, 2, 128),
+    (1, 130, 4),
 ];
 
 /// Those that are also scaled, biased, added to a sum and batched: on and off every edge, for every variant.
-const IN_FULL: [(usize, usize, usize); 4] = [(17, 64, 16), (70, 129, 17), (1, 33, 300), (68, 7, 389)];
+const IN_FULL: [(usize, usize, usize); 5] =
+    [(17, 64, 16), (70, 129, 17), (1, 33, 300), (68, 7, 389), (1, 130, 4)];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
