@@ -89,11 +89,22 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     screen.bar.set_position(session.trainer.step);
     let planned = session.trainer.memory().total();
     let ending = session.run(&mut |event| screen.tell(event))?;
-    if let Some(peak) = peak_memory() {
-        let (peak, planned) = (HumanBytes(peak), HumanBytes(planned));
-        screen.remark(&format!("peak memory of the process {peak}; the plan's tensors take {planned}"));
-    }
+    screen.remark(&memory_used(planned, &opened));
     Ok(if ending == Ending::Stopped { Exit::Interrupted } else { Exit::Done })
+}
+
+/// What the run took beside what its plan said it would.
+fn memory_used(planned: u64, opened: &Opened) -> String {
+    let mut used = format!("memory: {} planned for tensors", HumanBytes(planned));
+    if let Opened::Gpu(gpu) = opened
+        && let Some(bytes) = gpu.reserved_bytes()
+    {
+        used += &format!(", {} taken on the device", HumanBytes(bytes));
+    }
+    if let Some(bytes) = peak_memory() {
+        used += &format!(", {} by the process at its peak", HumanBytes(bytes));
+    }
+    used
 }
 
 /// The most bytes that this process has had resident, where the system tells (Linux).

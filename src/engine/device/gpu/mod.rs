@@ -136,6 +136,12 @@ impl Gpu {
         self.target.software
     }
 
+    /// Bytes that the driver's memory blocks for this device take, by the allocator's own books; `None` where
+    /// the backend keeps none (Metal).
+    pub fn reserved_bytes(&self) -> Option<u64> {
+        self.context.device.generate_allocator_report().map(|report| report.total_reserved_bytes)
+    }
+
     /// The kernels chosen so far for ops that have several. Given back to [`Autotune::On`], they make a later
     /// run equal to the bit.
     pub fn choices(&self) -> &Choices {
