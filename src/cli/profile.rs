@@ -8,7 +8,7 @@ use super::device::{DeviceArgs, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
-use crate::models::config::GptConfig;
+use crate::models::config::ModelConfig;
 use crate::profile::html::page;
 use crate::profile::measure::measure;
 use crate::profile::report::Report;
@@ -94,7 +94,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
 }
 
 /// The model and how it is trained: a run's own, or a preset's.
-fn subject(args: &Args) -> anyhow::Result<(TrainConfig, GptConfig)> {
+fn subject(args: &Args) -> anyhow::Result<(TrainConfig, ModelConfig)> {
     if let Some(folder) = &args.model {
         let (model, _) = read_config(folder)?;
         let settings = args.settings.over(&RunFolder::open(folder)?.settings()?)?;
@@ -104,7 +104,7 @@ fn subject(args: &Args) -> anyhow::Result<(TrainConfig, GptConfig)> {
     let vocab_size = vocab_size(&config.tokenizer).ok_or_else(|| {
         Usage(format!("there is no tokenizer {:?}: choose char, byte, bpe:N or gpt2", config.tokenizer))
     })?;
-    let model = config.gpt(vocab_size);
+    let model = config.model(vocab_size);
     model.check()?;
     Ok((config, model))
 }

@@ -19,6 +19,7 @@ use crate::text::corpus::{Corpus, Source};
 use crate::text::dataset::Dataset;
 use crate::text::tokenizer::Tokenizer;
 use crate::train::session::{Ending, Event, Session};
+use crate::train::source;
 use crate::train::trainer::Trainer;
 
 #[derive(Debug, clap::Args)]
@@ -58,17 +59,18 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
     dataset.check(config.block_size)?;
-    let model = config.gpt(tokenizer.vocab_size());
+    let model = config.model(tokenizer.vocab_size());
     model.check()?;
     let floor = floor(&corpus, &tokenizer);
 
     let mut opened = args.device.open(autotune(resumed.as_ref())?, output)?;
     let (train_tokens, val_tokens) = (dataset.train.len(), dataset.val.len());
-    let trainer = Trainer::new(opened.device(), config, model, dataset)?;
+    let source = source::pretraining(&config, &model, dataset);
+    let trainer = Trainer::new(opened.device(), config, model, source)?;
     let start = Event::Start {
         device: opened.kind(),
         adapter: opened.device().describe(),
-        parameters: trainer.model.n_parameters(),
+        parameters: trainer.model.n_parameters()?,
         vocab_size: trainer.model.vocab_size,
         train_tokens,
         val_tokens,

@@ -106,7 +106,9 @@ impl Plan {
             }
             let home = match value.role {
                 Role::Input => Home::Input(value.name.clone()),
-                Role::Parameter(init) => Home::Persistent { name: value.name.clone(), init, parameter: true },
+                Role::Parameter(init) | Role::Frozen(init) => {
+                    Home::Persistent { name: value.name.clone(), init, parameter: true }
+                }
                 Role::State(init) => Home::Persistent { name: value.name.clone(), init, parameter: false },
                 Role::Temporary => Home::Slot(slot_of[i]),
             };

@@ -20,6 +20,8 @@ pub enum Role {
     Input,
     /// Trained: kept by name, saved in `model.safetensors`.
     Parameter(Init),
+    /// A parameter that training leaves as it is.
+    Frozen(Init),
     /// Kept by name from run to run: optimiser moments, accumulated gradients, key-value caches.
     State(Init),
     /// Made and used within a run.
@@ -56,6 +58,7 @@ pub struct Tape {
     /// States set to zero when a segment begins, as (segment, state).
     pub(crate) cleared: Vec<(usize, Var)>,
     pub(crate) scope: Vec<String>,
+    frozen: bool,
 }
 
 impl Tape {
@@ -67,7 +70,13 @@ impl Tape {
             segments: vec![segment.into()],
             cleared: Vec::new(),
             scope: Vec::new(),
+            frozen: false,
         }
+    }
+
+    /// From here on parameters are frozen, but for adapters.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
     }
 
     /// Starts another segment: what follows is run on its own.
@@ -82,8 +91,13 @@ impl Tape {
 
     /// A trained tensor, named after the current scope.
     pub fn parameter(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Var {
-        let name = self.scoped_name(name);
-        self.value(name, Spec::f32(shape), Role::Parameter(init))
+        let role = if self.frozen { Role::Frozen(init) } else { Role::Parameter(init) };
+        self.value(self.scoped_name(name), Spec::f32(shape), role)
+    }
+
+    /// A tensor that is trained even where others are frozen, named after the current scope.
+    pub fn adapter(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Var {
+        self.value(self.scoped_name(name), Spec::f32(shape), Role::Parameter(init))
     }
 
     /// A tensor that lasts from run to run, by its full name.
@@ -138,11 +152,16 @@ impl Tape {
         self.nodes.len() as u32
     }
 
-    /// Parameters in the order they were declared.
+    /// Whether an optimiser will change this value.
+    pub fn is_trained(&self, var: Var) -> bool {
+        matches!(self.values[var.0].role, Role::Parameter(_))
+    }
+
+    /// Trained parameters in the order they were declared.
     pub fn parameters(&self) -> Vec<Var> {
         (0..self.values.len())
             .map(Var)
-            .filter(|v| matches!(self.values[v.0].role, Role::Parameter(_)))
+            .filter(|v| self.is_trained(*v))
             .collect()
     }
 

@@ -1,35 +1,87 @@
-//! The sizes of a GPT.
+//! What kind of model, and its sizes.
 
-use std::fmt;
-use std::str::FromStr;
-
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// Which Gaussian error linear unit: nanoGPT's exact one, or GPT-2's approximation by tanh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Gelu {
-    Exact,
-    Tanh,
+use crate::nn::mlp::FeedForward;
+use crate::nn::norm::Norm;
+
+/// The family of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// Attention and feed-forward blocks (Vaswani et al. 2017): GPT, Llama and BERT by their settings.
+    Transformer,
+    /// h' = tanh(W x + U h) (Elman 1990).
+    Rnn,
+    /// Gated recurrent unit (Cho et al. 2014).
+    Gru,
+    /// Long short-term memory (Hochreiter & Schmidhuber 1997).
+    Lstm,
+    /// A fixed window of embeddings through one hidden layer (Bengio et al. 2003).
+    Mlp,
+    /// A table: the next token's logits by the last token alone.
+    Bigram,
 }
 
-/// A decoder-only transformer as GPT-2 (Radford et al. 2019) has it: learned positions, layer norm before
-/// each half of a block, a head tied to the token embedding.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GptConfig {
+/// How a Transformer knows where a token stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Position {
+    /// Not at all but by what causality lets it see.
+    None,
+    /// A fixed table of sines and cosines (Vaswani et al. 2017).
+    Sinusoidal,
+    /// A trained table, as in GPT-2.
+    Learned,
+    /// Queries and keys turned by their position (Su et al. 2021).
+    Rope,
+    /// A penalty on scores that grows with distance (Press et al. 2022).
+    Alibi,
+}
+
+/// On which side of a block the norm stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormPlace {
+    /// Before each half of a block, as in GPT-2.
+    Pre,
+    /// Behind each addition, as in the first Transformer and BERT.
+    Post,
+}
+
+/// A model: which, and how large. Each architecture reads the fields that it has a use for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    pub architecture: Architecture,
     /// Token ids are below this.
     pub vocab_size: usize,
-    /// The most tokens the model sees at once.
+    /// The most tokens a Transformer or an MLP sees at once; the steps a recurrent net is trained through.
     pub block_size: usize,
     pub n_layer: usize,
     pub n_head: usize,
+    /// Heads of keys and values, each shared by `n_head / n_kv_head` heads of queries (Ainslie et al. 2023).
+    pub n_kv_head: usize,
     /// Channels of a token's vector: the width of the model.
     pub n_embd: usize,
+    /// Channels inside the feed-forward half.
+    pub n_inner: usize,
     /// Whether linear layers and layer norms add a bias.
     pub bias: bool,
     /// The share of activations zeroed in training, 0 ≤ `dropout` < 1.
     pub dropout: f64,
-    pub gelu: Gelu,
+    pub position: Position,
+    pub norm: Norm,
+    pub norm_place: NormPlace,
+    pub feed_forward: FeedForward,
+    /// Whether the head's weight is the token embedding.
+    pub tied: bool,
+    /// Whether a token sees only those before it. One that sees all is trained to fill in masked tokens.
+    pub causal: bool,
+    /// The rank of the low-rank adapters beside each linear layer; 0 for none (Hu et al. 2021). They are merged
+    /// before a model is written.
+    #[serde(skip)]
+    pub lora_rank: usize,
 }
 
 /// Sizes that make no model, and what to change.
@@ -42,28 +94,72 @@ pub enum SizeError {
          --n-embd {} or {}, or another --n-head", n_embd / n_head * n_head, (n_embd / n_head + 1) * n_head
     )]
     Heads { n_embd: usize, n_head: usize },
+    #[error(
+        "n_head = {n_head} is not divisible by n_kv_head = {n_kv_head}: every head of keys serves as many of \
+         queries; choose --n-kv-head 1, {n_head}, or another divisor"
+    )]
+    KeyHeads { n_head: usize, n_kv_head: usize },
+    #[error(
+        "heads of {0} channels cannot be turned in pairs: choose an even --n-embd / --n-head, or another \
+         --position"
+    )]
+    OddHead(usize),
     #[error("dropout = {0} is outside 0 ≤ dropout < 1: 0 turns it off, 0.1 zeroes a tenth")]
     Dropout(f64),
 }
 
-impl GptConfig {
+impl ModelConfig {
+    /// GPT-2 as nanoGPT has it, of these sizes: where other models start from.
+    pub fn gpt(vocab_size: usize, block_size: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
+        Self {
+            architecture: Architecture::Transformer,
+            vocab_size,
+            block_size,
+            n_layer,
+            n_head,
+            n_kv_head: n_head,
+            n_embd,
+            n_inner: 4 * n_embd,
+            bias: false,
+            dropout: 0.0,
+            position: Position::Learned,
+            norm: Norm::Layer,
+            norm_place: NormPlace::Pre,
+            feed_forward: FeedForward::Gelu,
+            tied: true,
+            causal: true,
+            lora_rank: 0,
+        }
+    }
+
     /// Whether a model of these sizes can be built.
     ///
     /// # Errors
-    /// When a size is zero, the heads do not divide the channels, or dropout is no share.
+    /// When a size is zero, heads do not divide, or dropout is no share.
     pub fn check(&self) -> Result<(), SizeError> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("block_size", self.block_size),
             ("n_layer", self.n_layer),
             ("n_head", self.n_head),
+            ("n_kv_head", self.n_kv_head),
             ("n_embd", self.n_embd),
+            ("n_inner", self.n_inner),
         ];
         if let Some((name, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
             return Err(SizeError::Zero(name));
         }
-        if !self.n_embd.is_multiple_of(self.n_head) {
-            return Err(SizeError::Heads { n_embd: self.n_embd, n_head: self.n_head });
+        let (n_embd, n_head, n_kv_head) = (self.n_embd, self.n_head, self.n_kv_head);
+        if self.architecture == Architecture::Transformer {
+            if !n_embd.is_multiple_of(n_head) {
+                return Err(SizeError::Heads { n_embd, n_head });
+            }
+            if !n_head.is_multiple_of(n_kv_head) {
+                return Err(SizeError::KeyHeads { n_head, n_kv_head });
+            }
+            if self.position == Position::Rope && !self.head_size().is_multiple_of(2) {
+                return Err(SizeError::OddHead(self.head_size()));
+            }
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(SizeError::Dropout(self.dropout));
@@ -71,41 +167,35 @@ impl GptConfig {
         Ok(())
     }
 
-    /// How many numbers are trained; the tied head counts once, as the embedding.
-    pub fn n_parameters(&self) -> usize {
-        let c = self.n_embd;
-        // c_attn (3C, C), c_proj (C, C), c_fc (4C, C), c_proj (C, 4C)
-        let matrices = 12 * c * c;
-        let norms = 2 * c;
-        let biases = if self.bias { 2 * c + (3 + 1 + 4 + 1) * c } else { 0 };
-        let last_norm = if self.bias { 2 * c } else { c };
-        (self.vocab_size + self.block_size) * c + self.n_layer * (matrices + norms + biases) + last_norm
-    }
-
     /// Channels of one head.
     pub fn head_size(&self) -> usize {
         self.n_embd / self.n_head
     }
-}
 
-impl fmt::Display for Gelu {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Exact => "exact",
-            Self::Tanh => "tanh",
-        })
+    /// Whether it reads a token after the other and carries what it remembers along.
+    pub fn is_recurrent(&self) -> bool {
+        matches!(self.architecture, Architecture::Rnn | Architecture::Gru | Architecture::Lstm)
+    }
+
+    /// Whether it is GPT-2 but for its sizes: what `transformers` can load as such.
+    pub fn is_gpt2(&self) -> bool {
+        let plain = Self {
+            bias: self.bias,
+            dropout: self.dropout,
+            feed_forward: self.feed_forward,
+            lora_rank: self.lora_rank,
+            ..Self::gpt(self.vocab_size, self.block_size, self.n_layer, self.n_head, self.n_embd)
+        };
+        *self == plain && matches!(self.feed_forward, FeedForward::Gelu | FeedForward::GeluTanh)
     }
 }
 
-impl FromStr for Gelu {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "exact" => Ok(Self::Exact),
-            "tanh" => Ok(Self::Tanh),
-            _ => Err(format!("there is no GELU {name:?}: choose exact or tanh")),
-        }
+/// Channels inside a feed-forward half where none are asked for: 4 n, or for a gate, which has three matrices
+/// in place of two, 8/3 n, rounded up to a multiple of 8.
+pub fn default_inner(feed_forward: FeedForward, n_embd: usize) -> usize {
+    match feed_forward {
+        FeedForward::Swiglu => (8 * n_embd).div_ceil(3).next_multiple_of(8),
+        _ => 4 * n_embd,
     }
 }
 
@@ -113,34 +203,28 @@ impl FromStr for Gelu {
 mod tests {
     use super::*;
 
-    fn gpt(n_layer: usize, n_head: usize, n_embd: usize, block_size: usize, vocab_size: usize) -> GptConfig {
-        let gelu = Gelu::Exact;
-        GptConfig { vocab_size, block_size, n_layer, n_head, n_embd, bias: false, dropout: 0.0, gelu }
-    }
-
-    /// nanoGPT's README gives 0.80M and 10.65M; it leaves the position table out of its count.
-    #[test]
-    fn parameters_are_counted_as_published() {
-        let mini = gpt(4, 4, 128, 64, 65);
-        assert_eq!(mini.n_parameters(), 804_096);
-        assert_eq!(mini.n_parameters() - 64 * 128, 795_904);
-        let char = gpt(6, 6, 384, 256, 65);
-        assert_eq!(char.n_parameters() - 256 * 384, 10_646_784);
-        let gpt2 = GptConfig { bias: true, ..gpt(12, 12, 768, 1024, 50_257) };
-        assert_eq!(gpt2.n_parameters(), 124_439_808);
-    }
-
     #[test]
     fn sizes_that_make_no_model_are_named() {
-        assert_eq!(gpt(4, 4, 128, 64, 65).check(), Ok(()));
-        let error = gpt(4, 5, 128, 64, 65).check().unwrap_err().to_string();
+        let gpt = |n_head| ModelConfig::gpt(65, 64, 4, n_head, 128);
+        assert_eq!(gpt(4).check(), Ok(()));
+        let error = gpt(5).check().unwrap_err().to_string();
         assert!(error.contains("n_embd = 128") && error.contains("n_head = 5"), "{error}");
         assert!(error.contains("--n-embd 125 or 130"), "{error}");
-        assert_eq!(gpt(4, 0, 128, 64, 65).check(), Err(SizeError::Zero("n_head")));
-        assert_eq!(gpt(4, 4, 128, 0, 65).check(), Err(SizeError::Zero("block_size")));
+        assert_eq!(gpt(0).check(), Err(SizeError::Zero("n_head")));
+        assert_eq!(ModelConfig { block_size: 0, ..gpt(4) }.check(), Err(SizeError::Zero("block_size")));
+        let error = ModelConfig { n_kv_head: 3, ..gpt(4) }.check();
+        assert_eq!(error, Err(SizeError::KeyHeads { n_head: 4, n_kv_head: 3 }));
+        let odd = ModelConfig { position: Position::Rope, ..gpt(128) };
+        assert_eq!(odd.check(), Err(SizeError::OddHead(1)));
         for dropout in [1.0, -0.1, f64::NAN] {
-            let config = GptConfig { dropout, ..gpt(4, 4, 128, 64, 65) };
+            let config = ModelConfig { dropout, ..gpt(4) };
             assert!(matches!(config.check(), Err(SizeError::Dropout(_))));
         }
+    }
+
+    #[test]
+    fn gates_have_as_many_weights_as_the_plain_form() {
+        assert_eq!(default_inner(FeedForward::Gelu, 128), 512);
+        assert_eq!(default_inner(FeedForward::Swiglu, 128), 344);
     }
 }

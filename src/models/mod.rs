@@ -1,4 +1,112 @@
 //! Language models, each recorded on a tape from the layers of [`nn`](crate::nn).
 
+pub mod bigram;
 pub mod config;
-pub mod gpt;
+pub mod mlp;
+pub mod recurrent;
+pub mod transformer;
+
+use self::config::{Architecture, ModelConfig};
+use crate::engine::op::{OpError, Record, Var};
+use crate::engine::tape::Tape;
+use crate::engine::tensor::Spec;
+use crate::nn::Pass;
+use crate::ops::matmul::Matmul;
+use crate::ops::rows::TakeRows;
+
+/// What a model reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// (batch, time); for recurrent nets (time, batch), so that a step's rows lie together.
+    pub tokens: Var,
+    /// Of the same shape: a token sees only those of its own segment. For Transformers.
+    pub segments: Option<Var>,
+}
+
+/// What a model leaves on the tape.
+#[derive(Clone, Copy, Debug)]
+pub struct Trunk {
+    /// (…, n_embd): a row for every prediction; or the logits themselves if there is no head.
+    pub hidden: Var,
+    /// (vocab_size, n_embd): what a row is multiplied with to give logits.
+    pub head: Option<Var>,
+}
+
+/// Records everything below the head.
+///
+/// # Errors
+/// When the tokens do not fit the model.
+pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -> Result<Trunk, OpError> {
+    match config.architecture {
+        Architecture::Transformer => transformer::trunk(tape, config, read, pass),
+        Architecture::Rnn | Architecture::Gru | Architecture::Lstm => {
+            recurrent::trunk(tape, config, read.tokens, pass)
+        }
+        Architecture::Mlp => mlp::trunk(tape, config, read.tokens, pass),
+        Architecture::Bigram => bigram::trunk(tape, config, read.tokens),
+    }
+}
+
+impl Trunk {
+    /// The logits of `rows` rows from `first` on, (rows, vocab_size).
+    ///
+    /// # Errors
+    /// When there are fewer rows.
+    pub fn logits(&self, tape: &mut Tape, first: usize, rows: usize) -> Result<Var, OpError> {
+        let mut hidden = self.hidden;
+        if rows != tape.spec(hidden).shape.rows() {
+            hidden = tape.apply_one(TakeRows { first, rows }, &[hidden])?;
+        }
+        match self.head {
+            Some(head) => tape.apply_one(Matmul::LINEAR, &[hidden, head]),
+            None => Ok(hidden),
+        }
+    }
+
+    /// The logits behind the last row alone, (1, vocab_size).
+    ///
+    /// # Errors
+    /// When the operands do not fit.
+    pub fn last_logits(&self, tape: &mut Tape) -> Result<Var, OpError> {
+        self.logits(tape, tape.spec(self.hidden).shape.rows() - 1, 1)
+    }
+}
+
+impl ModelConfig {
+    /// Of the tokens of a batch.
+    pub fn tokens_shape(&self, batch: usize, time: usize) -> [usize; 2] {
+        if self.is_recurrent() { [time, batch] } else { [batch, time] }
+    }
+
+    /// Predictions of a batch of whole blocks: one for each token, but of an MLP only one behind its window.
+    pub fn n_predictions(&self, batch: usize) -> usize {
+        if self.architecture == Architecture::Mlp { batch } else { batch * self.block_size }
+    }
+
+    /// How many numbers the model consists of; a tied head counts once, as the embedding.
+    ///
+    /// # Errors
+    /// When the sizes do not fit together.
+    pub fn n_parameters(&self) -> Result<usize, OpError> {
+        let mut tape = Tape::new("parameters");
+        let tokens = tape.input("tokens", Spec::u32(self.tokens_shape(1, self.block_size)));
+        trunk(&mut tape, self, Reading { tokens, segments: None }, Pass::Evaluate)?;
+        Ok(tape.parameters().into_iter().map(|parameter| tape.shape(parameter).len()).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// nanoGPT's README gives 0.80M and 10.65M; it leaves the position table out of its count.
+    #[test]
+    fn parameters_are_counted_as_published() {
+        let mini = ModelConfig::gpt(65, 64, 4, 4, 128).n_parameters().unwrap();
+        assert_eq!((mini, mini - 64 * 128), (804_096, 795_904));
+        let char = ModelConfig::gpt(65, 256, 6, 6, 384).n_parameters().unwrap();
+        assert_eq!(char - 256 * 384, 10_646_784);
+        let gpt2 = ModelConfig { bias: true, ..ModelConfig::gpt(50_257, 1024, 12, 12, 768) };
+        assert_eq!(gpt2.n_parameters(), Ok(124_439_808));
+    }
+}

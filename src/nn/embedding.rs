@@ -9,11 +9,12 @@ pub fn table(tape: &mut Tape, rows: usize, n: usize) -> Var {
     tape.parameter("weight", [rows, n], Init::Normal(0.02))
 }
 
-/// tokens (batch, time) → (batch, time, n): each token's row of `tokens_table` plus its position's of
-/// `positions_table`.
+/// tokens (batch, time) → (batch, time, n): each token's row of `table`, plus its position's of `positions`.
 ///
 /// # Errors
 /// When there are fewer positions than time steps.
-pub fn embed(tape: &mut Tape, tokens: Var, tokens_table: Var, positions_table: Var) -> Result<Var, OpError> {
-    tape.apply_one(Embedding, &[tokens, tokens_table, positions_table])
+pub fn embed(tape: &mut Tape, tokens: Var, table: Var, positions: Option<Var>) -> Result<Var, OpError> {
+    let mut operands = vec![tokens, table];
+    operands.extend(positions);
+    tape.apply_one(Embedding, &operands)
 }

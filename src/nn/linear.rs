@@ -1,19 +1,50 @@
-//! The linear layer y = x Wᵀ + b.
+//! The linear layer y = x Wᵀ + b, with or without a low-rank adapter beside it.
 
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
+use crate::ops::combine::Combine;
 use crate::ops::matmul::Matmul;
 
-/// x (…, n_in) → (…, n_out). Declares `weight` (n_out, n_in), normal with this standard deviation, and `bias`
-/// (n_out), zero.
-///
-/// # Errors
-/// When `x` does not fit.
-pub fn linear(tape: &mut Tape, x: Var, n_out: usize, bias: bool, std: f32) -> Result<Var, OpError> {
-    let n_in = tape.spec(x).shape.width();
-    let mut operands = vec![x, tape.parameter("weight", [n_out, n_in], Init::Normal(std))];
-    if bias {
-        operands.push(tape.parameter("bias", [n_out], Init::Constant(0.0)));
+/// What the linear layers of a model have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    pub bias: bool,
+    /// Standard deviation of the first weights.
+    pub std: f32,
+    /// Of the adapter's two factors; 0 for none.
+    pub lora_rank: usize,
+}
+
+/// What LoRA's product is multiplied by, α / r: twice, as its authors' α = 2 r.
+pub const LORA_SCALE: f32 = 2.0;
+
+impl Linear {
+    /// The same with first weights of another standard deviation.
+    pub fn with_std(self, std: f32) -> Self {
+        Self { std, ..self }
     }
-    tape.apply_one(Matmul { bias, ..Matmul::LINEAR }, &operands)
+
+    /// x (…, n_in) → (…, n_out). Declares `weight` (n_out, n_in), normal, and `bias` (n_out), zero.
+    ///
+    /// With an adapter these are frozen, and y gains 2 (x Aᵀ) Bᵀ (LoRA, Hu et al. 2021) of `lora_a` (rank,
+    /// n_in), normal, and `lora_b` (n_out, rank), zero: at first the adapter changes nothing.
+    ///
+    /// # Errors
+    /// When `x` does not fit.
+    pub fn record(self, tape: &mut Tape, x: Var, n_out: usize) -> Result<Var, OpError> {
+        let n_in = tape.spec(x).shape.width();
+        let mut operands = vec![x, tape.parameter("weight", [n_out, n_in], Init::Normal(self.std))];
+        if self.bias {
+            operands.push(tape.parameter("bias", [n_out], Init::Constant(0.0)));
+        }
+        let y = tape.apply_one(Matmul { bias: self.bias, ..Matmul::LINEAR }, &operands)?;
+        if self.lora_rank == 0 {
+            return Ok(y);
+        }
+        let a = tape.adapter("lora_a", [self.lora_rank, n_in], Init::Normal(1.0 / (n_in as f32).sqrt()));
+        let b = tape.adapter("lora_b", [n_out, self.lora_rank], Init::Constant(0.0));
+        let low = tape.apply_one(Matmul::LINEAR, &[x, a])?;
+        let delta = tape.apply_one(Matmul::LINEAR, &[low, b])?;
+        tape.apply_one(Combine { a: 1.0, b: LORA_SCALE }, &[y, delta])
+    }
 }

@@ -1,21 +1,61 @@
 //! The feed-forward half of a Transformer block, and dropout.
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
 use super::Pass;
-use super::linear::linear;
+use super::linear::Linear;
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::Tape;
+use crate::ops::activation::{Activation, Kind};
 use crate::ops::dropout::Dropout;
+use crate::ops::gated::Gated;
 use crate::ops::gelu::{Form, Gelu};
 
-/// x (…, n) → (…, n) through 4 n hidden channels: `c_fc`, GELU, `c_proj`.
+/// The non-linear function between the two matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeedForward {
+    /// None: two matrices in a row, no more than one of them could do.
+    Linear,
+    /// The exact Gaussian error linear unit, as in nanoGPT.
+    Gelu,
+    /// Its approximation by tanh, as in GPT-2.
+    GeluTanh,
+    Relu,
+    /// The square of a ReLU (So et al. 2021).
+    Relu2,
+    /// A gate, as in Llama (Shazeer 2020).
+    Swiglu,
+}
+
+/// x (…, n) → (…, n) through `n_inner` channels: `c_fc` (and for a gate `c_gate`), a non-linear function,
+/// `c_proj`.
 ///
 /// # Errors
 /// When `x` does not fit.
-pub fn mlp(tape: &mut Tape, x: Var, form: Form, bias: bool, out_std: f32) -> Result<Var, OpError> {
+pub fn feed_forward(
+    tape: &mut Tape,
+    x: Var,
+    kind: FeedForward,
+    n_inner: usize,
+    linear: Linear,
+    out_std: f32,
+) -> Result<Var, OpError> {
     let n = tape.spec(x).shape.width();
-    let hidden = tape.scoped("c_fc", |t| linear(t, x, 4 * n, bias, 0.02))?;
-    let active = tape.apply_one(Gelu(form), &[hidden])?;
-    tape.scoped("c_proj", |t| linear(t, active, n, bias, out_std))
+    let hidden = tape.scoped("c_fc", |t| linear.record(t, x, n_inner))?;
+    let active = match kind {
+        FeedForward::Linear => hidden,
+        FeedForward::Gelu => tape.apply_one(Gelu(Form::Exact), &[hidden])?,
+        FeedForward::GeluTanh => tape.apply_one(Gelu(Form::Tanh), &[hidden])?,
+        FeedForward::Relu => tape.apply_one(Activation(Kind::Relu), &[hidden])?,
+        FeedForward::Relu2 => tape.apply_one(Activation(Kind::ReluSquared), &[hidden])?,
+        FeedForward::Swiglu => {
+            let gate = tape.scoped("c_gate", |t| linear.record(t, x, n_inner))?;
+            tape.apply_one(Gated, &[gate, hidden])?
+        }
+    };
+    tape.scoped("c_proj", |t| linear.with_std(out_std).record(t, active, n))
 }
 
 /// x with a share `p` of its elements zeroed when training.

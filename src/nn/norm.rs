@@ -1,38 +1,77 @@
-//! Layer normalisation, alone and fused with the addition of a residual branch.
+//! The norms of a residual stream, alone and fused with the addition of a branch.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
+use crate::ops::add::Add;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::residual_norm::ResidualNorm;
+use crate::ops::rms_norm::RmsNorm;
 
 const EPS: f32 = 1e-5;
 
-/// `weight` (n), one, and `bias` (n), zero.
-fn parameters(tape: &mut Tape, n: usize, bias: bool) -> Vec<Var> {
-    let mut parameters = vec![tape.parameter("weight", [n], Init::Constant(1.0))];
-    if bias {
-        parameters.push(tape.parameter("bias", [n], Init::Constant(0.0)));
+/// How the residual stream is normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    None,
+    /// Ba et al. 2016.
+    Layer,
+    /// Zhang & Sennrich 2019.
+    Rms,
+}
+
+/// What the norms of a model have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Norms {
+    pub kind: Norm,
+    /// Whether a layer norm adds one; an RMS norm never does.
+    pub bias: bool,
+}
+
+impl Norms {
+    /// `weight` (n), one, and for a layer norm `bias` (n), zero.
+    fn parameters(self, tape: &mut Tape, n: usize) -> Vec<Var> {
+        let mut parameters = vec![tape.parameter("weight", [n], Init::Constant(1.0))];
+        if self.bias && self.kind == Norm::Layer {
+            parameters.push(tape.parameter("bias", [n], Init::Constant(0.0)));
+        }
+        parameters
     }
-    parameters
-}
 
-/// x (…, n) → its norm.
-///
-/// # Errors
-/// When `x` does not fit.
-pub fn layer_norm(tape: &mut Tape, x: Var, bias: bool) -> Result<Var, OpError> {
-    let mut operands = vec![x];
-    operands.extend(parameters(tape, tape.spec(x).shape.width(), bias));
-    Ok(tape.apply(LayerNorm { eps: EPS }, &operands)?[0])
-}
+    /// x (…, n) → its norm.
+    ///
+    /// # Errors
+    /// When `x` does not fit.
+    pub fn record(self, tape: &mut Tape, x: Var) -> Result<Var, OpError> {
+        if self.kind == Norm::None {
+            return Ok(x);
+        }
+        let mut operands = vec![x];
+        operands.extend(self.parameters(tape, tape.spec(x).shape.width()));
+        Ok(match self.kind {
+            Norm::Rms => tape.apply(RmsNorm { eps: EPS }, &operands)?[0],
+            _ => tape.apply(LayerNorm { eps: EPS }, &operands)?[0],
+        })
+    }
 
-/// (x, branch) → (x + branch, its norm): the residual stream after a block and what the next block reads.
-///
-/// # Errors
-/// When the shapes differ.
-pub fn residual_norm(tape: &mut Tape, x: Var, branch: Var, bias: bool) -> Result<(Var, Var), OpError> {
-    let mut operands = vec![x, branch];
-    operands.extend(parameters(tape, tape.spec(x).shape.width(), bias));
-    let outputs = tape.apply(ResidualNorm { eps: EPS }, &operands)?;
-    Ok((outputs[0], outputs[1]))
+    /// (x, branch) → the residual stream behind them, and what the next half of a block reads. With `pre` the
+    /// stream is the sum and its norm is read; without, the norm is both.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn residual(self, tape: &mut Tape, x: Var, branch: Var, pre: bool) -> Result<(Var, Var), OpError> {
+        let (sum, norm) = if self.kind == Norm::Layer {
+            let mut operands = vec![x, branch];
+            operands.extend(self.parameters(tape, tape.spec(x).shape.width()));
+            let outputs = tape.apply(ResidualNorm { eps: EPS }, &operands)?;
+            (outputs[0], outputs[1])
+        } else {
+            let sum = tape.apply_one(Add, &[x, branch])?;
+            (sum, self.record(tape, sum)?)
+        };
+        Ok(if pre { (sum, norm) } else { (norm, norm) })
+    }
 }

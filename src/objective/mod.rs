@@ -1,3 +1,3 @@
 //! What models are trained for.
 
-pub mod next_token;
+pub mod tokens;

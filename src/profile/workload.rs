@@ -7,10 +7,9 @@ use crate::engine::op::OpError;
 use crate::engine::plan::{Home, Plan};
 use crate::engine::step::Step;
 use crate::engine::tensor::Dtype;
-use crate::models::config::GptConfig;
-use crate::ops::adamw::AdamW;
+use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
-use crate::sample::generator::decode_plan;
+use crate::sample::generator::{decode_plan, decode_width};
 use crate::train::plans::{StepShape, training};
 
 use super::subject::Subject;
@@ -39,16 +38,13 @@ impl Workload {
     ///
     /// # Errors
     /// When the sizes do not fit together.
-    pub fn training(config: &TrainConfig, model: &GptConfig) -> Result<Self, OpError> {
-        let shape = StepShape { batch_size: config.batch_size, grad_accum: config.grad_accum };
-        let rule = AdamW {
-            beta1: config.beta1 as f32,
-            beta2: config.beta2 as f32,
-            eps: 1e-8,
-            weight_decay: config.weight_decay as f32,
-            clip: config.grad_clip as f32,
+    pub fn training(config: &TrainConfig, model: &ModelConfig) -> Result<Self, OpError> {
+        let shape = StepShape {
+            batch_size: config.batch_size,
+            grad_accum: config.grad_accum,
+            segments: false,
         };
-        let plan = training(model, shape, rule)?;
+        let plan = training(model, shape, &config.rule())?;
         let times = |name: &str| if name == "micro" { config.grad_accum } else { 1 };
         let part = |(segment, name)| Part { segment, times: times(name) };
         let parts = plan.segments.iter().map(|s| s.name.as_str()).enumerate().map(part).collect();
@@ -72,11 +68,11 @@ impl Workload {
     ///
     /// # Errors
     /// When the model's sizes do not fit together.
-    pub fn decoding(model: &GptConfig) -> Result<Self, OpError> {
+    pub fn decoding(model: &ModelConfig) -> Result<Self, OpError> {
         let position = model.block_size / 2;
         Ok(Self {
             title: format!("one token decoded at position {position}"),
-            plan: Arc::new(decode_plan(model, 1)?),
+            plan: Arc::new(decode_plan(model, decode_width(model))?),
             parts: vec![Part { segment: 0, times: 1 }],
             step: Step { position: position as u32, ..Step::default() },
             vocab_size: model.vocab_size,

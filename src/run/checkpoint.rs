@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::model_file::{self, ModelError, TokenizerMark};
+use super::model_file::{self, Layout, ModelError, TokenizerMark};
 use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 
 pub const STATE: &str = "state.safetensors";
@@ -33,6 +33,8 @@ pub struct Progress {
 /// What is saved, by the names that the device knows the tensors by.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensors<'a> {
+    /// How the model's file holds its parameters.
+    pub layout: Layout,
     /// What the model consists of.
     pub parameters: &'a [Entry],
     /// Optimiser moments, and whatever else lasts from step to step.
@@ -50,7 +52,7 @@ pub fn save(
     progress: &Progress,
     mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
 ) -> Result<(), TensorError> {
-    let model = model_file::write(folder, tensors.parameters, &mut read)?;
+    let model = model_file::write(folder, tensors.layout, tensors.parameters, &mut read)?;
     let all = [tensors.parameters, tensors.states].concat();
     let note = serde_json::to_string(progress).expect("progress is numbers and strings under fixed keys");
     let state = tensor_file::write(&folder.join(STATE), &all, (NOTE, &note), read)?;

@@ -9,7 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::presets;
 use super::settings::Settings;
-use crate::models::config::{Gelu, GptConfig, SizeError};
+use crate::models::config::{
+    Architecture, ModelConfig, NormPlace, Position, SizeError, default_inner,
+};
+use crate::nn::mlp::FeedForward;
+use crate::nn::norm::Norm;
+use crate::ops::adamw::AdamW;
+use crate::optim::schedule::{Decay, Schedule};
+use crate::optim::{Optimizer, Rule};
 
 /// Every setting of a training run. Written to `config.toml`, which can be given back with `--config`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,13 +27,23 @@ pub struct TrainConfig {
     pub data: Option<String>,
     pub tokenizer: String,
 
+    pub architecture: Architecture,
     pub n_layer: usize,
     pub n_head: usize,
+    /// 0 means as many as `n_head`.
+    pub n_kv_head: usize,
     pub n_embd: usize,
+    /// 0 means [`default_inner`].
+    pub n_inner: usize,
     pub block_size: usize,
     pub bias: bool,
     pub dropout: f64,
-    pub gelu: Gelu,
+    pub position: Position,
+    pub norm: Norm,
+    pub norm_place: NormPlace,
+    pub feed_forward: FeedForward,
+    pub tied: bool,
+    pub causal: bool,
 
     /// Optimiser steps.
     pub steps: u64,
@@ -34,9 +51,11 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Micro-steps whose gradients are averaged for one step.
     pub grad_accum: usize,
+    pub optimizer: Optimizer,
+    pub schedule: Decay,
     /// The peak, reached at the end of the warm-up.
     pub learning_rate: f64,
-    /// Where the cosine ends, at the last step. A tenth of `learning_rate` unless it is set.
+    /// Where the schedule ends, at the last step. A tenth of `learning_rate` unless it is set.
     pub min_learning_rate: f64,
     /// Steps over which the learning rate rises linearly from 0.
     pub warmup_steps: u64,
@@ -91,16 +110,51 @@ impl TrainConfig {
     }
 
     /// The model of this run over a vocabulary.
-    pub fn gpt(&self, vocab_size: usize) -> GptConfig {
-        GptConfig {
+    pub fn model(&self, vocab_size: usize) -> ModelConfig {
+        let or = |asked: usize, otherwise: usize| if asked == 0 { otherwise } else { asked };
+        ModelConfig {
+            architecture: self.architecture,
             vocab_size,
             block_size: self.block_size,
             n_layer: self.n_layer,
             n_head: self.n_head,
+            n_kv_head: or(self.n_kv_head, self.n_head),
             n_embd: self.n_embd,
+            n_inner: or(self.n_inner, default_inner(self.feed_forward, self.n_embd)),
             bias: self.bias,
             dropout: self.dropout,
-            gelu: self.gelu,
+            position: self.position,
+            norm: self.norm,
+            norm_place: self.norm_place,
+            feed_forward: self.feed_forward,
+            tied: self.tied,
+            causal: self.causal,
+            lora_rank: 0,
+        }
+    }
+
+    /// What turns gradients into updates.
+    pub fn rule(&self) -> Rule {
+        Rule {
+            optimizer: self.optimizer,
+            adamw: AdamW {
+                beta1: self.beta1 as f32,
+                beta2: self.beta2 as f32,
+                eps: 1e-8,
+                weight_decay: self.weight_decay as f32,
+                clip: self.grad_clip as f32,
+            },
+        }
+    }
+
+    /// The learning rate over the steps.
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            decay: self.schedule,
+            highest: self.learning_rate,
+            lowest: self.min_learning_rate,
+            warmup_steps: self.warmup_steps,
+            steps: self.steps,
         }
     }
 
@@ -116,7 +170,7 @@ impl TrainConfig {
 
     fn check(&self) -> Result<(), ConfigError> {
         // The vocabulary comes with the text; any will do to check the rest.
-        self.gpt(1).check()?;
+        self.model(1).check()?;
         let counts = [
             ("batch_size", self.batch_size as u64),
             ("grad_accum", self.grad_accum as u64),
@@ -163,7 +217,7 @@ mod tests {
         let mini = config("").unwrap();
         assert_eq!((mini.preset.as_str(), mini.steps, mini.n_embd), ("mini", 2000, 128));
         assert_eq!(mini.tokens_per_step(), 12 * 64);
-        assert_eq!(mini.gpt(65).n_parameters(), 804_096);
+        assert_eq!(mini.model(65).n_parameters(), Ok(804_096));
     }
 
     #[test]

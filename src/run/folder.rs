@@ -18,7 +18,7 @@ use super::checkpoint::STATE;
 use super::config::{ConfigError, TrainConfig};
 use super::model_file::{self, CONFIG, TokenizerMark};
 use super::settings::Settings;
-use crate::models::config::GptConfig;
+use crate::models::config::ModelConfig;
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
 
 pub const SETTINGS: &str = "config.toml";
@@ -99,11 +99,11 @@ impl RunFolder {
     pub fn describe(
         &self,
         config: &TrainConfig,
-        gpt: &GptConfig,
+        model: &ModelConfig,
         tokenizer: &Tokenizer,
     ) -> Result<(), FolderError> {
         tokenizer.save(&self.path)?;
-        let json = model_file::config_json(gpt, &TokenizerMark::of(tokenizer));
+        let json = model_file::config_json(model, &TokenizerMark::of(tokenizer));
         write_whole(&self.path.join(CONFIG), json.as_bytes())?;
         write_whole(&self.path.join(SETTINGS), config.to_toml().as_bytes())?;
         Ok(())

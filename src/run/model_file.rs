@@ -1,6 +1,7 @@
-//! `model.safetensors` and `config.json`: a GPT as Hugging Face `transformers` keeps GPT-2.
+//! `model.safetensors` and `config.json`: a GPT as Hugging Face `transformers` keeps GPT-2, other models as they
+//! stand on the tape.
 //!
-//! Names are the same as on the tape. Two things differ: GPT-2's linear layers there are `Conv1D`, whose
+//! Names are the same as on the tape. For a GPT two things differ: GPT-2's linear layers there are `Conv1D`, whose
 //! weights are (in, out) where ours are (out, in); and they always have biases, so a model without gets
 //! zeros, which change nothing.
 
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 use super::aside::{Aside, FileError};
 use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 use crate::engine::tensor::Shape;
-use crate::models::config::{Gelu, GptConfig, SizeError};
+use crate::models::config::{ModelConfig, SizeError};
+use crate::nn::mlp::FeedForward;
 use crate::text::tokenizer::Tokenizer;
 
 pub const MODEL: &str = "model.safetensors";
@@ -77,11 +79,36 @@ impl TokenizerMark {
     }
 }
 
+/// How tensors stand in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As `transformers` wants them.
+    Gpt2,
+    /// As on the tape.
+    Plain,
+}
+
+impl Layout {
+    /// The layout of a model of this kind.
+    pub fn of(config: &ModelConfig) -> Self {
+        if config.is_gpt2() { Self::Gpt2 } else { Self::Plain }
+    }
+}
+
 /// The text of `config.json`.
-pub fn config_json(config: &GptConfig, tokenizer: &TokenizerMark) -> String {
+pub fn config_json(config: &ModelConfig, tokenizer: &TokenizerMark) -> String {
     let own = Own { version: VERSION, bias: config.bias, tokenizer: tokenizer.clone() };
-    let end = (tokenizer.name == "gpt2").then_some(config.vocab_size - 1);
-    let json = json!({
+    let json = match Layout::of(config) {
+        Layout::Gpt2 => gpt2_json(config, &own),
+        Layout::Plain => json!({ "model_type": "lal", "model": config, "lal": own }),
+    };
+    format!("{json:#}\n")
+}
+
+fn gpt2_json(config: &ModelConfig, own: &Own) -> Value {
+    let end = (own.tokenizer.name == "gpt2").then_some(config.vocab_size - 1);
+    let tanh = config.feed_forward == FeedForward::GeluTanh;
+    json!({
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "vocab_size": config.vocab_size,
@@ -89,7 +116,7 @@ pub fn config_json(config: &GptConfig, tokenizer: &TokenizerMark) -> String {
         "n_embd": config.n_embd,
         "n_layer": config.n_layer,
         "n_head": config.n_head,
-        "activation_function": match config.gelu { Gelu::Exact => "gelu", Gelu::Tanh => "gelu_new" },
+        "activation_function": if tanh { "gelu_new" } else { "gelu" },
         "embd_pdrop": config.dropout,
         "resid_pdrop": config.dropout,
         "attn_pdrop": config.dropout,
@@ -100,22 +127,18 @@ pub fn config_json(config: &GptConfig, tokenizer: &TokenizerMark) -> String {
         "eos_token_id": end,
         "torch_dtype": "float32",
         "lal": own,
-    });
-    format!("{json:#}\n")
+    })
 }
 
 /// Reads `config.json`. One without Lal's own part (GPT-2 as published) has biases and no known tokenizer.
 ///
 /// # Errors
-/// When it is missing, no GPT-2, or of a newer Lal.
-pub fn read_config(folder: &Path) -> Result<(GptConfig, Option<TokenizerMark>), ModelError> {
+/// When it is missing, neither a GPT-2 nor one of Lal's own models, or of a newer Lal.
+pub fn read_config(folder: &Path) -> Result<(ModelConfig, Option<TokenizerMark>), ModelError> {
     let path = folder.join(CONFIG);
     let bytes = std::fs::read(&path).map_err(FileError::at("read", &path))?;
     let bad = |what: String| ModelError::NotAConfig { path: path.clone(), what };
     let json: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-    if json["model_type"] != "gpt2" {
-        return Err(bad(format!("model_type is {}", json["model_type"])));
-    }
     let own: Option<Own> = match json.get("lal") {
         Some(own) => match own["version"].as_u64().and_then(|version| u32::try_from(version).ok()) {
             Some(found) if found > VERSION => return Err(ModelError::Newer { path, found }),
@@ -123,26 +146,28 @@ pub fn read_config(folder: &Path) -> Result<(GptConfig, Option<TokenizerMark>), 
         },
         None => None,
     };
-    let size = |key: &str| {
-        json[key].as_u64().map(|size| size as usize).ok_or_else(|| bad(format!("{key} is {}", json[key])))
+    let config = match json["model_type"].as_str() {
+        Some("gpt2") => gpt2_config(&json, own.as_ref().is_none_or(|own| own.bias)),
+        Some("lal") => ModelConfig::deserialize(&json["model"]).map_err(|error| format!("model: {error}")),
+        _ => Err(format!("model_type is {}", json["model_type"])),
     };
-    let gelu = match json["activation_function"].as_str() {
-        Some("gelu") => Gelu::Exact,
-        Some("gelu_new") | None => Gelu::Tanh,
-        Some(other) => return Err(bad(format!("activation_function is {other:?}"))),
-    };
-    let config = GptConfig {
-        vocab_size: size("vocab_size")?,
-        block_size: size("n_positions")?,
-        n_layer: size("n_layer")?,
-        n_head: size("n_head")?,
-        n_embd: size("n_embd")?,
-        bias: own.as_ref().is_none_or(|own| own.bias),
-        dropout: json["resid_pdrop"].as_f64().unwrap_or(0.0),
-        gelu,
-    };
+    let config = config.map_err(bad)?;
     config.check().map_err(|source| ModelError::Sizes { path, source })?;
     Ok((config, own.map(|own| own.tokenizer)))
+}
+
+fn gpt2_config(json: &Value, bias: bool) -> Result<ModelConfig, String> {
+    let size = |key: &str| {
+        json[key].as_u64().map(|size| size as usize).ok_or_else(|| format!("{key} is {}", json[key]))
+    };
+    let feed_forward = match json["activation_function"].as_str() {
+        Some("gelu") => FeedForward::Gelu,
+        Some("gelu_new") | None => FeedForward::GeluTanh,
+        Some(other) => return Err(format!("activation_function is {other:?}")),
+    };
+    let [vocab_size, n_positions] = [size("vocab_size")?, size("n_positions")?];
+    let sizes = ModelConfig::gpt(vocab_size, n_positions, size("n_layer")?, size("n_head")?, size("n_embd")?);
+    Ok(ModelConfig { bias, dropout: json["resid_pdrop"].as_f64().unwrap_or(0.0), feed_forward, ..sizes })
 }
 
 /// Writes `model.safetensors` aside; the caller commits it.
@@ -151,15 +176,19 @@ pub fn read_config(folder: &Path) -> Result<(GptConfig, Option<TokenizerMark>), 
 /// When `read` fails or the disk does.
 pub fn write(
     folder: &Path,
+    layout: Layout,
     parameters: &[Entry],
     mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
 ) -> Result<Aside, TensorError> {
+    let note = ("format", "pt");
+    if layout == Layout::Plain {
+        return tensor_file::write(&folder.join(MODEL), parameters, note, read);
+    }
     let mut entries = Vec::new();
     for parameter in parameters {
         entries.push(in_file(parameter));
         entries.extend(absent_bias(parameter, parameters));
     }
-    let note = ("format", "pt");
     tensor_file::write(&folder.join(MODEL), &entries, note, |entry, give| {
         let Some(parameter) = parameters.iter().find(|parameter| parameter.name == entry.name) else {
             give(&vec![0.0; entry.shape.len()]);
@@ -179,7 +208,10 @@ pub fn write(
 ///
 /// # Errors
 /// When the file does not have it, or not in this shape.
-pub fn read(file: &mut TensorFile, parameter: &Entry) -> Result<Vec<f32>, TensorError> {
+pub fn read(file: &mut TensorFile, layout: Layout, parameter: &Entry) -> Result<Vec<f32>, TensorError> {
+    if layout == Layout::Plain {
+        return file.read(parameter);
+    }
     let stored = in_file(parameter);
     let elements = file.read(&stored)?;
     Ok(if is_matrix(parameter) { transposed(&elements, stored.shape) } else { elements })

@@ -10,14 +10,27 @@
 //! | `lal` | 12 / 12 / 768 | 512 | gpt2 | |
 //! | `gpt2` | 12 / 12 / 768 | 1024 | gpt2 | nanoGPT's GPT-2 124M, on text by the gigabyte |
 //!
+//! | `llama-mini` | 4 / 4 / 128 | 64 | char | `mini` with Llama's pieces |
+//! | `bert-mini` | 4 / 4 / 128 | 64 | char | `mini` as BERT: sees both sides, fills in masked tokens |
+//! | `rnn-mini`, `gru-mini`, `lstm-mini` | 2 / – / 256 to 384 | 64 | char | recurrent nets |
+//! | `mlp-mini` | 1 / – / 32 | 16 | char | a fixed window through one hidden layer |
+//! | `bigram` | – | 64 | char | a table |
+//!
 //! In GPT-2's tokens TinyShakespeare is only 300,000 long, less than a hundredth of the weights of `tiny`:
 //! the four models between overfit it, so they drop out and take few steps, and fewer the larger they are.
 
 use super::config::TrainConfig;
-use crate::models::config::Gelu;
+use crate::models::config::{Architecture, NormPlace, Position};
+use crate::nn::mlp::FeedForward;
+use crate::nn::norm::Norm;
+use crate::optim::Optimizer;
+use crate::optim::schedule::Decay;
 
 /// All presets, smallest first of each kind.
-pub const NAMES: [&str; 7] = ["mini", "char", "tiny", "small", "medium", "lal", "gpt2"];
+pub const NAMES: [&str; 14] = [
+    "mini", "char", "tiny", "small", "medium", "lal", "gpt2", "llama-mini", "bert-mini", "rnn-mini", "gru-mini",
+    "lstm-mini", "mlp-mini", "bigram",
+];
 
 /// The preset of a run that names none.
 pub const DEFAULT: &str = "mini";
@@ -32,6 +45,20 @@ pub fn named(name: &str) -> Option<TrainConfig> {
         "medium" => TrainConfig { steps: 1000, learning_rate: 6e-4, ..shape(8, 512, 512, bpe()) },
         "lal" => TrainConfig { steps: 1000, learning_rate: 6e-4, ..shape(12, 768, 512, bpe()) },
         "gpt2" => gpt2(),
+        "llama-mini" => llama(),
+        "bert-mini" => bert(),
+        "rnn-mini" => recurrent(Architecture::Rnn, 384),
+        "gru-mini" => recurrent(Architecture::Gru, 256),
+        "lstm-mini" => recurrent(Architecture::Lstm, 256),
+        "mlp-mini" => TrainConfig {
+            architecture: Architecture::Mlp,
+            block_size: 16,
+            batch_size: 256,
+            n_embd: 32,
+            n_inner: 512,
+            ..mini()
+        },
+        "bigram" => TrainConfig { architecture: Architecture::Bigram, learning_rate: 1e-1, weight_decay: 0.0, ..mini() },
         _ => return None,
     };
     Some(TrainConfig { preset: name.to_owned(), min_learning_rate: tenth(preset.learning_rate), ..preset })
@@ -55,16 +82,26 @@ fn mini() -> TrainConfig {
         preset: String::new(),
         data: None,
         tokenizer: "char".into(),
+        architecture: Architecture::Transformer,
         n_layer: 4,
         n_head: 4,
+        n_kv_head: 0,
         n_embd: 128,
+        n_inner: 0,
         block_size: 64,
         bias: false,
         dropout: 0.0,
-        gelu: Gelu::Exact,
+        position: Position::Learned,
+        norm: Norm::Layer,
+        norm_place: NormPlace::Pre,
+        feed_forward: FeedForward::Gelu,
+        tied: true,
+        causal: true,
         steps: 2000,
         batch_size: 12,
         grad_accum: 1,
+        optimizer: Optimizer::AdamW,
+        schedule: Decay::Cosine,
         learning_rate: 1e-3,
         min_learning_rate: 1e-4,
         warmup_steps: 100,
@@ -97,7 +134,7 @@ fn gpt2() -> TrainConfig {
     let recipe = TrainConfig {
         bias: true,
         dropout: 0.0,
-        gelu: Gelu::Tanh,
+        feed_forward: FeedForward::GeluTanh,
         steps: 600_000,
         batch_size: 12,
         grad_accum: 40,
@@ -110,6 +147,34 @@ fn gpt2() -> TrainConfig {
         ..bpe()
     };
     shape(12, 768, 1024, recipe)
+}
+
+/// Llama (Touvron et al. 2023) in the size of `mini`: RMS norms, turned queries and keys, a gate, and half as
+/// many heads of keys as of queries.
+fn llama() -> TrainConfig {
+    TrainConfig {
+        position: Position::Rope,
+        norm: Norm::Rms,
+        feed_forward: FeedForward::Swiglu,
+        n_kv_head: 2,
+        ..mini()
+    }
+}
+
+/// BERT (Devlin et al. 2019) in the size of `mini`: every token sees all others, and a seventh of them is hidden
+/// and guessed.
+fn bert() -> TrainConfig {
+    TrainConfig {
+        causal: false,
+        bias: true,
+        norm_place: NormPlace::Post,
+        ..mini()
+    }
+}
+
+/// A recurrent net with about as many weights as `mini`, trained through windows of 64 tokens.
+fn recurrent(architecture: Architecture, n_embd: usize) -> TrainConfig {
+    TrainConfig { architecture, n_layer: 2, n_embd, ..mini() }
 }
 
 #[cfg(test)]
@@ -138,7 +203,7 @@ mod tests {
         ] {
             let preset = named(name).unwrap();
             let vocab_size = if preset.tokenizer == "char" { 65 } else { 50_257 };
-            assert_eq!(preset.gpt(vocab_size).n_parameters(), parameters, "{name}");
+            assert_eq!(preset.model(vocab_size).n_parameters(), Ok(parameters), "{name}");
         }
     }
 

@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::config::ConfigError;
-use crate::models::config::Gelu;
+use crate::models::config::{Architecture, NormPlace, Position};
+use crate::nn::mlp::FeedForward;
+use crate::nn::norm::Norm;
+use crate::optim::Optimizer;
+use crate::optim::schedule::Decay;
 
 /// Settings of one layer: what a preset, a TOML file, or the command line says, and nothing where it is
 /// silent. As `clap` arguments, flags go before `LAL_*` variables.
@@ -20,7 +24,10 @@ pub struct Settings {
     /// A text file, or a corpus by name (see `lal data list`)
     #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH")]
     pub data: Option<String>,
-    /// How text becomes tokens: char, byte or gpt2
+    /// The family of the model
+    #[arg(long, env = "LAL_ARCHITECTURE", value_enum)]
+    pub architecture: Option<Architecture>,
+    /// How text becomes tokens: char, byte, bpe:N (trained on the text, N tokens) or gpt2
     #[arg(long, env = "LAL_TOKENIZER", value_name = "NAME")]
     pub tokenizer: Option<String>,
     /// Blocks of attention and MLP
@@ -29,9 +36,15 @@ pub struct Settings {
     /// Attention heads of a block; must divide --n-embd
     #[arg(long, env = "LAL_N_HEAD", value_name = "N")]
     pub n_head: Option<usize>,
+    /// Heads of keys and values, which divide --n-head; 0 for as many
+    #[arg(long, env = "LAL_N_KV_HEAD", value_name = "N")]
+    pub n_kv_head: Option<usize>,
     /// Channels of a token's vector
     #[arg(long, env = "LAL_N_EMBD", value_name = "N")]
     pub n_embd: Option<usize>,
+    /// Channels inside the feed-forward half; 0 for 4 n_embd, and 8/3 n_embd with a gate
+    #[arg(long, env = "LAL_N_INNER", value_name = "N")]
+    pub n_inner: Option<usize>,
     /// The most tokens the model sees at once
     #[arg(long, env = "LAL_BLOCK_SIZE", value_name = "N")]
     pub block_size: Option<usize>,
@@ -41,9 +54,24 @@ pub struct Settings {
     /// The share of activations zeroed in training
     #[arg(long, env = "LAL_DROPOUT", value_name = "P")]
     pub dropout: Option<f64>,
-    /// exact or tanh
-    #[arg(long, env = "LAL_GELU", value_name = "FORM")]
-    pub gelu: Option<Gelu>,
+    /// How a Transformer knows where a token stands
+    #[arg(long, env = "LAL_POSITION", value_enum)]
+    pub position: Option<Position>,
+    /// How the residual stream is normalised
+    #[arg(long, env = "LAL_NORM", value_enum)]
+    pub norm: Option<Norm>,
+    /// Whether the norm stands before each half of a block or behind it
+    #[arg(long, env = "LAL_NORM_PLACE", value_enum)]
+    pub norm_place: Option<NormPlace>,
+    /// The non-linear function of the feed-forward half
+    #[arg(long, env = "LAL_FEED_FORWARD", value_enum)]
+    pub feed_forward: Option<FeedForward>,
+    /// Whether the head's weight is the token embedding
+    #[arg(long, env = "LAL_TIED", value_name = "BOOL")]
+    pub tied: Option<bool>,
+    /// Whether a token sees only those before it; one that sees all learns to fill in masked tokens
+    #[arg(long, env = "LAL_CAUSAL", value_name = "BOOL")]
+    pub causal: Option<bool>,
     /// Optimiser steps
     #[arg(long, env = "LAL_STEPS", value_name = "N")]
     pub steps: Option<u64>,
@@ -53,6 +81,12 @@ pub struct Settings {
     /// Micro-steps whose gradients are averaged for one step
     #[arg(long, env = "LAL_GRAD_ACCUM", value_name = "N")]
     pub grad_accum: Option<usize>,
+    /// What turns gradients into updates
+    #[arg(long, env = "LAL_OPTIMIZER", value_enum)]
+    pub optimizer: Option<Optimizer>,
+    /// How the learning rate falls behind the warm-up
+    #[arg(long, env = "LAL_SCHEDULE", value_enum)]
+    pub schedule: Option<Decay>,
     /// The peak learning rate
     #[arg(long, env = "LAL_LEARNING_RATE", value_name = "X")]
     pub learning_rate: Option<f64>,
@@ -62,7 +96,7 @@ pub struct Settings {
     /// Steps over which the learning rate rises from 0
     #[arg(long, env = "LAL_WARMUP_STEPS", value_name = "N")]
     pub warmup_steps: Option<u64>,
-    /// AdamW's β₁
+    /// AdamW's β₁, and the momentum of SGD
     #[arg(long, env = "LAL_BETA1", value_name = "X")]
     pub beta1: Option<f64>,
     /// AdamW's β₂
@@ -150,12 +184,12 @@ mod tests {
     fn flags_go_before_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("own.toml");
-        std::fs::write(&path, "preset = \"char\"\nsteps = 7\ngelu = \"tanh\"\nlearning_rate = 0.01\n")
+        std::fs::write(&path, "preset = \"char\"\nsteps = 7\nfeed_forward = \"gelu-tanh\"\nlearning_rate = 0.01\n")
             .unwrap();
         let file = Settings::from_file(&path).unwrap();
         let both = parsed(&["--steps", "9", "--bias", "true"]).over(&file).unwrap();
         assert_eq!((both.preset.as_deref(), both.steps), (Some("char"), Some(9)));
-        assert_eq!((both.gelu, both.bias, both.seed), (Some(Gelu::Tanh), Some(true), None));
+        assert_eq!((both.feed_forward, both.bias, both.seed), (Some(FeedForward::GeluTanh), Some(true), None));
     }
 
     #[test]
@@ -178,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_flag_of_the_wrong_kind_is_refused() {
-        for args in [["--gelu", "swish"], ["--steps", "-1"], ["--n-head", "x"]] {
+        for args in [["--feed-forward", "swish"], ["--steps", "-1"], ["--n-head", "x"]] {
             let error = <Cli as clap::Parser>::try_parse_from(["train"].iter().chain(&args)).unwrap_err();
             assert!(error.to_string().contains(args[0]), "{error}");
         }

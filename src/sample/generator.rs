@@ -1,16 +1,16 @@
-//! Decoding with a key-value cache: the prompt in one go, then a token at a time.
+//! Decoding: the prompt in one go, then a token at a time, with what the model remembers kept on the device.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::op::OpError;
-use crate::engine::plan::Plan;
+use crate::engine::plan::{Home, Place, Plan};
 use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
-use crate::models::config::GptConfig;
-use crate::models::gpt::{last_logits, trunk};
+use crate::models::config::{Architecture, ModelConfig};
+use crate::models::{Reading, trunk};
 use crate::nn::Pass;
 
 /// Why decoding stopped.
@@ -24,39 +24,63 @@ pub enum GenerateError {
     NoPrompt,
 }
 
-/// The state of one stream of text: the tokens so far, of which the last are in the model's cache.
+/// The state of one stream of text: the tokens so far, and what the model's memory holds of them.
 pub struct Generator {
-    config: GptConfig,
+    config: ModelConfig,
     /// By the number of new tokens.
     plans: HashMap<usize, PlanId>,
     tokens: Vec<u32>,
     cached: usize,
+    /// What a recurrent net carries from token to token, by name, with its length.
+    carried: Vec<(String, usize)>,
 }
 
-/// The plan that reads `n` new tokens and gives the logits behind the last of them: input `tokens` (1, n),
-/// segment `decode`, result [logits (vocab_size)].
+/// How a model knows what came before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    /// By the keys and values of a block of tokens.
+    Cache,
+    /// By what it carries from token to token.
+    Carried,
+    /// By reading so many of the last tokens again.
+    Window(usize),
+}
+
+fn memory(config: &ModelConfig) -> Memory {
+    match config.architecture {
+        Architecture::Transformer => Memory::Cache,
+        Architecture::Rnn | Architecture::Gru | Architecture::Lstm => Memory::Carried,
+        Architecture::Mlp => Memory::Window(config.block_size),
+        Architecture::Bigram => Memory::Window(1),
+    }
+}
+
+/// The plan that reads `n` new tokens and gives the logits behind the last of them: input `tokens`, segment
+/// `decode`, result [logits (vocab_size)].
 ///
 /// # Errors
 /// When the model's sizes do not fit together.
-pub fn decode_plan(config: &GptConfig, n: usize) -> Result<Plan, OpError> {
+pub fn decode_plan(config: &ModelConfig, n: usize) -> Result<Plan, OpError> {
     let mut tape = Tape::new("decode");
-    let tokens = tape.input("tokens", Spec::u32([1, n]));
-    let trunk = trunk(&mut tape, config, tokens, Pass::Decode)?;
-    let logits = last_logits(&mut tape, &trunk)?;
+    let tokens = tape.input("tokens", Spec::u32(config.tokens_shape(1, n)));
+    let pass = if matches!(memory(config), Memory::Window(_)) { Pass::Evaluate } else { Pass::Decode };
+    let trunk = trunk(&mut tape, config, Reading { tokens, segments: None }, pass)?;
+    let logits = trunk.last_logits(&mut tape)?;
     Plan::new(&tape, &[logits])
+}
+
+/// The new tokens that the plan of one step of decoding reads.
+pub fn decode_width(config: &ModelConfig) -> usize {
+    match memory(config) {
+        Memory::Window(width) => width,
+        Memory::Cache | Memory::Carried => 1,
+    }
 }
 
 impl Generator {
     /// A generator over the parameters that the device holds.
-    pub fn new(config: GptConfig) -> Self {
-        Self { config, plans: HashMap::new(), tokens: Vec::new(), cached: 0 }
-    }
-
-    /// As [`new`](Self::new), with the plan for one token already loaded.
-    pub fn with_decode_plan(config: GptConfig, plan: PlanId) -> Self {
-        let mut generator = Self::new(config);
-        generator.plans.insert(1, plan);
-        generator
+    pub fn new(config: ModelConfig) -> Self {
+        Self { config, plans: HashMap::new(), tokens: Vec::new(), cached: 0, carried: Vec::new() }
     }
 
     /// Forgets the text so far, reads `prompt`, and returns the logits of what comes next, (vocab_size).
@@ -65,49 +89,80 @@ impl Generator {
     /// When the prompt is empty or the device fails.
     pub fn start(&mut self, device: &mut dyn Device, prompt: &[u32]) -> Result<Vec<f32>, GenerateError> {
         self.tokens.clear();
+        self.cached = 0;
+        if memory(&self.config) == Memory::Carried {
+            self.plan(device, 1)?;
+            for (name, len) in &self.carried {
+                device.write(name, &vec![0.0; *len])?;
+            }
+            let (&last, before) = prompt.split_last().ok_or(GenerateError::NoPrompt)?;
+            for &token in before {
+                self.push(device, token)?;
+            }
+            return self.push(device, last);
+        }
         self.tokens.extend_from_slice(prompt);
-        self.read_again(device, self.config.block_size)
+        self.read_last(device, self.config.block_size)
     }
 
     /// Appends a token and returns the logits of what comes next, (vocab_size).
     ///
-    /// When the cache is full, the older half of the context is dropped and the rest read again: positions
+    /// When a cache is full, the older half of the context is dropped and the rest read again: positions
     /// are learned, so keys cannot slide. A token thus sees between half a block and a block of context.
     ///
     /// # Errors
     /// When the device fails.
     pub fn push(&mut self, device: &mut dyn Device, token: u32) -> Result<Vec<f32>, GenerateError> {
         self.tokens.push(token);
-        if self.cached == self.config.block_size {
-            return self.read_again(device, self.config.block_size.div_ceil(2));
-        }
-        self.read(device, 1)
-    }
-
-    /// Fills the cache anew with at most `context` of the last tokens.
-    fn read_again(&mut self, device: &mut dyn Device, context: usize) -> Result<Vec<f32>, GenerateError> {
-        self.cached = 0;
-        self.read(device, context.min(self.tokens.len()))
-    }
-
-    /// Reads the last `n` tokens behind those in the cache.
-    fn read(&mut self, device: &mut dyn Device, n: usize) -> Result<Vec<f32>, GenerateError> {
-        if n == 0 {
-            return Err(GenerateError::NoPrompt);
-        }
-        let plan = match self.plans.get(&n) {
-            Some(&plan) => plan,
-            None => {
-                let plan = device.load(&Arc::new(decode_plan(&self.config, n)?), 0)?;
-                self.plans.insert(n, plan);
-                plan
+        match memory(&self.config) {
+            Memory::Cache if self.cached == self.config.block_size => {
+                self.cached = 0;
+                self.read_last(device, self.config.block_size.div_ceil(2))
             }
-        };
-        let step = Step { position: self.cached as u32, ..Step::default() };
-        device.set_input(plan, "tokens", HostData::U32(&self.tokens[self.tokens.len() - n..]))?;
-        device.run(plan, 0, &step)?;
+            _ => self.read_last(device, 1),
+        }
+    }
+
+    /// Reads the last tokens, at most `most` of them, behind those in the cache; a window is read whole.
+    fn read_last(&mut self, device: &mut dyn Device, most: usize) -> Result<Vec<f32>, GenerateError> {
+        let Some(&first) = self.tokens.first() else { return Err(GenerateError::NoPrompt) };
+        if let Memory::Window(width) = memory(&self.config) {
+            let have = &self.tokens[self.tokens.len().saturating_sub(width)..];
+            let mut window = vec![first; width - have.len()];
+            window.extend_from_slice(have);
+            return self.run(device, &window);
+        }
+        let n = most.min(self.tokens.len());
+        let new = self.tokens[self.tokens.len() - n..].to_vec();
+        let logits = self.run(device, &new)?;
         self.cached += n;
+        Ok(logits)
+    }
+
+    fn run(&mut self, device: &mut dyn Device, tokens: &[u32]) -> Result<Vec<f32>, GenerateError> {
+        let plan = self.plan(device, tokens.len())?;
+        let step = Step { position: self.cached as u32, ..Step::default() };
+        device.set_input(plan, "tokens", HostData::U32(tokens))?;
+        device.run(plan, 0, &step)?;
         let mut results = device.results(true)?.unwrap_or_default();
         results.pop().ok_or_else(|| DeviceError::Gpu("decoding gave no logits".into()).into())
+    }
+
+    /// The plan for `n` new tokens, loaded when it is first needed.
+    fn plan(&mut self, device: &mut dyn Device, n: usize) -> Result<PlanId, GenerateError> {
+        if let Some(&plan) = self.plans.get(&n) {
+            return Ok(plan);
+        }
+        let plan = Arc::new(decode_plan(&self.config, n)?);
+        let id = device.load(&plan, 0)?;
+        self.plans.insert(n, id);
+        if memory(&self.config) == Memory::Carried {
+            let state = |place: &Place| match &place.home {
+                Home::Persistent { name, parameter: false, .. } => Some((name.clone(), place.spec.shape.len())),
+                _ => None,
+            };
+            self.carried = plan.places.iter().filter_map(state).collect();
+        }
+        Ok(id)
     }
 }

@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::generator::{GenerateError, Generator, decode_plan};
+use super::generator::{GenerateError, Generator, decode_plan, decode_width};
 use crate::engine::device::{Device, DeviceError};
 use crate::engine::op::OpError;
 use crate::engine::plan::Home;
-use crate::models::config::GptConfig;
-use crate::run::model_file::{self, MODEL, ModelError, TokenizerMark};
+use crate::models::config::ModelConfig;
+use crate::run::model_file::{self, Layout, MODEL, ModelError, TokenizerMark};
 use crate::run::tensor_file::{Entry, TensorFile};
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
 
 /// A model on a device, ready to write.
 pub struct Model {
-    pub config: GptConfig,
+    pub config: ModelConfig,
     pub tokenizer: Tokenizer,
     pub generator: Generator,
 }
@@ -45,15 +45,16 @@ pub fn load(device: &mut dyn Device, folder: &Path) -> Result<Model, LoadError> 
         mark.check(&TokenizerMark::of(&tokenizer), &folder.join(MODEL))?;
     }
     let mut file = TensorFile::open(&folder.join(MODEL)).map_err(ModelError::from)?;
-    let plan = Arc::new(decode_plan(&config, 1)?);
-    let id = device.load(&plan, 0)?;
+    let plan = Arc::new(decode_plan(&config, decode_width(&config))?);
+    device.load(&plan, 0)?;
+    let layout = Layout::of(&config);
     for place in &plan.places {
         if let Home::Persistent { name, parameter: true, .. } = &place.home {
             let entry = Entry { name: name.clone(), shape: place.spec.shape };
-            let elements = model_file::read(&mut file, &entry).map_err(ModelError::from)?;
+            let elements = model_file::read(&mut file, layout, &entry).map_err(ModelError::from)?;
             device.write(name, &elements)?;
         }
     }
-    let generator = Generator::with_decode_plan(config.clone(), id);
+    let generator = Generator::new(config.clone());
     Ok(Model { config, tokenizer, generator })
 }

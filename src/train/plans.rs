@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 
-use crate::engine::op::OpError;
+use crate::engine::op::{OpError, Var};
 use crate::engine::plan::Plan;
 use crate::engine::tape::{Init, Tape};
 use crate::engine::tensor::Spec;
-use crate::models::config::GptConfig;
-use crate::models::gpt::trunk;
+use crate::models::config::ModelConfig;
+use crate::models::{Reading, trunk};
 use crate::nn::Pass;
-use crate::objective::next_token;
-use crate::ops::adamw::AdamW;
-use crate::optim::adamw;
+use crate::objective::tokens;
+use crate::optim::Rule;
 
 /// Sizes of a training step.
 #[derive(Clone, Copy, Debug)]
@@ -20,27 +19,51 @@ pub struct StepShape {
     pub batch_size: usize,
     /// Micro-steps whose gradients are added up before an update.
     pub grad_accum: usize,
+    /// Whether tokens see only those of their own segment.
+    pub segments: bool,
 }
 
-/// A training step over inputs `tokens` (batch, time), `targets` and `weights` (batch · time).
+/// What a batch is given as.
+struct Inputs {
+    read: Reading,
+    targets: Var,
+    weights: Var,
+}
+
+/// Declares `tokens` and perhaps `segments`, in the shape that the model reads, and `targets` and `weights`, one
+/// for each prediction.
+fn inputs(tape: &mut Tape, config: &ModelConfig, shape: StepShape) -> Inputs {
+    let tokens = Spec::u32(config.tokens_shape(shape.batch_size, config.block_size));
+    let n = config.n_predictions(shape.batch_size);
+    Inputs {
+        read: Reading {
+            tokens: tape.input("tokens", tokens),
+            segments: shape.segments.then(|| tape.input("segments", tokens)),
+        },
+        targets: tape.input("targets", Spec::u32([n])),
+        weights: tape.input("weights", Spec::f32([n])),
+    }
+}
+
+/// A training step over inputs `tokens`, `targets`, `weights` and perhaps `segments`.
 ///
 /// With one micro-step it is one segment, `step`, whose results are [loss, grad_norm]. With more, segment
 /// `begin` zeroes the gradients, `micro` is run for each micro-step and gives its loss, and `update` gives the
-/// grad_norm.
+/// grad_norm. With adapters, nothing but these is trained.
 ///
 /// # Errors
 /// When the model's sizes do not fit together.
-pub fn training(config: &GptConfig, shape: StepShape, rule: AdamW) -> Result<Plan, OpError> {
+pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<Plan, OpError> {
     let accumulates = shape.grad_accum > 1;
     let mut tape = Tape::new(if accumulates { "begin" } else { "step" });
-    let (batch, time) = (shape.batch_size, config.block_size);
-    let tokens = tape.input("tokens", Spec::u32([batch, time]));
-    let targets = tape.input("targets", Spec::u32([batch * time]));
-    let weights = tape.input("weights", Spec::f32([batch * time]));
+    if config.lora_rank > 0 {
+        tape.freeze();
+    }
+    let Inputs { read, targets, weights } = inputs(&mut tape, config, shape);
     if accumulates {
         tape.begin_segment("micro");
     }
-    let trunk = trunk(&mut tape, config, tokens, Pass::Train)?;
+    let trunk = trunk(&mut tape, config, read, Pass::Train)?;
     let parameters = tape.parameters();
     let mut into = HashMap::new();
     if accumulates {
@@ -52,13 +75,13 @@ pub fn training(config: &GptConfig, shape: StepShape, rule: AdamW) -> Result<Pla
             into.insert(parameter, gradient);
         }
     }
-    let loss = next_token::loss(&mut tape, &trunk, targets, weights, true, &into)?;
+    let loss = tokens::loss(&mut tape, &trunk, targets, weights, true, &into)?;
     let gradients = tape.backward(&loss.seeds, &into)?;
     if accumulates {
         tape.begin_segment("update");
     }
     let pairs: Vec<_> = parameters.iter().filter_map(|p| Some((*p, *gradients.get(p)?))).collect();
-    let grad_norm = adamw::update(&mut tape, rule, &pairs)?;
+    let grad_norm = rule.record(&mut tape, &pairs)?;
     Plan::new(&tape, &[loss.total, grad_norm])
 }
 
@@ -66,13 +89,10 @@ pub fn training(config: &GptConfig, shape: StepShape, rule: AdamW) -> Result<Pla
 ///
 /// # Errors
 /// When the model's sizes do not fit together.
-pub fn evaluation(config: &GptConfig, batch_size: usize) -> Result<Plan, OpError> {
+pub fn evaluation(config: &ModelConfig, shape: StepShape) -> Result<Plan, OpError> {
     let mut tape = Tape::new("loss");
-    let rows = batch_size * config.block_size;
-    let tokens = tape.input("tokens", Spec::u32([batch_size, config.block_size]));
-    let targets = tape.input("targets", Spec::u32([rows]));
-    let weights = tape.input("weights", Spec::f32([rows]));
-    let trunk = trunk(&mut tape, config, tokens, Pass::Evaluate)?;
-    let loss = next_token::loss(&mut tape, &trunk, targets, weights, false, &HashMap::new())?;
+    let Inputs { read, targets, weights } = inputs(&mut tape, config, shape);
+    let trunk = trunk(&mut tape, config, read, Pass::Evaluate)?;
+    let loss = tokens::loss(&mut tape, &trunk, targets, weights, false, &HashMap::new())?;
     Plan::new(&tape, &[loss.total])
 }

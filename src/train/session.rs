@@ -14,7 +14,7 @@ use crate::run::aside::FileError;
 use crate::run::checkpoint::{self, Progress, Saved, Tensors};
 use crate::run::folder::{FolderError, RunFolder};
 use crate::run::journal::{Journal, JournalError, read_metrics};
-use crate::run::model_file::{ModelError, TokenizerMark};
+use crate::run::model_file::{Layout, ModelError, TokenizerMark};
 use crate::run::plot::{LossCurve, PlotError};
 use crate::run::tensor_file::TensorError;
 use crate::sample::generator::{GenerateError, Generator};
@@ -148,8 +148,9 @@ impl<'a> Session<'a> {
         };
         if resume {
             let mut saved = Saved::open(folder.path())?;
-            let (parameters, states) = (trainer.parameters(), trainer.states());
-            let tensors = Tensors { parameters: &parameters, states: &states };
+            let (layout, parameters, states) =
+                (Layout::of(&trainer.model), trainer.parameters(), trainer.states());
+            let tensors = Tensors { layout, parameters: &parameters, states: &states };
             saved.restore(tensors, &mark, |entry, elements| {
                 let name = || entry.name.clone();
                 device
@@ -264,7 +265,7 @@ impl<'a> Session<'a> {
         self.journal.metric(&event)?;
         self.curve.val.push((step, val_loss));
         tell(&event).map_err(SessionError::Tell)?;
-        if self.trainer.config.sample_tokens > 0 {
+        if self.trainer.config.sample_tokens > 0 && self.trainer.model.causal {
             let text = self.sample()?;
             self.journal.sample(step, &text)?;
             tell(&Event::Sample { step, text }).map_err(SessionError::Tell)?;
@@ -274,8 +275,7 @@ impl<'a> Session<'a> {
 
     /// What the model writes behind the beginning of the validation text.
     fn sample(&mut self) -> Result<String, SessionError> {
-        let tokens = self.trainer.dataset().tokens(Split::Val);
-        let prompt = &tokens[..tokens.len().min(8)];
+        let prompt = self.trainer.source().prompt();
         let mut rng = ChaCha8Rng::seed_from_u64(self.trainer.config.seed);
         let mut sampler = Sampler::new(Strategy::default())?;
         let mut text = self.tokenizer.decode(prompt);
@@ -294,7 +294,8 @@ impl<'a> Session<'a> {
         self.journal.sync()?;
         self.progress.step = self.trainer.step;
         let (parameters, states) = (self.trainer.parameters(), self.trainer.states());
-        let tensors = Tensors { parameters: &parameters, states: &states };
+        let layout = Layout::of(&self.trainer.model);
+        let tensors = Tensors { layout, parameters: &parameters, states: &states };
         checkpoint::save(self.folder.path(), tensors, &self.progress, |entry, give| {
             let name = || entry.name.clone();
             self.device
@@ -316,6 +317,6 @@ fn curve(trainer: &Trainer, floor: Option<f64>, metrics: &[Value]) -> LossCurve 
         let point = |m: &Value| Some((m["step"].as_u64()?, m[key].as_f64()?));
         metrics.iter().filter_map(point).collect()
     };
-    let title = format!("{} on {}", trainer.config.preset, trainer.dataset().name);
+    let title = format!("{} on {}", trainer.config.preset, trainer.source().name());
     LossCurve { title, steps: points("loss"), val: points("val_loss"), floor }
 }

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use super::plans::{StepShape, evaluation, training};
+use super::source::{Batch, Source};
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::hash::hash;
 use crate::engine::op::OpError;
 use crate::engine::plan::{Home, Memory, Place, Plan};
 use crate::engine::step::Step;
-use crate::models::config::GptConfig;
-use crate::ops::adamw::AdamW;
-use crate::optim::schedule::Cosine;
+use crate::models::config::ModelConfig;
+use crate::optim::schedule::Schedule;
 use crate::run::config::TrainConfig;
 use crate::run::tensor_file::Entry;
-use crate::text::dataset::{Batch, Dataset, Purpose, Split, batch_rng};
+use crate::text::dataset::{Purpose, Split};
 
 /// Why training cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +39,12 @@ pub struct StepReport {
 /// A model in training.
 pub struct Trainer {
     pub config: TrainConfig,
-    pub model: GptConfig,
+    pub model: ModelConfig,
     /// Steps handed to the device.
     pub step: u64,
-    dataset: Dataset,
-    schedule: Cosine,
+    source: Box<dyn Source>,
+    shape: StepShape,
+    schedule: Schedule,
     plan: Arc<Plan>,
     plan_id: PlanId,
     evaluation: Option<PlanId>,
@@ -60,34 +61,24 @@ impl Trainer {
     pub fn new(
         device: &mut dyn Device,
         config: TrainConfig,
-        model: GptConfig,
-        dataset: Dataset,
+        model: ModelConfig,
+        source: Box<dyn Source>,
     ) -> Result<Self, TrainError> {
-        let shape = StepShape { batch_size: config.batch_size, grad_accum: config.grad_accum };
-        let rule = AdamW {
-            beta1: config.beta1 as f32,
-            beta2: config.beta2 as f32,
-            eps: 1e-8,
-            weight_decay: config.weight_decay as f32,
-            clip: config.grad_clip as f32,
+        let shape = StepShape {
+            batch_size: config.batch_size,
+            grad_accum: config.grad_accum,
+            segments: source.has_segments(),
         };
-        let plan = Arc::new(training(&model, shape, rule)?);
+        let plan = Arc::new(training(&model, shape, &config.rule())?);
         let plan_id = device.load(&plan, config.seed)?;
-        let rows = config.batch_size * model.block_size;
-        let weight = 1.0 / (rows * config.grad_accum) as f32;
-        device.set_input(plan_id, "weights", HostData::F32(&vec![weight; rows]))?;
-        let schedule = Cosine {
-            highest: config.learning_rate,
-            lowest: config.min_learning_rate,
-            warmup_steps: config.warmup_steps,
-            steps: config.steps,
-        };
+        let schedule = config.schedule();
         let memory = plan.memory();
         Ok(Self {
             config,
             model,
             step: 0,
-            dataset,
+            source,
+            shape,
             schedule,
             plan,
             plan_id,
@@ -143,8 +134,11 @@ impl Trainer {
         }
         let segment = self.plan.segment(if accumulates { "micro" } else { "step" });
         for micro in 0..self.config.grad_accum {
-            let batch = self.batch(Split::Train, Purpose::Training, self.step, micro as u64);
-            self.set_batch(device, self.plan_id, &batch)?;
+            let mut batch = self.source.batch(Split::Train, Purpose::Training, self.step, micro as u64);
+            if accumulates {
+                batch.weights.iter_mut().for_each(|weight| *weight /= self.config.grad_accum as f32);
+            }
+            set_batch(device, self.plan_id, &batch)?;
             step.seed = self.mask_seed(micro);
             device.run(self.plan_id, segment, &step)?;
         }
@@ -193,10 +187,7 @@ impl Trainer {
         let plan = match self.evaluation {
             Some(plan) => plan,
             None => {
-                let plan = evaluation(&self.model, self.config.batch_size)?;
-                let id = device.load(&Arc::new(plan), self.config.seed)?;
-                let rows = self.config.batch_size * self.model.block_size;
-                device.set_input(id, "weights", HostData::F32(&vec![1.0 / rows as f32; rows]))?;
+                let id = device.load(&Arc::new(evaluation(&self.model, self.shape)?), self.config.seed)?;
                 self.evaluation = Some(id);
                 id
             }
@@ -206,8 +197,8 @@ impl Trainer {
         let mut total = 0.0;
         let mut outstanding = 0;
         for i in 0..iterations {
-            let batch = self.batch(split, Purpose::Estimating, i as u64, split as u64);
-            self.set_batch(device, plan, &batch)?;
+            let batch = self.source.batch(split, Purpose::Estimating, i as u64, split as u64);
+            set_batch(device, plan, &batch)?;
             device.run(plan, 0, &Step::default())?;
             outstanding += 1;
             while let Some(results) = device.results(outstanding > 2)? {
@@ -229,9 +220,11 @@ impl Trainer {
         self.entries(|_, parameter| parameter)
     }
 
-    /// The other tensors that a continued run needs: the optimiser's moments.
+    /// The other tensors that a continued run needs: the optimiser's moments, and what a recurrent net carries
+    /// from window to window.
     pub fn states(&self) -> Vec<Entry> {
-        self.entries(|name, _| name.starts_with("adamw.m.") || name.starts_with("adamw.v."))
+        const LASTING: [&str; 5] = ["adamw.m.", "adamw.v.", "muon.m.", "sgd.v.", "carried."];
+        self.entries(|name, _| LASTING.iter().any(|kind| name.starts_with(kind)))
     }
 
     fn entries(&self, wanted: fn(&str, bool) -> bool) -> Vec<Entry> {
@@ -244,19 +237,9 @@ impl Trainer {
         self.plan.places.iter().filter_map(entry).collect()
     }
 
-    /// The text that is learned from.
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
-    }
-
-    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
-        let mut rng = batch_rng(self.config.seed, purpose, step, micro);
-        self.dataset.batch(split, &mut rng, self.config.batch_size, self.model.block_size)
-    }
-
-    fn set_batch(&self, device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(), DeviceError> {
-        device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
-        device.set_input(plan, "targets", HostData::U32(&batch.targets))
+    /// Where its batches come from.
+    pub fn source(&self) -> &dyn Source {
+        self.source.as_ref()
     }
 
     /// A seed of dropout masks for each micro-step of each step.
@@ -264,4 +247,11 @@ impl Trainer {
         let count = self.step * self.config.grad_accum as u64 + micro as u64;
         hash(self.config.seed as u32 ^ hash(count as u32))
     }
+}
+
+fn set_batch(device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(), DeviceError> {
+    device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
+    device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
+    device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
+    batch.segments.as_ref().map_or(Ok(()), |ids| device.set_input(plan, "segments", HostData::U32(ids)))
 }

@@ -6,22 +6,24 @@ use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::engine::device::gpu::GpuOptions;
-use crate::models::config::GptConfig;
+use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
+use crate::run::model_file::Layout;
 use crate::run::settings::Settings;
 use crate::run::tensor_file::TensorFile;
 use crate::sample::generator::Generator;
 use crate::text::dataset::Dataset;
 use crate::text::tokenizer::Tokenizer;
 use crate::train::plans::{StepShape, training};
+use crate::train::source;
 use crate::train::trainer::Trainer;
 use crate::verify::lockstep::{Departure, Lockstep, Watch};
 
 /// A model and the text it learns from.
 pub struct Subject {
     pub config: TrainConfig,
-    pub model: GptConfig,
+    pub model: ModelConfig,
     dataset: Dataset,
     /// The folder whose weights training starts from.
     weights: Option<std::path::PathBuf>,
@@ -42,7 +44,7 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
     dataset.check(config.block_size)?;
-    let model = config.gpt(tokenizer.vocab_size());
+    let model = config.model(tokenizer.vocab_size());
     model.check()?;
     Ok(Some(Subject { config, model, dataset, weights: args.model.clone() }))
 }
@@ -50,10 +52,12 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
 impl Subject {
     /// FLOPs of one step.
     pub fn step_flops(&self) -> anyhow::Result<u64> {
-        let shape = StepShape { batch_size: self.config.batch_size, grad_accum: self.config.grad_accum };
-        let rule =
-            crate::ops::adamw::AdamW { beta1: 0.9, beta2: 0.9, eps: 1e-8, weight_decay: 0.0, clip: 1.0 };
-        let plan = training(&self.model, shape, rule)?;
+        let shape = StepShape {
+            batch_size: self.config.batch_size,
+            grad_accum: self.config.grad_accum,
+            segments: false,
+        };
+        let plan = training(&self.model, shape, &self.config.rule())?;
         Ok((0..plan.segments.len()).map(|segment| plan.cost(segment).flops).sum())
     }
 
@@ -72,11 +76,13 @@ impl Subject {
     }
 
     fn trainer(&self, device: &mut dyn Device) -> anyhow::Result<Trainer> {
-        let trainer = Trainer::new(device, self.config.clone(), self.model.clone(), self.dataset.clone())?;
+        let source = source::pretraining(&self.config, &self.model, self.dataset.clone());
+        let trainer = Trainer::new(device, self.config.clone(), self.model.clone(), source)?;
         if let Some(folder) = &self.weights {
             let mut file = TensorFile::open(&folder.join(crate::run::model_file::MODEL))?;
+            let layout = Layout::of(&self.model);
             for parameter in trainer.parameters() {
-                let values = crate::run::model_file::read(&mut file, &parameter)?;
+                let values = crate::run::model_file::read(&mut file, layout, &parameter)?;
                 device.write(&parameter.name, &values)?;
             }
         }

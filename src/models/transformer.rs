@@ -1,0 +1,89 @@
+//! The Transformer (Vaswani et al. 2017), its pieces chosen by the configuration: GPT-2, Llama, BERT and between.
+
+use super::config::{ModelConfig, NormPlace, Position};
+use super::{Reading, Trunk};
+use crate::engine::op::{OpError, Var};
+use crate::engine::tape::{Init, Tape};
+use crate::nn::Pass;
+use crate::nn::attention::SelfAttention;
+use crate::nn::embedding::{embed, table};
+use crate::nn::linear::Linear;
+use crate::nn::mlp::{dropout, feed_forward};
+use crate::nn::norm::Norms;
+
+/// Records everything below the head: tokens (batch, time) → hidden (batch, time, n_embd).
+///
+/// Parameters have the names that Hugging Face gives GPT-2's.
+///
+/// # Errors
+/// When the tokens have more positions than the model.
+pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -> Result<Trunk, OpError> {
+    let trunk = tape.scoped("transformer", |tape| {
+        let n = config.n_embd;
+        let p = config.dropout as f32;
+        let out_std = 0.02 / (2.0 * config.n_layer as f32).sqrt();
+        let linear = Linear { bias: config.bias, std: 0.02, lora_rank: config.lora_rank };
+        let norms = Norms { kind: config.norm, bias: config.bias };
+        let attention = SelfAttention {
+            n_head: config.n_head,
+            n_kv_head: config.n_kv_head,
+            block_size: config.block_size,
+            causal: config.causal,
+            dropout: p,
+            rope: config.position == Position::Rope,
+            alibi: config.position == Position::Alibi,
+            linear,
+            out_std,
+            segments: read.segments,
+        };
+
+        let wte = tape.scoped("wte", |t| table(t, config.vocab_size, n));
+        let positions = positions(tape, config);
+        let embedded = embed(tape, read.tokens, wte, positions)?;
+        let mut x = dropout(tape, embedded, p, pass)?;
+        // What the next half of a block reads: the stream itself, or its norm.
+        let mut input = x;
+        let pre = config.norm_place == NormPlace::Pre;
+        if pre {
+            input = tape.scoped("h.0.ln_1", |t| norms.record(t, x))?;
+        }
+        for layer in 0..config.n_layer {
+            let block = format!("h.{layer}");
+            let behind_mlp = match layer + 1 {
+                _ if !pre => format!("{block}.ln_2"),
+                last if last == config.n_layer => "ln_f".into(),
+                next => format!("h.{next}.ln_1"),
+            };
+            let behind_attention = format!("{block}.{}", if pre { "ln_2" } else { "ln_1" });
+
+            let branch = tape.scoped(&format!("{block}.attn"), |t| attention.record(t, input, pass))?;
+            let branch = dropout(tape, branch, p, pass)?;
+            (x, input) = tape.scoped(&behind_attention, |t| norms.residual(t, x, branch, pre))?;
+
+            let branch = tape.scoped(&format!("{block}.mlp"), |t| {
+                feed_forward(t, input, config.feed_forward, config.n_inner, linear, out_std)
+            })?;
+            let branch = dropout(tape, branch, p, pass)?;
+            (x, input) = tape.scoped(&behind_mlp, |t| norms.residual(t, x, branch, pre))?;
+        }
+        Ok(Trunk { hidden: input, head: Some(wte) })
+    })?;
+    if config.tied {
+        return Ok(trunk);
+    }
+    let head = tape.scoped("lm_head", |t| table(t, config.vocab_size, config.n_embd));
+    Ok(Trunk { head: Some(head), ..trunk })
+}
+
+/// The table that is added to the tokens' vectors, if any, (block_size, n_embd).
+fn positions(tape: &mut Tape, config: &ModelConfig) -> Option<Var> {
+    let shape = [config.block_size, config.n_embd];
+    match config.position {
+        Position::Learned => Some(tape.scoped("wpe", |t| table(t, shape[0], shape[1]))),
+        Position::Sinusoidal => {
+            let name = tape.scoped_name("sinusoids");
+            Some(tape.state(&name, shape, Init::Sinusoidal))
+        }
+        Position::None | Position::Rope | Position::Alibi => None,
+    }
+}
