@@ -1,5 +1,6 @@
 //! What runs: every op with its contract, twin, derivative, cases and cost. [`OPS`] is the registry.
 
+pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod attention;
@@ -11,6 +12,7 @@ pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod gated;
 pub mod gelu;
 pub mod grad_norm;
 pub mod heads;
@@ -43,6 +45,10 @@ pub static OPS: &[&OpInfo] = &[
     &attention_cached::ATTENTION_CACHED,
     &gelu::GELU,
     &gelu::GELU_BACKWARD,
+    &activation::ACTIVATION,
+    &activation::ACTIVATION_BACKWARD,
+    &gated::GATED,
+    &gated::GATED_BACKWARD,
     &dropout::DROPOUT,
     &rows::TAKE_ROWS,
     &rows::PUT_ROWS,
