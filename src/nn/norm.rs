@@ -1,9 +1,10 @@
-//! Layer normalisation, alone and fused with the addition of a residual branch.
+//! Layer normalisation, alone and fused with the addition of a residual branch, and its root-mean-square form.
 
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::residual_norm::ResidualNorm;
+use crate::ops::rms_norm::RmsNorm;
 
 const EPS: f32 = 1e-5;
 
@@ -24,6 +25,16 @@ pub fn layer_norm(tape: &mut Tape, x: Var, bias: bool) -> Result<Var, OpError> {
     let mut operands = vec![x];
     operands.extend(parameters(tape, tape.spec(x).shape.width(), bias));
     Ok(tape.apply(LayerNorm { eps: EPS }, &operands)?[0])
+}
+
+/// x (…, n) → x over its root mean square, times `weight`.
+///
+/// # Errors
+/// When `x` does not fit.
+pub fn rms_norm(tape: &mut Tape, x: Var) -> Result<Var, OpError> {
+    let mut operands = vec![x];
+    operands.extend(parameters(tape, tape.spec(x).shape.width(), false));
+    Ok(tape.apply(RmsNorm { eps: EPS }, &operands)?[0])
 }
 
 /// (x, branch) → (x + branch, its norm): the residual stream after a block and what the next block reads.

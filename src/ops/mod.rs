@@ -19,6 +19,7 @@ pub mod heads;
 pub mod layer_norm;
 pub mod matmul;
 pub mod residual_norm;
+pub mod rms_norm;
 pub mod rows;
 pub mod softmax;
 pub mod sum;
@@ -35,6 +36,7 @@ pub static OPS: &[&OpInfo] = &[
     &layer_norm::LAYER_NORM_BACKWARD,
     &layer_norm::LAYER_NORM_WEIGHTS,
     &residual_norm::RESIDUAL_NORM,
+    &rms_norm::RMS_NORM,
     &softmax::SOFTMAX,
     &softmax::SOFTMAX_BACKWARD,
     &heads::SPLIT_HEADS,
