@@ -11,18 +11,19 @@ use lal::engine::plan::{Home, Plan};
 use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
-use lal::models::config::{Gelu, GptConfig};
-use lal::models::gpt::trunk;
+use lal::models::config::ModelConfig;
+use lal::models::{Reading, trunk};
 use lal::nn::Pass;
-use lal::objective::next_token;
+use lal::nn::mlp::FeedForward;
+use lal::objective::tokens;
 use lal::ops::adamw::AdamW;
-use lal::ops::matmul::Matmul;
+use lal::optim::{Optimizer, Rule};
 use lal::train::plans::{StepShape, training};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
 struct Golden {
-    config: GptConfig,
+    config: ModelConfig,
     batch: usize,
     json: Value,
     tensors: HashMap<String, Vec<f32>>,
@@ -38,15 +39,17 @@ fn golden(name: &str) -> Golden {
         |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     let tensors = tensors.iter().map(|(name, view)| (name.to_owned(), elements(view.data()))).collect();
     let size = |key: &str| json[key].as_u64().unwrap() as usize;
-    let config = GptConfig {
-        vocab_size: size("vocab_size"),
-        block_size: size("block_size"),
-        n_layer: size("n_layer"),
-        n_head: size("n_head"),
-        n_embd: size("n_embd"),
-        bias: name == "gpt_bias",
-        dropout: 0.0,
-        gelu: if name == "gpt_bias" { Gelu::Tanh } else { Gelu::Exact },
+    let is_gpt2 = name == "gpt_bias";
+    let config = ModelConfig {
+        bias: is_gpt2,
+        feed_forward: if is_gpt2 { FeedForward::GeluTanh } else { FeedForward::Gelu },
+        ..ModelConfig::gpt(
+            size("vocab_size"),
+            size("block_size"),
+            size("n_layer"),
+            size("n_head"),
+            size("n_embd"),
+        )
     };
     let batch = json["batch_size"].as_u64().unwrap() as usize;
     Golden { config, batch, json, tensors }
@@ -103,8 +106,9 @@ fn logits_loss_and_gradients(device: &mut dyn Device, name: &str, relative: f32)
 
     let mut tape = Tape::new("logits");
     let tokens = tape.input("tokens", Spec::u32([batch, time]));
-    let hidden = trunk(&mut tape, &golden.config, tokens, Pass::Evaluate).unwrap();
-    let logits = tape.apply_one(Matmul::LINEAR, &[hidden.hidden, hidden.table]).unwrap();
+    let read = Reading { tokens, segments: None };
+    let top = trunk(&mut tape, &golden.config, read, Pass::Evaluate).unwrap();
+    let logits = top.logits(&mut tape, 0, batch * time).unwrap();
     let plan = Plan::new(&tape, &[logits]).unwrap();
     let id = golden.load(device, &plan, 0.0);
     device.run(id, 0, &Step::default()).unwrap();
@@ -115,8 +119,8 @@ fn logits_loss_and_gradients(device: &mut dyn Device, name: &str, relative: f32)
     let tokens = tape.input("tokens", Spec::u32([batch, time]));
     let targets = tape.input("targets", Spec::u32([batch * time]));
     let weights = tape.input("weights", Spec::f32([batch * time]));
-    let top = trunk(&mut tape, &golden.config, tokens, Pass::Train).unwrap();
-    let loss = next_token::loss(&mut tape, &top, targets, weights, true, &HashMap::new()).unwrap();
+    let top = trunk(&mut tape, &golden.config, Reading { tokens, segments: None }, Pass::Train).unwrap();
+    let loss = tokens::loss(&mut tape, &top, targets, weights, true, &HashMap::new()).unwrap();
     let gradients = tape.backward(&loss.seeds, &HashMap::new()).unwrap();
     let parameters = tape.parameters();
     let mut results = vec![loss.total];
@@ -136,9 +140,10 @@ fn logits_loss_and_gradients(device: &mut dyn Device, name: &str, relative: f32)
 
 fn ten_steps(device: &mut dyn Device, name: &str, relative: f64) {
     let golden = golden(name);
-    let rule = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
-    let shape = StepShape { batch_size: golden.batch, grad_accum: 1 };
-    let plan = training(&golden.config, shape, rule).unwrap();
+    let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
+    let shape = StepShape { batch_size: golden.batch, grad_accum: 1, segments: false };
+    let rule = Rule { optimizer: Optimizer::AdamW, adamw };
+    let plan = training(&golden.config, shape, &rule).unwrap();
     let id = golden.load(device, &plan, 1.0 / golden.rows() as f32);
     for (t, want) in numbers(&golden.json["losses"]).into_iter().enumerate() {
         let step = Step {

@@ -5,31 +5,29 @@ use std::sync::Arc;
 use lal::engine::device::cpu::{Cpu, Precision};
 use lal::engine::device::gpu::{Gpu, GpuOptions};
 use lal::engine::device::{Device, HostData};
-use lal::engine::plan::Plan;
+use lal::engine::plan::{Home, Place, Plan};
 use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
-use lal::models::config::{Gelu, GptConfig};
-use lal::models::gpt::trunk;
+use lal::models::config::ModelConfig;
+use lal::models::{Reading, trunk};
 use lal::nn::Pass;
 use lal::ops::adamw::AdamW;
-use lal::ops::matmul::Matmul;
+use lal::optim::{Optimizer, Rule};
 use lal::sample::generator::Generator;
 use lal::train::plans::{StepShape, training};
 
-const RULE: AdamW = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
+const RULE: Rule = Rule {
+    optimizer: Optimizer::AdamW,
+    adamw: AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 },
+};
 
-fn odd_gpt(dropout: f64) -> GptConfig {
-    GptConfig {
-        vocab_size: 17,
-        block_size: 7,
-        n_layer: 2,
-        n_head: 3,
-        n_embd: 12,
-        bias: true,
-        dropout,
-        gelu: Gelu::Exact,
-    }
+fn odd_gpt(dropout: f64) -> ModelConfig {
+    ModelConfig { bias: true, dropout, ..ModelConfig::gpt(17, 7, 2, 3, 12) }
+}
+
+fn shape(grad_accum: usize) -> StepShape {
+    StepShape { batch_size: 3, grad_accum, segments: false }
 }
 
 /// Tokens that follow a rule a model can learn, the same for every device.
@@ -41,14 +39,13 @@ fn batch(step: u64, len: usize) -> (Vec<u32>, Vec<u32>) {
 /// Losses and gradient norms of some steps, and all parameters after them.
 fn train(
     device: &mut dyn Device,
-    config: &GptConfig,
+    config: &ModelConfig,
     grad_accum: usize,
     steps: u64,
 ) -> (Vec<[f32; 2]>, Vec<f32>) {
-    let batch_size = 3;
-    let plan = Arc::new(training(config, StepShape { batch_size, grad_accum }, RULE).unwrap());
+    let plan = Arc::new(training(config, shape(grad_accum), &RULE).unwrap());
     let id = device.load(&plan, 42).unwrap();
-    let rows = batch_size * config.block_size;
+    let rows = 3 * config.block_size;
     let weight = 1.0 / (rows * grad_accum) as f32;
     device.set_input(id, "weights", HostData::F32(&vec![weight; rows])).unwrap();
     let mut reports = Vec::new();
@@ -80,7 +77,12 @@ fn train(
         let grad_norm = all.pop().unwrap();
         reports.push([all.iter().sum(), grad_norm]);
     }
-    (reports, device.read("transformer.wte.weight").unwrap())
+    let parameter = |place: &Place| match &place.home {
+        Home::Persistent { name, parameter: true, .. } => Some(name.clone()),
+        _ => None,
+    };
+    let weights = plan.places.iter().filter_map(parameter).flat_map(|name| device.read(&name).unwrap());
+    (reports, weights.collect())
 }
 
 fn gpu() -> Option<Gpu> {
@@ -150,7 +152,7 @@ fn accumulated_micro_steps_equal_one_large_batch() {
     let (tokens, targets) = batch(1, rows);
     let mut norms = Vec::new();
     for (device, grad_accum) in [(&mut once, 1), (&mut twice, 2)] {
-        let plan = Arc::new(training(&config, StepShape { batch_size: 3, grad_accum }, RULE).unwrap());
+        let plan = Arc::new(training(&config, shape(grad_accum), &RULE).unwrap());
         let id = device.load(&plan, 42).unwrap();
         let weight = 1.0 / (rows * grad_accum) as f32;
         device.set_input(id, "weights", HostData::F32(&vec![weight; rows])).unwrap();
@@ -173,18 +175,18 @@ fn accumulated_micro_steps_equal_one_large_batch() {
 }
 
 /// Logits behind every token of a sequence, all at once.
-fn all_logits<F: Precision>(device: &mut Cpu<F>, config: &GptConfig, tokens: &[u32]) -> Vec<f32> {
+fn all_logits<F: Precision>(device: &mut Cpu<F>, config: &ModelConfig, tokens: &[u32]) -> Vec<f32> {
     let mut tape = Tape::new("logits");
     let input = tape.input("tokens", Spec::u32([1, tokens.len()]));
-    let trunk = trunk(&mut tape, config, input, Pass::Evaluate).unwrap();
-    let logits = tape.apply_one(Matmul::LINEAR, &[trunk.hidden, trunk.table]).unwrap();
+    let trunk = trunk(&mut tape, config, Reading { tokens: input, segments: None }, Pass::Evaluate).unwrap();
+    let logits = trunk.logits(&mut tape, 0, tokens.len()).unwrap();
     let plan = device.load(&Arc::new(Plan::new(&tape, &[logits]).unwrap()), 42).unwrap();
     device.set_input(plan, "tokens", HostData::U32(tokens)).unwrap();
     device.run(plan, 0, &Step::default()).unwrap();
     device.results(true).unwrap().unwrap().pop().unwrap()
 }
 
-fn decodes_like_uncached(device: &mut dyn Device, config: &GptConfig, tolerance: f32) {
+fn decodes_like_uncached(device: &mut dyn Device, config: &ModelConfig, tolerance: f32) {
     let tokens: Vec<u32> = (0..12).map(|i| (i * 7 % 17) as u32).collect();
     let block = config.block_size;
     for prompt in [1, 3, block] {

@@ -1,8 +1,10 @@
 // layer_norm_backward: dx = rstd (g - mean(g) - x̂ mean(g x̂)) + dresidual
-//   with g = dy weight and x̂ = (x - mean) rstd
+//   with g = dy weight and x̂ = (x - mean) rstd; without CENTRED, rms_norm's, no mean is subtracted
 // dy, x, dresidual, dx (rows, width); weight (width); mean, rstd (rows)
 // One workgroup per row; f32 sums, strided by thread, then a tree.
 const WORKGROUP: u32 = 64u;
+// 1 when the mean was subtracted from x
+const CENTRED: u32 = 1u;
 // 1 when the residual stream brings a gradient of its own
 const RESIDUAL: u32 = 0u;
 
@@ -29,8 +31,11 @@ fn main(
     }
     let first = row * params.width;
     let n = f32(params.width);
-    let m = mean[row];
     let r = rstd[row];
+    var m = 0.0;
+    if CENTRED == 1u {
+        m = mean[row];
+    }
 
     var sum = 0.0;
     var sum_x = 0.0;
@@ -39,7 +44,10 @@ fn main(
         sum += g;
         sum_x += g * (x[first + i] - m) * r;
     }
-    let mean_g = reduce_sum(local, sum) / n;
+    var mean_g = 0.0;
+    if CENTRED == 1u {
+        mean_g = reduce_sum(local, sum) / n;
+    }
     let mean_gx = reduce_sum(local, sum_x) / n;
 
     for (var i = local; i < params.width; i += WORKGROUP) {

@@ -1,9 +1,12 @@
 // layer_norm_weights, first pass: sums over a block of rows
-//   partials[2 block] = Σ dy x̂ and partials[2 block + 1] = Σ dy, with x̂ = (x - mean) rstd
+//   partials[2 block] = Σ dy x̂ and partials[2 block + 1] = Σ dy, with x̂ = (x - mean) rstd,
+//   or x rstd without CENTRED, for rms_norm
 // dy, x (rows, width); mean, rstd (rows); partials (2 blocks, width)
 // Workgroup (i, block): one thread per column, rows in order.
 const WORKGROUP: u32 = 64u;
 const ROWS: u32 = 32u;
+// 1 when the mean was subtracted from x
+const CENTRED: u32 = 1u;
 
 struct Params { rows: u32, width: u32 }
 
@@ -25,7 +28,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let end = min((group.y + 1u) * ROWS, params.rows);
     for (var row = group.y * ROWS; row < end; row++) {
         let g = dy[row * params.width + column];
-        weight += g * (x[row * params.width + column] - mean[row]) * rstd[row];
+        var v = x[row * params.width + column];
+        if CENTRED == 1u {
+            v -= mean[row];
+        }
+        weight += g * v * rstd[row];
         bias += g;
     }
     partials[2u * group.y * params.width + column] = weight;

@@ -51,6 +51,18 @@ pub trait Real:
     fn tanh(self) -> Self;
     /// Φ(x) = ½ erfc(-x/√2), the cumulative distribution of the standard normal.
     fn normal_cdf(self) -> Self;
+    /// σ(x) = 1/(1 + e⁻ˣ), by an exponential that cannot overflow, so that both tails keep their precision.
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        let e = (-self.abs()).exp();
+        (if self < Self::ZERO { e } else { Self::ONE }) / (Self::ONE + e)
+    }
+    /// σ'(x) = σ(x) σ(-x).
+    #[inline(always)]
+    fn sigmoid_slope(self) -> Self {
+        let e = (-self.abs()).exp();
+        e / ((Self::ONE + e) * (Self::ONE + e))
+    }
 }
 
 impl Real for f64 {

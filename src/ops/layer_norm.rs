@@ -30,15 +30,20 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
-/// `(dy, x, weight, mean, rstd, [dresidual])` → dx: what reaches the norm's input, plus what the residual
+/// `(dy, x, weight, [mean], rstd, [dresidual])` → dx: what reaches the norm's input, plus what the residual
 /// stream already carries.
 #[derive(Debug)]
-pub struct LayerNormBackward;
+pub struct LayerNormBackward {
+    /// Without it, as in `rms_norm`, no mean is subtracted: neither from x nor from g.
+    pub centred: bool,
+}
 
-/// `(dy, x, mean, rstd, [dweight, [dbias]])` → `dweight, [dbias]`; gradients given as operands are added to in
+/// `(dy, x, [mean], rstd, [dweight, [dbias]])` → `dweight, [dbias]`; gradients given as operands are added to in
 /// place.
 #[derive(Debug)]
 pub struct LayerNormWeights {
+    /// Without it, as in `rms_norm`, no mean is subtracted from x.
+    pub centred: bool,
     pub bias: bool,
     pub accumulate: bool,
 }
@@ -62,7 +67,7 @@ pub(crate) fn moments<F: Real>(x: &[F], eps: f32) -> (F, F) {
 
 /// Σ f(x) in 16 running sums, which vectorise.
 #[inline(always)]
-fn lanes<F: Real>(x: &[F], f: impl Fn(F) -> F) -> F {
+pub(crate) fn lanes<F: Real>(x: &[F], f: impl Fn(F) -> F) -> F {
     let mut sums = [F::ZERO; 16];
     let (chunks, rest) = x.as_chunks::<16>();
     for chunk in chunks {
@@ -100,10 +105,11 @@ impl LayerNorm {
 }
 
 /// Records the gradients of weight and bias where they are wanted; `weight` and `bias` are operand numbers.
+/// `operands` are dy, x, the mean if there is one, and rstd.
 pub(crate) fn record_weights(
     tape: &mut dyn Record,
     at: &Applied,
-    operands: [Var; 4],
+    operands: &[Var],
     weight: usize,
 ) -> Result<Vec<Option<Var>>, OpError> {
     let mut gradients = vec![None; at.inputs.len()];
@@ -117,7 +123,8 @@ pub(crate) fn record_weights(
     if accumulate {
         inputs.extend(so_far);
     }
-    let found = tape.record(std::sync::Arc::new(LayerNormWeights { bias, accumulate }), &inputs)?;
+    let op = LayerNormWeights { centred: operands.len() > 3, bias, accumulate };
+    let found = tape.record(std::sync::Arc::new(op), &inputs)?;
     for (i, gradient) in found.into_iter().enumerate() {
         gradients[weight + i] = Some(gradient);
     }
@@ -161,9 +168,10 @@ impl Op for LayerNorm {
     fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
         let (x, weight, mean, rstd) = (at.inputs[0], at.inputs[1], at.outputs[1], at.outputs[2]);
         let dy = at.upstream(0)?;
-        let mut gradients = record_weights(tape, at, [dy, x, mean, rstd], 1)?;
+        let mut gradients = record_weights(tape, at, &[dy, x, mean, rstd], 1)?;
         if at.wanted[0] {
-            gradients[0] = Some(record_one(tape, LayerNormBackward, &[dy, x, weight, mean, rstd])?);
+            let op = LayerNormBackward { centred: true };
+            gradients[0] = Some(record_one(tape, op, &[dy, x, weight, mean, rstd])?);
         }
         Ok(gradients)
     }
@@ -197,12 +205,14 @@ impl Op for LayerNormBackward {
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 5, 6)?;
+        let n = 4 + usize::from(self.centred);
+        expect_operands(inputs, n, n + 1)?;
         expect("dy", inputs[0], inputs[1])?;
         expect_vector("weight", inputs[2], inputs[1].shape.width())?;
-        expect("mean", inputs[3], LayerNorm::statistics(inputs[1]))?;
-        expect("rstd", inputs[4], LayerNorm::statistics(inputs[1]))?;
-        if let Some(&residual) = inputs.get(5) {
+        for (name, &statistic) in ["rstd", "mean"].iter().zip(inputs[3..n].iter().rev()) {
+            expect(name, statistic, LayerNorm::statistics(inputs[1]))?;
+        }
+        if let Some(&residual) = inputs.get(n) {
             expect("dresidual", residual, inputs[1])?;
         }
         Ok(vec![inputs[1]])
@@ -210,16 +220,19 @@ impl Op for LayerNormBackward {
 
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
         let x = operands.in_shape(1);
-        let has_residual = operands.inputs.len() > 5;
+        let rstd = 3 + usize::from(self.centred);
+        let has_residual = operands.inputs.len() > rstd + 1;
+        // What is missing has another operand bound in its place, which is not read.
         Kernel::plain(vec![
             Dispatch::new(shader!("layer_norm/backward", "reduce"))
+                .constant("CENTRED", self.centred.into())
                 .constant("RESIDUAL", has_residual.into())
                 .bind("dy", In(0))
                 .bind("x", In(1))
                 .bind("weight", In(2))
                 .bind("mean", In(3))
-                .bind("rstd", In(4))
-                .bind("dresidual", In(if has_residual { 5 } else { 0 }))
+                .bind("rstd", In(rstd))
+                .bind("dresidual", In(if has_residual { rstd + 1 } else { 0 }))
                 .bind("dx", Out(0))
                 .param("rows", x.rows())
                 .param("width", x.width())
@@ -234,8 +247,10 @@ impl Op for LayerNormBackward {
 
 impl Twin for LayerNormBackward {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let [dy, x, weight, mean, rstd] = std::array::from_fn(|i| io.input(i));
-        let residual = (io.n_inputs() > 5).then(|| io.input(5));
+        let at = 3 + usize::from(self.centred);
+        let [dy, x, weight, rstd] = [0, 1, 2, at].map(|i| io.input(i));
+        let mean = self.centred.then(|| io.input(3));
+        let residual = (io.n_inputs() > at + 1).then(|| io.input(at + 1));
         let width = io.in_shape(0).width();
         let n = F::of(width as f64);
         let [dx] = io.outputs();
@@ -245,25 +260,32 @@ impl Twin for LayerNormBackward {
             #[inline(always)]
             |row, [dx]| {
                 let (dy, x) = (&dy[row * width..][..width], &x[row * width..][..width]);
-                let (mean, rstd) = (mean[row], rstd[row]);
+                let (centre, rstd) = (mean.map_or(F::ZERO, |mean| mean[row]), rstd[row]);
                 let (mut sum, mut sum_x) = ([F::ZERO; 16], [F::ZERO; 16]);
                 for ((dy, x), w) in dy.chunks(16).zip(x.chunks(16)).zip(weight.chunks(16)) {
                     for (i, ((&dy, &x), &w)) in dy.iter().zip(x).zip(w).enumerate() {
                         let g = dy * w;
                         sum[i] += g;
-                        sum_x[i] += g * (x - mean) * rstd;
+                        sum_x[i] += g * (x - centre) * rstd;
                     }
                 }
-                let mean_g = sum.into_iter().sum::<F>() / n;
+                let mean_g = if mean.is_some() { sum.into_iter().sum::<F>() / n } else { F::ZERO };
                 let mean_gx = sum_x.into_iter().sum::<F>() / n;
                 for (((dx, &dy), &x), &w) in dx.iter_mut().zip(dy).zip(x).zip(weight) {
-                    *dx = rstd * (dy * w - mean_g - (x - mean) * rstd * mean_gx);
+                    *dx = rstd * (dy * w - mean_g - (x - centre) * rstd * mean_gx);
                 }
                 if let Some(residual) = residual {
                     dx.iter_mut().zip(&residual[row * width..]).for_each(|(dx, &r)| *dx += r);
                 }
             },
         );
+    }
+}
+
+impl LayerNormWeights {
+    /// The number of the operand that dweight is added to.
+    fn first_sum(&self) -> usize {
+        3 + usize::from(self.centred)
     }
 }
 
@@ -274,13 +296,15 @@ impl Op for LayerNormWeights {
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
         let vectors = 1 + usize::from(self.bias);
-        let n = 4 + if self.accumulate { vectors } else { 0 };
+        let first = self.first_sum();
+        let n = first + if self.accumulate { vectors } else { 0 };
         expect_operands(inputs, n, n)?;
         expect("dy", inputs[0], inputs[1])?;
-        expect("mean", inputs[2], LayerNorm::statistics(inputs[1]))?;
-        expect("rstd", inputs[3], LayerNorm::statistics(inputs[1]))?;
+        for (name, &statistic) in ["rstd", "mean"].iter().zip(inputs[2..first].iter().rev()) {
+            expect(name, statistic, LayerNorm::statistics(inputs[1]))?;
+        }
         let width = inputs[1].shape.width();
-        for (name, &vector) in ["dweight", "dbias"].iter().zip(&inputs[4..]) {
+        for (name, &vector) in ["dweight", "dbias"].iter().zip(&inputs[first..]) {
             expect_vector(name, vector, width)?;
         }
         Ok(vec![Spec::f32([width]); vectors])
@@ -289,8 +313,8 @@ impl Op for LayerNormWeights {
     fn in_place(&self) -> Vec<(usize, usize)> {
         match (self.accumulate, self.bias) {
             (false, _) => Vec::new(),
-            (true, false) => vec![(0, 4)],
-            (true, true) => vec![(0, 4), (1, 5)],
+            (true, false) => vec![(0, self.first_sum())],
+            (true, true) => vec![(0, self.first_sum()), (1, self.first_sum() + 1)],
         }
     }
 
@@ -299,10 +323,11 @@ impl Op for LayerNormWeights {
         let (rows, width) = (x.rows(), x.width());
         let blocks = rows.div_ceil(ROWS_PER_BLOCK);
         let partials = Dispatch::new(shader!("layer_norm/partials"))
+            .constant("CENTRED", self.centred.into())
             .bind("dy", In(0))
             .bind("x", In(1))
             .bind("mean", In(2))
-            .bind("rstd", In(3))
+            .bind("rstd", In(self.first_sum() - 1))
             .bind("partials", Scratch)
             .param("rows", rows)
             .param("width", width)
@@ -333,7 +358,8 @@ const ROWS_PER_BLOCK: usize = 32;
 
 impl Twin for LayerNormWeights {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let [dy, x, mean, rstd] = std::array::from_fn(|i| io.input(i));
+        let [dy, x, rstd] = [0, 1, self.first_sum() - 1].map(|i| io.input(i));
+        let mean = self.centred.then(|| io.input(2));
         let width = io.in_shape(0).width();
         let mut none: [F; 0] = [];
         let (dweight, dbias): (&mut [F], &mut [F]) = if self.bias {
@@ -348,9 +374,9 @@ impl Twin for LayerNormWeights {
             dbias.fill(F::ZERO);
         }
         for (row, (dy, x)) in dy.chunks_exact(width).zip(x.chunks_exact(width)).enumerate() {
-            let (mean, rstd) = (mean[row], rstd[row]);
+            let (centre, rstd) = (mean.map_or(F::ZERO, |mean| mean[row]), rstd[row]);
             for ((dw, &dy), &x) in dweight.iter_mut().zip(dy).zip(x) {
-                *dw += dy * (x - mean) * rstd;
+                *dw += dy * (x - centre) * rstd;
             }
             dbias.iter_mut().zip(dy).for_each(|(db, &dy)| *db += dy);
         }
@@ -399,7 +425,11 @@ fn backward_cases() -> Vec<Case> {
             let (x, vector, rows) = (Spec::f32(shape), Spec::f32([shape[1]]), Spec::f32([shape[0]]));
             let mut operands = vec![x, x, vector, rows, rows];
             operands.extend(residual.then_some(x));
-            cases.push(with_statistics(Case::new(LayerNormBackward, &operands, bound(shape[1], 2.0)), 3));
+            let bound = bound(shape[1], 2.0);
+            cases.push(with_statistics(Case::new(LayerNormBackward { centred: true }, &operands, bound), 3));
+            operands.remove(3);
+            let case = Case::new(LayerNormBackward { centred: false }, &operands, bound);
+            cases.push(case.with(3, Fill::Between(1.0, 2.0)));
         }
     }
     cases
@@ -414,8 +444,12 @@ fn weights_cases() -> Vec<Case> {
             if accumulate {
                 operands.extend(vec![vector; 1 + usize::from(bias)]);
             }
-            let case = Case::new(LayerNormWeights { bias, accumulate }, &operands, Bound::sum(shape[0], 2.5));
-            cases.push(with_statistics(case, 2));
+            let bound = Bound::sum(shape[0], 2.5);
+            let centred = LayerNormWeights { centred: true, bias, accumulate };
+            cases.push(with_statistics(Case::new(centred, &operands, bound), 2));
+            operands.remove(2);
+            let case = Case::new(LayerNormWeights { centred: false, bias, accumulate }, &operands, bound);
+            cases.push(case.with(2, Fill::Between(1.0, 2.0)));
         }
     }
     cases

@@ -1,5 +1,6 @@
 //! What runs: every op with its contract, twin, derivative, cases and cost. [`OPS`] is the registry.
 
+pub mod activation;
 pub mod adamw;
 pub mod add;
 pub mod attention;
@@ -11,12 +12,14 @@ pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod gated;
 pub mod gelu;
 pub mod grad_norm;
 pub mod heads;
 pub mod layer_norm;
 pub mod matmul;
 pub mod residual_norm;
+pub mod rms_norm;
 pub mod rows;
 pub mod softmax;
 pub mod sum;
@@ -33,6 +36,7 @@ pub static OPS: &[&OpInfo] = &[
     &layer_norm::LAYER_NORM_BACKWARD,
     &layer_norm::LAYER_NORM_WEIGHTS,
     &residual_norm::RESIDUAL_NORM,
+    &rms_norm::RMS_NORM,
     &softmax::SOFTMAX,
     &softmax::SOFTMAX_BACKWARD,
     &heads::SPLIT_HEADS,
@@ -43,6 +47,10 @@ pub static OPS: &[&OpInfo] = &[
     &attention_cached::ATTENTION_CACHED,
     &gelu::GELU,
     &gelu::GELU_BACKWARD,
+    &activation::ACTIVATION,
+    &activation::ACTIVATION_BACKWARD,
+    &gated::GATED,
+    &gated::GATED_BACKWARD,
     &dropout::DROPOUT,
     &rows::TAKE_ROWS,
     &rows::PUT_ROWS,

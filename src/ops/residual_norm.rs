@@ -65,10 +65,10 @@ impl Op for ResidualNorm {
             gradients.resize(at.inputs.len(), None);
             return Ok(gradients);
         };
-        let mut gradients = record_weights(tape, at, [dy, r, mean, rstd], 2)?;
+        let mut gradients = record_weights(tape, at, &[dy, r, mean, rstd], 2)?;
         let mut operands = vec![dy, r, weight, mean, rstd];
         operands.extend(at.upstream[0]);
-        let dr = record_one(tape, LayerNormBackward, &operands)?;
+        let dr = record_one(tape, LayerNormBackward { centred: true }, &operands)?;
         gradients[0] = Some(dr);
         gradients[1] = Some(dr);
         Ok(gradients)

@@ -1,9 +1,7 @@
 //! Optimisers: what turns gradients on a tape into updates of parameters.
 
 pub mod adamw;
-pub mod muon;
 pub mod schedule;
-pub mod sgd;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -30,4 +28,14 @@ pub enum Optimizer {
 pub struct Rule {
     pub optimizer: Optimizer,
     pub adamw: AdamW,
+}
+
+impl Rule {
+    /// Records the update of every parameter from its gradient; returns the global norm before clipping, (1).
+    ///
+    /// # Errors
+    /// When a gradient's shape is not its parameter's.
+    pub fn record(&self, tape: &mut Tape, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
+        adamw::update(tape, self.adamw, gradients)
+    }
 }

@@ -56,7 +56,7 @@ pub fn ladder(presets: &[&str], op: Option<&str>) -> Result<Vec<Rung>, MeasureEr
     let (mut seen, mut rungs) = (HashSet::new(), Vec::new());
     for config in presets.iter().filter_map(|name| presets::named(name)) {
         let Some(vocab_size) = vocab_size(&config.tokenizer) else { continue };
-        let model = config.gpt(vocab_size);
+        let model = config.model(vocab_size);
         for work in [Workload::training(&config, &model)?, Workload::decoding(&model)?] {
             for node in &work.plan.nodes {
                 let name = node.op.info().name;

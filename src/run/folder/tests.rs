@@ -24,10 +24,10 @@ fn a_run_describes_itself() {
     let (_outer, run) = run();
     let tokenizer = Tokenizer::from_name("char", "abc").unwrap();
     let config = presets::named("mini").unwrap();
-    run.describe(&config, &config.gpt(3), &tokenizer).unwrap();
+    run.describe(&config, &config.model(3), &tokenizer).unwrap();
     assert_eq!(TrainConfig::new(&run.settings().unwrap()).unwrap(), config);
     let (gpt, mark) = model_file::read_config(run.path()).unwrap();
-    assert_eq!((gpt, mark), (config.gpt(3), Some(TokenizerMark::of(&tokenizer))));
+    assert_eq!((gpt, mark), (config.model(3), Some(TokenizerMark::of(&tokenizer))));
     let error = RunFolder::open(run.path()).unwrap_err().to_string();
     assert!(error.contains("state.safetensors is missing"), "{error}");
     fs::write(run.path().join(STATE), "").unwrap();
