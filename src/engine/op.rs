@@ -47,6 +47,11 @@ pub trait Op: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether outputs that stand in place of an input leave its elements as they are: both may be read.
+    fn is_view(&self) -> bool {
+        false
+    }
+
     /// The kernels that compute this op on `target`, plainest first. Without autotuning the last is used.
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel>;
 

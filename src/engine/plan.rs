@@ -183,16 +183,21 @@ impl Plan {
 
 /// Fails when a node reads a version of a value that an earlier node has overwritten.
 fn check_overwrites(tape: &Tape) -> Result<(), OpError> {
-    let mut current: Vec<Var> = (0..tape.values.len()).map(Var).collect();
+    // The version of its memory that each value is, and the one that the memory holds: named after the value
+    // that was written, which a view shares with what it shows.
+    let mut version: Vec<Var> = (0..tape.values.len()).map(Var).collect();
+    let mut current = version.clone();
     for node in &tape.nodes {
         for &input in &node.inputs {
-            let storage = tape.storage(input);
-            if current[storage.0] != input {
+            if current[tape.storage(input).0] != version[input.0] {
                 return Err(stale(tape, input, node.op.info().name));
             }
         }
+        for (output, input) in node.op.in_place().into_iter().filter(|_| node.op.is_view()) {
+            version[node.outputs[output].0] = version[node.inputs[input].0];
+        }
         for &output in &node.outputs {
-            current[tape.storage(output).0] = output;
+            current[tape.storage(output).0] = version[output.0];
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::add::Add;
+use super::combine::Combine;
 use crate::engine::op::{Applied, OpError, Var};
 use crate::engine::tape::Tape;
 
@@ -24,6 +25,12 @@ impl Tape {
         for &(value, gradient) in seeds {
             gradients.insert(value, gradient);
         }
+        let made_by = self.made_by();
+        // The values that have a gradient in each piece of memory.
+        let mut holders: HashMap<Var, Vec<Var>> = HashMap::new();
+        for (&value, &gradient) in &gradients {
+            holders.entry(self.storage(gradient)).or_default().push(value);
+        }
         for at in (0..self.nodes.len()).rev() {
             let node = self.nodes[at].clone();
             let upstream: Vec<_> = node.outputs.iter().map(|v| gradients.get(v).copied()).collect();
@@ -31,7 +38,28 @@ impl Tape {
             if upstream.iter().all(Option::is_none) || !wanted.contains(&true) {
                 continue;
             }
-            let so_far: Vec<_> = node.inputs.iter().map(|v| gradients.get(v).copied()).collect();
+            let sums: Vec<_> = node.inputs.iter().map(|v| gradients.get(v).copied()).collect();
+            let same = |a: Var, b: Var| self.storage(a) == self.storage(b);
+            // Memory that also holds the gradient of another value, which an earlier node will read, stays as it is.
+            let is_free = |value: Var, sum: Var| {
+                let mut others = holders.get(&self.storage(sum)).into_iter().flatten();
+                let is_done = |other: &Var| made_by[other.0].is_some_and(|by| by >= at);
+                others.all(|v| *v == value || is_done(v) || !same(gradients[v], sum))
+            };
+            let free: Vec<_> = node
+                .inputs
+                .iter()
+                .zip(&sums)
+                .map(|(&v, sum)| sum.is_some_and(|sum| is_free(v, sum)))
+                .collect();
+            // Of an operand given twice, one share is added in place and the other to that.
+            let own = |i: usize, sum: &Var| {
+                free[i]
+                    && !upstream.iter().flatten().any(|&u| same(u, *sum))
+                    && !node.inputs[..i].contains(&node.inputs[i])
+            };
+            let so_far: Vec<_> =
+                sums.iter().enumerate().map(|(i, sum)| sum.filter(|sum| own(i, sum))).collect();
             let applied = Applied {
                 inputs: &node.inputs,
                 outputs: &node.outputs,
@@ -45,13 +73,24 @@ impl Tape {
                 let Some(share) = share.filter(|_| wanted[i]) else { continue };
                 let in_place = so_far[i].is_some_and(|sum| self.storage(sum) == self.storage(share));
                 let total = match gradients.get(&node.inputs[i]) {
-                    Some(&sum) if !in_place => self.apply_one(Add, &[sum, share])?,
+                    Some(&sum) if !in_place && free[i] => self.apply_one(Add, &[sum, share])?,
+                    Some(&sum) if !in_place => self.apply_one(Combine::SUM, &[sum, share])?,
                     _ => share,
                 };
                 gradients.insert(node.inputs[i], total);
+                holders.entry(self.storage(total)).or_default().push(node.inputs[i]);
             }
             self.scope = outer;
         }
         Ok(gradients)
+    }
+
+    /// The node that makes each value, if one does.
+    fn made_by(&self) -> Vec<Option<usize>> {
+        let mut made_by = vec![None; self.values.len()];
+        for (at, node) in self.nodes.iter().enumerate() {
+            node.outputs.iter().for_each(|v| made_by[v.0] = Some(at));
+        }
+        made_by
     }
 }

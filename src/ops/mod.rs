@@ -9,6 +9,7 @@ pub mod attention_cached;
 mod attention_common;
 pub mod backward;
 pub mod column_sum;
+pub mod combine;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
@@ -18,6 +19,7 @@ pub mod grad_norm;
 pub mod heads;
 pub mod layer_norm;
 pub mod matmul;
+pub mod reshape;
 pub mod residual_norm;
 pub mod rms_norm;
 pub mod rows;
@@ -56,6 +58,8 @@ pub static OPS: &[&OpInfo] = &[
     &rows::PUT_ROWS,
     &cross_entropy::CROSS_ENTROPY,
     &add::ADD,
+    &combine::COMBINE,
+    &reshape::RESHAPE,
     &zeros::ZEROS,
     &sum::SUM,
     &column_sum::COLUMN_SUM,
