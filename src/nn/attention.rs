@@ -33,12 +33,15 @@ impl SelfAttention {
                     let name = tape.scoped_name(name);
                     tape.state(&name, [self.block_size, n], Init::Constant(0.0))
                 });
-                tape.apply(AttentionCached { n_head: self.n_head }, &[qkv, cache[0], cache[1]])?[0]
+                tape.apply(
+                    AttentionCached { n_head: self.n_head, n_kv_head: self.n_head, alibi: false },
+                    &[qkv, cache[0], cache[1]],
+                )?[0]
             }
             Pass::Train | Pass::Evaluate => {
                 let dropout = if pass == Pass::Train { self.dropout } else { 0.0 };
                 let salt = tape.salt();
-                tape.apply(Attention { n_head: self.n_head, causal: true, dropout, salt }, &[qkv])?[0]
+                tape.apply(Attention { dropout, salt, ..Attention::new(self.n_head, true) }, &[qkv])?[0]
             }
         };
         tape.scoped("c_proj", |t| linear(t, mixed, n, self.bias, self.out_std))
