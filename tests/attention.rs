@@ -87,7 +87,7 @@ fn fused_attention_and_its_derivative_equal_the_composition() {
         for causal in [false, true] {
             let e = Extent { b, t, h, d };
             let (qkv, dout) = (numbers(b * t * 3 * h * d, 1), numbers(b * t * h * d, 5));
-            let attention = Attention { n_head: h, causal, dropout: 0.0, salt: 3 };
+            let attention = Attention { salt: 3, ..Attention::new(h, causal) };
             let fused = run(e, &qkv, &dout, |tape, x| Ok(tape.apply(attention, &[x])?[0]));
             let parts = run(e, &qkv, &dout, |tape, x| composed(tape, x, e, causal));
             // The matmul's scale is rounded to f32 on its way.
@@ -124,7 +124,7 @@ fn dropout_follows_the_hash_and_the_derivative_the_differences() {
     for (b, t, h, d, causal) in [(2, 5, 2, 3, true), (1, 67, 1, 2, true), (1, 6, 3, 4, false)] {
         let e = Extent { b, t, h, d };
         let (qkv, dout) = (numbers(b * t * 3 * h * d, 2), numbers(b * t * h * d, 9));
-        let attention = Attention { n_head: h, causal, dropout: 0.2, salt: 3 };
+        let attention = Attention { dropout: 0.2, salt: 3, ..Attention::new(h, causal) };
         let fused = run(e, &qkv, &dout, |tape, x| Ok(tape.apply(attention, &[x])?[0]));
         let mut x: Vec<f64> = qkv.iter().map(|&x| x.into()).collect();
         assert_close(&fused[0], &by_formula(e, &x, causal, 0.2, 3), 1e-6, &format!("out of {e:?}"));

@@ -1,19 +1,22 @@
 // attention_backward for queries: dq_t = Σ_s ds_ts k_s, ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D,
 // p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
-// qkv, dqkv (batch, time, 3, n_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
+// n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
 // One workgroup of 128 threads per head and 64 queries; keys come in tiles of 32, channels 32 at a time.
 // f32 sums, channel by channel and key by key.
 const WIDTH: u32 = 32u;
 const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
+const ALIBI: u32 = 0u;
+const SEGMENTS: u32 = 0u;
 const ROWS: u32 = 64u;
 // tiles of 32 channels
 const PARTS: u32 = (WIDTH + 31u) / 32u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, time: u32, scale: f32,
-    salt: u32, threshold: u32, keep_scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
@@ -21,7 +24,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dout: array<f32>;
 @group(0) @binding(3) var<storage, read> delta: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> segments: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 // 0, or 1/(1 - p), for query t and key s of head `head`
 fn mask(head: u32, t: u32, s: u32) -> f32 {
@@ -33,81 +37,81 @@ fn mask(head: u32, t: u32, s: u32) -> f32 {
     return select(0.0, params.keep_scale, keep(key, index, params.threshold));
 }
 
-// Channel d of row t of part 0 (q), 1 (k) or 2 (v) of a head; 0 outside, where it adds nothing to a product.
-fn load(head: u32, part: u32, t: u32, d: u32) -> f32 {
+// Channel d of column `column`, in heads, of row t of item b; 0 outside, where it adds nothing to a product.
+fn load(b: u32, column: u32, t: u32, d: u32) -> f32 {
     if t >= params.time || d >= WIDTH {
         return 0.0;
     }
-    let row = (head / params.n_head * params.time + t) * 3u + part;
-    return qkv[(row * params.n_head + head % params.n_head) * WIDTH + d];
+    let row = b * params.time + t;
+    return qkv[(row * (params.n_head + 2u * params.n_kv_head) + column) * WIDTH + d];
 }
 
-// Channel d of row t of dout of a head; 0 outside.
-fn load_dout(head: u32, t: u32, d: u32) -> f32 {
+// Channel d of row t of dout of head h of item b; 0 outside.
+fn load_dout(b: u32, h: u32, t: u32, d: u32) -> f32 {
     if t >= params.time || d >= WIDTH {
         return 0.0;
     }
-    return dout[((head / params.n_head * params.time + t) * params.n_head + head % params.n_head) * WIDTH + d];
+    return dout[((b * params.time + t) * params.n_head + h) * WIDTH + d];
 }
 
 // Terms of `left`: 32 channels of 64 queries.
-fn stage_queries(local: u32, head: u32, first: u32, channel: u32) {
+fn stage_queries(local: u32, b: u32, h: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * ROW_QUADS; i += THREADS) {
         let t = first + 4u * (i / TILE);
         let d = channel + i % TILE;
         left[i % TILE * ROW_QUADS + i / TILE] = vec4(
-            load(head, 0u, t, d),
-            load(head, 0u, t + 1u, d),
-            load(head, 0u, t + 2u, d),
-            load(head, 0u, t + 3u, d),
+            load(b, h, t, d),
+            load(b, h, t + 1u, d),
+            load(b, h, t + 2u, d),
+            load(b, h, t + 3u, d),
         );
     }
 }
 
 // Terms of `left`: 32 channels of 64 rows of dout.
-fn stage_dout(local: u32, head: u32, first: u32, channel: u32) {
+fn stage_dout(local: u32, b: u32, h: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * ROW_QUADS; i += THREADS) {
         let t = first + 4u * (i / TILE);
         let d = channel + i % TILE;
         left[i % TILE * ROW_QUADS + i / TILE] = vec4(
-            load_dout(head, t, d),
-            load_dout(head, t + 1u, d),
-            load_dout(head, t + 2u, d),
-            load_dout(head, t + 3u, d),
+            load_dout(b, h, t, d),
+            load_dout(b, h, t + 1u, d),
+            load_dout(b, h, t + 2u, d),
+            load_dout(b, h, t + 3u, d),
         );
     }
 }
 
-// Terms of `right`: 32 channels of 32 keys (part 1) or values (part 2).
-fn stage_keys(local: u32, head: u32, part: u32, first: u32, channel: u32) {
+// Terms of `right`: 32 channels of 32 keys or values.
+fn stage_keys(local: u32, b: u32, column: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
         let t = first + 4u * (i / TILE);
         let d = channel + i % TILE;
         right[i % TILE * COL_QUADS + i / TILE] = vec4(
-            load(head, part, t, d),
-            load(head, part, t + 1u, d),
-            load(head, part, t + 2u, d),
-            load(head, part, t + 3u, d),
+            load(b, column, t, d),
+            load(b, column, t + 1u, d),
+            load(b, column, t + 2u, d),
+            load(b, column, t + 3u, d),
         );
     }
 }
 
 // Terms of `right`: 32 keys, each with 32 of its channels.
-fn stage_key_terms(local: u32, head: u32, first: u32, channel: u32) {
+fn stage_key_terms(local: u32, b: u32, key: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
         let t = first + i / COL_QUADS;
         let d = channel + 4u * (i % COL_QUADS);
         right[i] = vec4(
-            load(head, 1u, t, d),
-            load(head, 1u, t, d + 1u),
-            load(head, 1u, t, d + 2u),
-            load(head, 1u, t, d + 3u),
+            load(b, key, t, d),
+            load(b, key, t, d + 1u),
+            load(b, key, t, d + 2u),
+            load(b, key, t, d + 3u),
         );
     }
 }
 
-// √D ds of query t against keys s..s + 3, from its scores and dout·v; 0 where it does not see them.
-fn slope(head: u32, t: u32, s: u32, scores: vec4<f32>, dp: vec4<f32>) -> vec4<f32> {
+// √D ds of query t against keys s..s + 3, from q·k and dout·v; 0 where it does not see them.
+fn ds_of(head: u32, slope: f32, t: u32, s: u32, products: vec4<f32>, dp: vec4<f32>) -> vec4<f32> {
     if t >= params.time {
         return vec4(0.0);
     }
@@ -120,13 +124,21 @@ fn slope(head: u32, t: u32, s: u32, scores: vec4<f32>, dp: vec4<f32>) -> vec4<f3
     if DROPOUT == 1u {
         g *= vec4(mask(head, t, s), mask(head, t, s + 1u), mask(head, t, s + 2u), mask(head, t, s + 3u));
     }
-    let ds = exp(scores * params.scale - lse[at]) * (g - delta[at]);
-    return select(vec4(0.0), ds, vec4(s, s + 1u, s + 2u, s + 3u) < vec4(end));
+    var scores = products * params.scale;
+    if ALIBI == 1u {
+        scores -= penalties(slope, t, s);
+    }
+    let ds = exp(scores - lse[at]) * (g - delta[at]);
+    var seen = vec4(s, s + 1u, s + 2u, s + 3u) < vec4(end);
+    if SEGMENTS == 1u {
+        seen &= same_segments(head / params.n_head, t, s);
+    }
+    return select(vec4(0.0), ds, seen);
 }
 
-fn store(head: u32, part: u32, t: u32, d: u32, x: vec4<f32>) {
-    let row = (head / params.n_head * params.time + t) * 3u + part;
-    let at = (row * params.n_head + head % params.n_head) * WIDTH;
+fn store(b: u32, column: u32, t: u32, d: u32, x: vec4<f32>) {
+    let row = b * params.time + t;
+    let at = (row * (params.n_head + 2u * params.n_kv_head) + column) * WIDTH;
     for (var i = 0u; i < 4u; i++) {
         if t < params.time && d + i < WIDTH {
             dqkv[at + d + i] = x[i];
@@ -146,6 +158,15 @@ fn main(
     if head >= params.heads {
         return;
     }
+    let b = head / params.n_head;
+    let h = head % params.n_head;
+    // The heads of a group share a key and a value.
+    let key = params.n_head + h / (params.n_head / params.n_kv_head);
+    let value = key + params.n_kv_head;
+    var slope = 0.0;
+    if ALIBI == 1u {
+        slope = alibi_slope(h);
+    }
     let row = local / COL_QUADS;
     let col = local % COL_QUADS;
     let first = number % blocks * ROWS;
@@ -159,30 +180,30 @@ fn main(
     if CAUSAL == 1u {
         end = min(end, first + ROWS);
     }
-    for (var key = 0u; key < end; key += TILE) {
+    for (var tile = 0u; tile < end; tile += TILE) {
         var scores = Block();
         var dp = Block();
         for (var part = 0u; part < PARTS; part++) {
-            stage_queries(local, head, first, part * TILE);
-            stage_keys(local, head, 1u, key, part * TILE);
+            stage_queries(local, b, h, first, part * TILE);
+            stage_keys(local, b, key, tile, part * TILE);
             workgroupBarrier();
             scores = multiply_add(row, col, scores);
             workgroupBarrier();
-            stage_dout(local, head, first, part * TILE);
-            stage_keys(local, head, 2u, key, part * TILE);
+            stage_dout(local, b, h, first, part * TILE);
+            stage_keys(local, b, value, tile, part * TILE);
             workgroupBarrier();
             dp = multiply_add(row, col, dp);
             workgroupBarrier();
         }
-        let s = key + 4u * col;
+        let s = tile + 4u * col;
         stage_block(row, col, Block(
-            slope(head, t, s, scores.a, dp.a),
-            slope(head, t + 1u, s, scores.b, dp.b),
-            slope(head, t + 2u, s, scores.c, dp.c),
-            slope(head, t + 3u, s, scores.d, dp.d),
+            ds_of(head, slope, t, s, scores.a, dp.a),
+            ds_of(head, slope, t + 1u, s, scores.b, dp.b),
+            ds_of(head, slope, t + 2u, s, scores.c, dp.c),
+            ds_of(head, slope, t + 3u, s, scores.d, dp.d),
         ));
         for (var part = 0u; part < PARTS; part++) {
-            stage_key_terms(local, head, key, part * TILE);
+            stage_key_terms(local, b, key, tile, part * TILE);
             workgroupBarrier();
             sums[part] = multiply_add(row, col, sums[part]);
             workgroupBarrier();
@@ -190,9 +211,9 @@ fn main(
     }
     for (var part = 0u; part < PARTS; part++) {
         let d = part * TILE + 4u * col;
-        store(head, 0u, t, d, sums[part].a * params.scale);
-        store(head, 0u, t + 1u, d, sums[part].b * params.scale);
-        store(head, 0u, t + 2u, d, sums[part].c * params.scale);
-        store(head, 0u, t + 3u, d, sums[part].d * params.scale);
+        store(b, h, t, d, sums[part].a * params.scale);
+        store(b, h, t + 1u, d, sums[part].b * params.scale);
+        store(b, h, t + 2u, d, sums[part].c * params.scale);
+        store(b, h, t + 3u, d, sums[part].d * params.scale);
     }
 }

@@ -1,22 +1,26 @@
 // attention: out_t = Σ_s p_ts v_s, p_ts = exp(q_t·k_s/√D - lse_t), lse_t = log Σ_s exp(q_t·k_s/√D), per head
-// qkv (batch, time, 3, n_head, WIDTH), out (batch, time, n_head, WIDTH), lse (batch, n_head, time)
+// qkv (batch, time, n_head + 2 n_kv_head, WIDTH), out (batch, time, n_head, WIDTH), lse (batch, n_head, time)
+// n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
 // One thread per query, which meets its keys in order. The softmax is online: whenever a larger score comes,
 // what was summed so far is scaled down (Milakov & Gimelshein 2018). All sums are f32, in the order of keys.
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
 const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
+const ALIBI: u32 = 0u;
+const SEGMENTS: u32 = 0u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, time: u32, scale: f32,
-    salt: u32, threshold: u32, keep_scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 @group(0) @binding(2) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> segments: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // 0, or 1/(1 - p), for query t and key s of head `head`
 fn mask(head: u32, t: u32, s: u32) -> f32 {
@@ -42,10 +46,18 @@ fn main(
     if head >= params.heads || t >= params.time {
         return;
     }
-    let row = 3u * params.n_head * WIDTH;
-    let start = head / params.n_head * params.time * row + head % params.n_head * WIDTH;
-    let keys = start + params.n_head * WIDTH;
-    let values = keys + params.n_head * WIDTH;
+    let b = head / params.n_head;
+    let h = head % params.n_head;
+    let row = (params.n_head + 2u * params.n_kv_head) * WIDTH;
+    let start = b * params.time * row + h * WIDTH;
+    // The heads of a group share a key and a value.
+    let kv_head = params.n_head + h / (params.n_head / params.n_kv_head);
+    let keys = b * params.time * row + kv_head * WIDTH;
+    let values = keys + params.n_kv_head * WIDTH;
+    var slope = 0.0;
+    if ALIBI == 1u {
+        slope = alibi_slope(h);
+    }
 
     var q: array<f32, WIDTH>;
     var sum: array<f32, WIDTH>;
@@ -60,11 +72,19 @@ fn main(
         seen = t + 1u;
     }
     for (var s = 0u; s < seen; s++) {
+        if SEGMENTS == 1u {
+            if !same_segment(b, t, s) {
+                continue;
+            }
+        }
         var score = 0.0;
         for (var d = 0u; d < WIDTH; d++) {
             score += q[d] * qkv[keys + s * row + d];
         }
         score *= params.scale;
+        if ALIBI == 1u {
+            score -= penalty(slope, t, s);
+        }
         if score > largest {
             let shrink = exp(largest - score);
             total *= shrink;
@@ -80,7 +100,7 @@ fn main(
             sum[d] += kept * qkv[values + s * row + d];
         }
     }
-    let at = ((head / params.n_head * params.time + t) * params.n_head + head % params.n_head) * WIDTH;
+    let at = ((b * params.time + t) * params.n_head + h) * WIDTH;
     for (var d = 0u; d < WIDTH; d++) {
         out[at + d] = sum[d] / total;
     }

@@ -1,16 +1,19 @@
 // attention_backward for keys and values: dv_s = Σ_t m_ts p_ts dout_t, dk_s = Σ_t ds_ts q_t,
 // ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D, p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
-// qkv, dqkv (batch, time, 3, n_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
-// one thread per key, which meets in order the queries that see it; f32 sums in that order
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
+// n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
+// one thread per key, which meets the queries that see it head by head and in order; f32 sums in that order
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
 const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
+const ALIBI: u32 = 0u;
+const SEGMENTS: u32 = 0u;
 
-// first: the number, over all batches, of head 0 here; heads = batch · n_head
+// first: the number, over all batches, of head 0 here; heads = batch · n_kv_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, time: u32, scale: f32,
-    salt: u32, threshold: u32, keep_scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
@@ -18,7 +21,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dout: array<f32>;
 @group(0) @binding(3) var<storage, read> delta: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> segments: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 // 0, or 1/(1 - p), for query t and key s of head `head`
 fn mask(head: u32, t: u32, s: u32) -> f32 {
@@ -44,11 +48,12 @@ fn main(
     if head >= params.heads || s >= params.time {
         return;
     }
-    let row = 3u * params.n_head * WIDTH;
-    let start = head / params.n_head * params.time * row + head % params.n_head * WIDTH;
-    let keys = start + params.n_head * WIDTH;
-    let values = keys + params.n_head * WIDTH;
-    let upstream = (head / params.n_head * params.time * params.n_head + head % params.n_head) * WIDTH;
+    let b = head / params.n_kv_head;
+    let members = params.n_head / params.n_kv_head;
+    let row = (params.n_head + 2u * params.n_kv_head) * WIDTH;
+    let start = b * params.time * row;
+    let keys = start + (params.n_head + head % params.n_kv_head) * WIDTH;
+    let values = keys + params.n_kv_head * WIDTH;
 
     var k: array<f32, WIDTH>;
     var v: array<f32, WIDTH>;
@@ -60,25 +65,42 @@ fn main(
         dk[d] = 0.0;
         dv[d] = 0.0;
     }
-    var t = 0u;
-    if CAUSAL == 1u {
-        t = s;
-    }
-    for (; t < params.time; t++) {
-        let q = start + t * row;
-        let g = upstream + t * params.n_head * WIDTH;
-        var score = 0.0;
-        var dp = 0.0;
-        for (var d = 0u; d < WIDTH; d++) {
-            score += qkv[q + d] * k[d];
-            dp += dout[g + d] * v[d];
+    for (var member = 0u; member < members; member++) {
+        let h = head % params.n_kv_head * members + member;
+        let at = b * params.n_head + h;
+        var slope = 0.0;
+        if ALIBI == 1u {
+            slope = alibi_slope(h);
         }
-        let p = exp(score * params.scale - lse[head * params.time + t]);
-        let m = mask(head, t, s);
-        let ds = p * (dp * m - delta[head * params.time + t]) * params.scale;
-        for (var d = 0u; d < WIDTH; d++) {
-            dv[d] += p * m * dout[g + d];
-            dk[d] += ds * qkv[q + d];
+        var t = 0u;
+        if CAUSAL == 1u {
+            t = s;
+        }
+        for (; t < params.time; t++) {
+            if SEGMENTS == 1u {
+                if !same_segment(b, t, s) {
+                    continue;
+                }
+            }
+            let q = start + t * row + h * WIDTH;
+            let g = ((b * params.time + t) * params.n_head + h) * WIDTH;
+            var score = 0.0;
+            var dp = 0.0;
+            for (var d = 0u; d < WIDTH; d++) {
+                score += qkv[q + d] * k[d];
+                dp += dout[g + d] * v[d];
+            }
+            score *= params.scale;
+            if ALIBI == 1u {
+                score -= penalty(slope, t, s);
+            }
+            let p = exp(score - lse[at * params.time + t]);
+            let m = mask(at, t, s);
+            let ds = p * (dp * m - delta[at * params.time + t]) * params.scale;
+            for (var d = 0u; d < WIDTH; d++) {
+                dv[d] += p * m * dout[g + d];
+                dk[d] += ds * qkv[q + d];
+            }
         }
     }
     for (var d = 0u; d < WIDTH; d++) {

@@ -1,16 +1,19 @@
 // attention_backward for queries: dq_t = Σ_s ds_ts k_s, ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D,
 // p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
-// qkv, dqkv (batch, time, 3, n_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
+// n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
 // one thread per query, which meets its keys in order; f32 sums in that order
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
 const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
+const ALIBI: u32 = 0u;
+const SEGMENTS: u32 = 0u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, time: u32, scale: f32,
-    salt: u32, threshold: u32, keep_scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
@@ -18,7 +21,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dout: array<f32>;
 @group(0) @binding(3) var<storage, read> delta: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> segments: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 // 0, or 1/(1 - p), for query t and key s of head `head`
 fn mask(head: u32, t: u32, s: u32) -> f32 {
@@ -44,11 +48,19 @@ fn main(
     if head >= params.heads || t >= params.time {
         return;
     }
-    let row = 3u * params.n_head * WIDTH;
-    let start = head / params.n_head * params.time * row + head % params.n_head * WIDTH;
-    let keys = start + params.n_head * WIDTH;
-    let values = keys + params.n_head * WIDTH;
-    let upstream = ((head / params.n_head * params.time + t) * params.n_head + head % params.n_head) * WIDTH;
+    let b = head / params.n_head;
+    let h = head % params.n_head;
+    let row = (params.n_head + 2u * params.n_kv_head) * WIDTH;
+    let start = b * params.time * row + h * WIDTH;
+    // The heads of a group share a key and a value.
+    let kv_head = params.n_head + h / (params.n_head / params.n_kv_head);
+    let keys = b * params.time * row + kv_head * WIDTH;
+    let values = keys + params.n_kv_head * WIDTH;
+    var slope = 0.0;
+    if ALIBI == 1u {
+        slope = alibi_slope(h);
+    }
+    let upstream = ((b * params.time + t) * params.n_head + h) * WIDTH;
 
     var q: array<f32, WIDTH>;
     var g: array<f32, WIDTH>;
@@ -65,13 +77,22 @@ fn main(
         seen = t + 1u;
     }
     for (var s = 0u; s < seen; s++) {
+        if SEGMENTS == 1u {
+            if !same_segment(b, t, s) {
+                continue;
+            }
+        }
         var score = 0.0;
         var dp = 0.0;
         for (var d = 0u; d < WIDTH; d++) {
             score += q[d] * qkv[keys + s * row + d];
             dp += g[d] * qkv[values + s * row + d];
         }
-        let p = exp(score * params.scale - norm);
+        score *= params.scale;
+        if ALIBI == 1u {
+            score -= penalty(slope, t, s);
+        }
+        let p = exp(score - norm);
         let ds = p * (dp * mask(head, t, s) - mean) * params.scale;
         for (var d = 0u; d < WIDTH; d++) {
             dq[d] += ds * qkv[keys + s * row + d];

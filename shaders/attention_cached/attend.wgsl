@@ -1,13 +1,15 @@
 // attention_cached, second: out_i = Σ_s p_is values_s, p_i = softmax(q_i·keys_s/√D) over s ≤ position + i
-// qkv (n, 3, n_head, WIDTH), keys, values (T_max, n_head, WIDTH), out (n, n_head, WIDTH)
+// qkv (n, n_head + 2 n_kv_head, WIDTH), keys, values (T_max, n_kv_head, WIDTH), out (n, n_head, WIDTH)
+// n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
 // One workgroup per new token and head. Keys come in tiles of one per thread; then each thread sums its
 // channels over the tile. The softmax is online; f32 sums, in the order of keys.
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
+const ALIBI: u32 = 0u;
 // channels of one thread
 const SHARE: u32 = (WIDTH + WORKGROUP - 1u) / WORKGROUP;
 
-struct Params { n: u32, n_head: u32, scale: f32 }
+struct Params { n: u32, n_head: u32, n_kv_head: u32, scale: f32, alibi_heads: u32, alibi_step: f32 }
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> keys: array<f32>;
@@ -28,10 +30,16 @@ fn main(
     if token >= params.n {
         return;
     }
-    let row = params.n_head * WIDTH;
-    let column = number % params.n_head * WIDTH;
-    let q = token * 3u * row + column;
-    let seen = step.position + token + 1u;
+    let h = number % params.n_head;
+    let row = params.n_kv_head * WIDTH;
+    let column = h / (params.n_head / params.n_kv_head) * WIDTH;
+    let q = (token * (params.n_head + 2u * params.n_kv_head) + h) * WIDTH;
+    let t = step.position + token;
+    let seen = t + 1u;
+    var slope = 0.0;
+    if ALIBI == 1u {
+        slope = alibi_slope(h);
+    }
 
     var sums: array<f32, SHARE>;
     for (var i = 0u; i < SHARE; i++) {
@@ -48,6 +56,9 @@ fn main(
                 score += qkv[q + d] * keys[s * row + column + d];
             }
             score *= params.scale;
+            if ALIBI == 1u {
+                score -= penalty(slope, t, s);
+            }
         }
         let larger = max(largest, reduce_max(local, score));
         let p = exp(score - larger);
@@ -72,7 +83,7 @@ fn main(
     for (var i = 0u; i < SHARE; i++) {
         let d = local + i * WORKGROUP;
         if d < WIDTH {
-            out[token * row + column + d] = sums[i] / total;
+            out[number * WIDTH + d] = sums[i] / total;
         }
     }
 }

@@ -1,8 +1,9 @@
 // attention_cached, first: the keys and values of n new tokens into the cache, from row `position` on
-// qkv (n, 3, channels), keys, values (T_max, channels); len = n · channels; one thread per channel of a token
+// qkv (n, row): queries, then channels of keys and of values; keys, values (T_max, channels); len = n · channels
+// one thread per channel of a token
 const WORKGROUP: u32 = 64u;
 
-struct Params { len: u32, channels: u32 }
+struct Params { len: u32, row: u32, channels: u32 }
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read_write> keys: array<f32>;
@@ -19,8 +20,8 @@ fn main(
     if i >= params.len {
         return;
     }
-    let start = i / params.channels * 3u * params.channels + i % params.channels;
+    let end = (i / params.channels + 1u) * params.row + i % params.channels;
     let to = step.position * params.channels + i;
-    keys[to] = qkv[start + params.channels];
-    values[to] = qkv[start + 2u * params.channels];
+    keys[to] = qkv[end - 2u * params.channels];
+    values[to] = qkv[end - params.channels];
 }

@@ -2,6 +2,7 @@
 
 pub mod bigram;
 pub mod config;
+pub mod mlp;
 pub mod transformer;
 
 use self::config::{Architecture, ModelConfig};
@@ -40,7 +41,7 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
         Architecture::Rnn | Architecture::Gru | Architecture::Lstm => {
             todo!()
         }
-        Architecture::Mlp => todo!(),
+        Architecture::Mlp => mlp::trunk(tape, config, read.tokens, pass),
         Architecture::Bigram => bigram::trunk(tape, config, read.tokens),
     }
 }

@@ -37,7 +37,7 @@ impl SelfAttention {
         let n = tape.spec(x).shape.width();
         let width = n / n_head;
         let n_kv = n_kv_head * width;
-        let mut qkv = tape.scoped("c_attn", |t| self.linear.record(t, x, n + 2 * n_kv))?;
+        let qkv = tape.scoped("c_attn", |t| self.linear.record(t, x, n + 2 * n_kv))?;
         if self.rope {
             todo!()
         }
@@ -47,14 +47,14 @@ impl SelfAttention {
                     let name = tape.scoped_name(name);
                     tape.state(&name, [block_size, n_kv], Init::Constant(0.0))
                 });
-                tape.apply(AttentionCached { n_head }, &[qkv, cache[0], cache[1]])?[0]
+                tape.apply(AttentionCached { n_head, n_kv_head, alibi }, &[qkv, cache[0], cache[1]])?[0]
             }
             Pass::Train | Pass::Evaluate => {
                 let dropout = if pass == Pass::Train { self.dropout } else { 0.0 };
                 let salt = tape.salt();
                 let mut operands = vec![qkv];
                 operands.extend(self.segments);
-                tape.apply(Attention { n_head, causal, dropout, salt }, &operands)?[0]
+                tape.apply(Attention { n_head, n_kv_head, causal, alibi, dropout, salt }, &operands)?[0]
             }
         };
         tape.scoped("c_proj", |t| self.linear.with_std(self.out_std).record(t, mixed, n))

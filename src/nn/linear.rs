@@ -2,7 +2,7 @@
 
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
-use crate::ops::add::Add;
+use crate::ops::combine::Combine;
 use crate::ops::matmul::Matmul;
 
 /// What the linear layers of a model have in common.
@@ -45,6 +45,6 @@ impl Linear {
         let b = tape.adapter("lora_b", [n_out, self.lora_rank], Init::Constant(0.0));
         let low = tape.apply_one(Matmul::LINEAR, &[x, a])?;
         let delta = tape.apply_one(Matmul::LINEAR, &[low, b])?;
-        tape.apply_one(Add, &[y, delta])
+        tape.apply_one(Combine { a: 1.0, b: LORA_SCALE, in_place: true }, &[y, delta])
     }
 }

@@ -9,40 +9,69 @@ use crate::engine::case::{Case, Fill};
 use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
 use crate::engine::hash::threshold;
 use crate::engine::matrix::MatMut;
-use crate::engine::op::{Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect_operands, record_one};
+use crate::engine::op::{
+    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
+};
 use crate::engine::real::Real;
 use crate::engine::tensor::{Shape, Spec};
 use crate::engine::twin::Io;
 use crate::ops::attention_backward::AttentionBackward;
-use crate::ops::attention_common::{BLOCK, Extent, Mask, SHAPES, attend, bound, variants};
-use crate::ops::heads::{batch_ranges, expect_heads};
+use crate::ops::attention_bias::{Bias, alibi_heads, alibi_step};
+use crate::ops::attention_cases::{bound, forms};
+use crate::ops::attention_common::{BLOCK, Extent, Mask, attend, variants};
+use crate::ops::heads::{batch_ranges, expect_grouped};
 use crate::ops::softmax::softmax_start;
 use crate::shader;
 
 pub static ATTENTION: OpInfo =
     OpInfo { name: "attention", formula: "out = softmax(s) v, lse = log Σ exp(s), s = q kᵀ/√D", cases };
 
-/// qkv (B, T, 3C), the queries, keys and values of all heads side by side → out (B, T, C), lse (B, n_head, T).
+/// (qkv (B, T, (n_head + 2 n_kv_head)·D), the queries, keys and values of all heads side by side,
+/// [segments (B, T)]) → out (B, T, n_head·D), lse (B, n_head, T).
+///
+/// Sequences packed into a row are told apart by their segments: a query sees only keys of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
     pub n_head: usize,
+    /// Heads of keys and values, each shared by n_head / n_kv_head heads of queries: grouped-query attention
+    /// (Ainslie et al. 2023), with 1 multi-query attention (Shazeer 2019).
+    pub n_kv_head: usize,
     /// A query sees no later key.
     pub causal: bool,
+    /// Scores sink with distance, each head's by its own slope (Press et al. 2022).
+    pub alibi: bool,
     /// The share of probabilities that are set to zero.
     pub dropout: f32,
     /// Tells the dropout masks of one step apart.
     pub salt: u32,
 }
 
+/// What the heads of one application share.
+#[derive(Clone, Copy)]
+struct Given<'a, F> {
+    qkv: &'a [F],
+    segments: Option<&'a [u32]>,
+    mask: Option<Mask>,
+}
+
 impl Attention {
+    /// Multi-head attention without anything else.
+    pub fn new(n_head: usize, causal: bool) -> Self {
+        Self { n_head, n_kv_head: n_head, causal, alibi: false, dropout: 0.0, salt: 0 }
+    }
+
     pub(super) fn extent(&self, qkv: Shape) -> Extent {
-        let dims = qkv.dims();
-        Extent { batch: dims[0], time: dims[1], n_head: self.n_head, width: dims[2] / 3 / self.n_head }
+        let (dims, n_head, n_kv_head) = (qkv.dims(), self.n_head, self.n_kv_head);
+        let width = dims[2] / (n_head + 2 * n_kv_head);
+        Extent { batch: dims[0], time: dims[1], n_head, n_kv_head, width }
     }
 
     /// The types of out and lse.
-    pub(super) fn results(&self, qkv: Spec) -> Result<[Spec; 2], OpError> {
-        expect_heads("qkv", qkv, self.n_head, 3)?;
+    pub(super) fn results(&self, qkv: Spec, segments: Option<&Spec>) -> Result<[Spec; 2], OpError> {
+        expect_grouped("qkv", qkv, self.n_head, self.n_kv_head)?;
+        if let Some(&segments) = segments {
+            expect("segments", segments, Spec::u32([qkv.shape.dims()[0], qkv.shape.dims()[1]]))?;
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(OpError::new(format!("dropout {} is not a probability below 1", self.dropout)));
         }
@@ -67,13 +96,33 @@ impl Attention {
             .constant("WIDTH", e.width as u32)
             .constant("CAUSAL", self.causal.into())
             .constant("DROPOUT", (self.dropout > 0.0).into())
+            .constant("ALIBI", self.alibi.into())
             .param("first", first * e.n_head)
             .param("n_head", e.n_head)
+            .param("n_kv_head", e.n_kv_head)
             .param("time", e.time)
             .param("scale", Self::scale(e) as f32)
             .param("salt", self.salt)
             .param("threshold", threshold(self.dropout))
             .param("keep_scale", 1.0 / (1.0 - self.dropout))
+            .param("alibi_heads", alibi_heads(e.n_head))
+            .param("alibi_step", alibi_step(e.n_head))
+    }
+
+    /// Binds the segments of items `first..first + n`. Without any, qkv is bound in their place and not read.
+    pub(super) fn bind_segments(
+        dispatch: Dispatch,
+        operand: Option<usize>,
+        e: &Extent,
+        (first, n): (usize, usize),
+    ) -> Dispatch {
+        let (operand, width) = operand.map_or((0, e.time * e.row()), |operand| (operand, e.time));
+        dispatch.constant("SEGMENTS", (operand > 0).into()).bind_part(
+            "segments",
+            In(operand),
+            first * width,
+            n * width,
+        )
     }
 
     /// Multiply-adds of one product of scores' size.
@@ -86,18 +135,21 @@ impl Attention {
     fn head<F: Real>(
         &self,
         e: &Extent,
-        (qkv, mask): (&[F], Option<Mask>),
+        given: Given<F>,
         head: usize,
         (mut out, lse): (MatMut<F>, &mut [F]),
         scores: &mut [F],
     ) {
-        let (b, h, row) = (head / e.n_head, head % e.n_head, 3 * e.channels());
+        let (b, h, row) = (head / e.n_head, head % e.n_head, e.row());
+        let [key, value] = e.shared(h);
+        let segments = given.segments.map(|segments| &segments[b * e.time..][..e.time]);
+        let bias = Bias::new(self.alibi, [e.n_head, h], segments);
         for first in (0..e.time).step_by(BLOCK) {
             let rows = BLOCK.min(e.time - first);
             let keys = self.seen(first + rows - 1, e.time);
-            let q = e.view(qkv, row, [b, h, 0], [first, rows]);
-            let k = e.view(qkv, row, [b, h, 1], [0, keys]);
-            let v = e.view(qkv, row, [b, h, 2], [0, keys]);
+            let q = e.view(given.qkv, row, [b, h], [first, rows]);
+            let k = e.view(given.qkv, row, [b, key], [0, keys]);
+            let v = e.view(given.qkv, row, [b, value], [0, keys]);
             let (mut block, rest) = out.split_rows(rows);
             attend(
                 &mut block,
@@ -109,8 +161,9 @@ impl Attention {
                 |i, p| {
                     let t = first + i;
                     let seen = self.seen(t, e.time);
+                    bias.apply(t, &mut p[..seen]);
                     lse[t] = softmax_start(p, seen);
-                    if let Some(mask) = mask {
+                    if let Some(mask) = given.mask {
                         mask.apply(&mut p[..seen], head, t, e.time);
                     }
                 },
@@ -126,35 +179,43 @@ impl Op for Attention {
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 1, 1)?;
-        Ok(self.results(inputs[0])?.into())
+        expect_operands(inputs, 1, 2)?;
+        Ok(self.results(inputs[0], inputs.get(1))?.into())
     }
 
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
         let e = self.extent(operands.in_shape(0));
-        let [qkv, out, lse] = [3 * e.time * e.channels(), e.time * e.channels(), e.time * e.n_head];
+        let [qkv, out, lse] = [e.time * e.row(), e.time * e.channels(), e.time * e.n_head];
+        let segments = (operands.inputs.len() > 1).then_some(1);
         let kernel = |variant, shader, queries_per_group: usize| {
             let part = |(first, n): (usize, usize)| {
                 let heads = n * e.n_head;
-                self.describe(Dispatch::new(shader), &e, first)
+                let dispatch = self.describe(Dispatch::new(shader), &e, first);
+                Self::bind_segments(dispatch, segments, &e, (first, n))
                     .bind_part("qkv", In(0), first * qkv, n * qkv)
                     .bind_part("out", Out(0), first * out, n * out)
                     .bind_part("lse", Out(1), first * lse, n * lse)
                     .param("heads", heads)
                     .groups(heads * e.time.div_ceil(queries_per_group), target)
             };
-            let ranges = batch_ranges(target, e.batch, &[qkv, out, lse]);
+            let mut widths = vec![qkv, out, lse];
+            widths.extend(segments.map(|_| e.time));
+            let ranges = batch_ranges(target, e.batch, &widths);
             Kernel::new(variant, ranges.into_iter().map(part).collect())
         };
-        let plain = kernel("plain", shader!("attention/plain", "hash", "step"), 64);
-        let flash = kernel("flash", shader!("attention/flash", "hash", "step", "tiles"), 64);
+        let plain = kernel("plain", shader!("attention/plain", "hash", "step", "alibi", "segments"), 64);
+        let flash =
+            kernel("flash", shader!("attention/flash", "hash", "step", "alibi", "segments", "tiles"), 64);
         variants(plain, flash, &e, target)
     }
 
     /// Only `out` carries a gradient: lse is kept for the derivative and for looking at.
     fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
-        let operands = [at.inputs[0], at.outputs[0], at.outputs[1], at.upstream(0)?];
-        Ok(vec![Some(record_one(tape, AttentionBackward(*self), &operands)?)])
+        let mut operands = vec![at.inputs[0], at.outputs[0], at.outputs[1], at.upstream(0)?];
+        operands.extend(at.inputs.get(1));
+        let mut gradients = vec![None; at.inputs.len()];
+        gradients[0] = Some(record_one(tape, AttentionBackward(*self), &operands)?);
+        Ok(gradients)
     }
 
     fn cost(&self, operands: &Operands) -> Cost {
@@ -165,8 +226,12 @@ impl Op for Attention {
 
 impl Twin for Attention {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (qkv, mask, e) =
-            (io.input(0), Mask::new(self.dropout, io.step().seed, self.salt), self.extent(io.in_shape(0)));
+        let e = self.extent(io.in_shape(0));
+        let given = Given {
+            qkv: io.input(0),
+            segments: (io.n_inputs() > 1).then(|| io.indices(1)),
+            mask: Mask::new(self.dropout, io.step().seed, self.salt),
+        };
         let [out, lse] = io.outputs();
         MatMut::new(out, e.batch * e.time, e.channels())
             .blocks(e.time, e.width)
@@ -175,19 +240,17 @@ impl Twin for Attention {
             .enumerate()
             .for_each_init(
                 || vec![F::ZERO; BLOCK.min(e.time) * e.time],
-                |scores, (head, results)| self.head(&e, (qkv, mask), head, results, scores),
+                |scores, (head, results)| self.head(&e, given, head, results, scores),
             );
     }
 }
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for ([b, time, n_head, width], causal, dropout) in SHAPES {
+    for form in forms() {
         for largest in [1.0, 6.0, 1e2] {
-            let op = Attention { n_head, causal, dropout, salt: 7 };
-            let qkv = Spec::f32([b, time, 3 * n_head * width]);
-            let case = Case::new(op, &[qkv], bound(time, width, largest.into()));
-            cases.push(case.with(0, Fill::Uniform(largest)));
+            let bound = bound([form.time, form.width], form.op.alibi, largest.into());
+            cases.push(form.case(form.op, &[form.qkv()], bound).with(0, Fill::Uniform(largest)));
         }
     }
     cases

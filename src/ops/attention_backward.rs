@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::engine::case::{Bound, Case, Fill};
+use crate::engine::case::{Case, Fill};
 use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Scratch, Shader, Target};
 use crate::engine::matrix::{Mat, MatMut, product};
 use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
@@ -13,7 +13,9 @@ use crate::engine::real::Real;
 use crate::engine::tensor::Spec;
 use crate::engine::twin::Io;
 use crate::ops::attention::Attention;
-use crate::ops::attention_common::{BLOCK, Extent, Mask, SHAPES, variants};
+use crate::ops::attention_bias::Bias;
+use crate::ops::attention_cases::{backward_bound, forms};
+use crate::ops::attention_common::{BLOCK, Extent, Mask, variants};
 use crate::ops::heads::batch_ranges;
 use crate::shader;
 
@@ -23,7 +25,8 @@ pub static ATTENTION_BACKWARD: OpInfo = OpInfo {
     cases,
 };
 
-/// qkv (B, T, 3C), out (B, T, C), lse (B, n_head, T), dout (B, T, C) → dqkv (B, T, 3C).
+/// (qkv (B, T, (n_head + 2 n_kv_head)·D), out (B, T, n_head·D), lse (B, n_head, T), dout as out,
+/// [segments (B, T)]) → dqkv, as qkv. Keys and values add up the gradients of the heads that share them, in order.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionBackward(pub Attention);
 
@@ -35,9 +38,10 @@ struct Given<'a, F> {
     lse: &'a [F],
     dout: &'a [F],
     mask: Option<Mask>,
+    segments: Option<&'a [u32]>,
 }
 
-/// Memory of one worker: two blocks of scores, and dk and dv of one head.
+/// Memory of one worker: two blocks of scores, and dk and dv of one head of keys.
 struct Workspace<F> {
     p: Vec<F>,
     ds: Vec<F>,
@@ -54,7 +58,7 @@ impl<F: Real> Workspace<F> {
 }
 
 impl AttentionBackward {
-    /// One head: its columns of dq, dk and dv.
+    /// One head of keys and the heads of queries that share it: their columns of dq, dk and dv.
     fn head<F: Real>(
         &self,
         given: &Given<F>,
@@ -63,28 +67,10 @@ impl AttentionBackward {
         w: &mut Workspace<F>,
     ) {
         let e = &given.e;
-        let (b, h, row) = (head / e.n_head, head % e.n_head, 3 * e.channels());
-        let scale = F::of(Attention::scale(e));
-        let last = (e.time - 1) / BLOCK * BLOCK;
-        // From the last queries, which see every key: theirs are the first sums in dk and dv.
-        for first in (0..=last).rev().step_by(BLOCK) {
-            let rows = BLOCK.min(e.time - first);
-            let keys = self.0.seen(first + rows - 1, e.time);
-            let q = e.view(given.qkv, row, [b, h, 0], [first, rows]);
-            let k = e.view(given.qkv, row, [b, h, 1], [0, keys]);
-            let v = e.view(given.qkv, row, [b, h, 2], [0, keys]);
-            let dout = e.view(given.dout, e.channels(), [b, h, 0], [first, rows]);
-            let (p, ds) = (&mut w.p[..rows * keys], &mut w.ds[..rows * keys]);
-            product(&mut MatMut::new(p, rows, keys), false, scale, q, k.t());
-            product(&mut MatMut::new(ds, rows, keys), false, F::ONE, dout, v.t());
-            self.scores(given, head, first, keys, p, ds);
-
-            let add = first < last;
-            let (p, ds) = (Mat::new(p, rows, keys), Mat::new(ds, rows, keys));
-            product(&mut MatMut::new(&mut w.dv, keys, e.width), add, F::ONE, p.t(), dout);
-            product(&mut MatMut::new(&mut w.dk, keys, e.width), add, scale, ds.t(), q);
-            let (rest, mut block) = dq.split_rows(first);
-            product(&mut block, false, scale, ds, k);
+        let (b, kv_head) = (head / e.n_kv_head, head % e.n_kv_head);
+        for (i, h) in (kv_head * e.group()..).take(e.group()).enumerate() {
+            let (queries, rest) = dq.split_cols(e.width);
+            self.queries(given, [b, h], i > 0, queries, w);
             dq = rest;
         }
         for t in 0..e.time {
@@ -93,18 +79,55 @@ impl AttentionBackward {
         }
     }
 
+    /// One head of queries: its dq, and its share of dk and dv, which are added to when they `keep` others'.
+    fn queries<F: Real>(
+        &self,
+        given: &Given<F>,
+        [b, h]: [usize; 2],
+        keep: bool,
+        mut dq: MatMut<F>,
+        w: &mut Workspace<F>,
+    ) {
+        let (e, row) = (&given.e, given.e.row());
+        let [key, value] = e.shared(h);
+        let scale = F::of(Attention::scale(e));
+        let last = (e.time - 1) / BLOCK * BLOCK;
+        // From the last queries, which see every key: theirs are the first sums in dk and dv.
+        for first in (0..=last).rev().step_by(BLOCK) {
+            let rows = BLOCK.min(e.time - first);
+            let keys = self.0.seen(first + rows - 1, e.time);
+            let q = e.view(given.qkv, row, [b, h], [first, rows]);
+            let k = e.view(given.qkv, row, [b, key], [0, keys]);
+            let v = e.view(given.qkv, row, [b, value], [0, keys]);
+            let dout = e.view(given.dout, e.channels(), [b, h], [first, rows]);
+            let (p, ds) = (&mut w.p[..rows * keys], &mut w.ds[..rows * keys]);
+            product(&mut MatMut::new(p, rows, keys), false, scale, q, k.t());
+            product(&mut MatMut::new(ds, rows, keys), false, F::ONE, dout, v.t());
+            self.scores(given, [b, h], first, keys, [p, ds]);
+
+            let add = keep || first < last;
+            let (p, ds) = (Mat::new(p, rows, keys), Mat::new(ds, rows, keys));
+            product(&mut MatMut::new(&mut w.dv, keys, e.width), add, F::ONE, p.t(), dout);
+            product(&mut MatMut::new(&mut w.dk, keys, e.width), add, scale, ds.t(), q);
+            let (rest, mut block) = dq.split_rows(first);
+            product(&mut block, false, scale, ds, k);
+            dq = rest;
+        }
+    }
+
     /// Turns scores and dout vᵀ of queries from `first` on into m p and √D ds.
     fn scores<F: Real>(
         &self,
         given: &Given<F>,
-        head: usize,
+        [b, h]: [usize; 2],
         first: usize,
         keys: usize,
-        p: &mut [F],
-        ds: &mut [F],
+        [p, ds]: [&mut [F]; 2],
     ) {
         let e = &given.e;
-        let (b, h) = (head / e.n_head, head % e.n_head);
+        let head = b * e.n_head + h;
+        let segments = given.segments.map(|segments| &segments[b * e.time..][..e.time]);
+        let bias = Bias::new(self.0.alibi, [e.n_head, h], segments);
         // The closure must consume what it walks: only as an `FnOnce` is it inlined where it vectorises.
         let queries = (first..).zip(p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys)));
         pulp::Arch::new().dispatch(
@@ -117,6 +140,7 @@ impl AttentionBackward {
                     let lse = given.lse[head * e.time + t];
                     let (p, unseen_p) = p.split_at_mut(self.0.seen(t, e.time));
                     let (ds, unseen_ds) = ds.split_at_mut(p.len());
+                    bias.apply(t, p);
                     if let Some(mask) = given.mask {
                         mask.apply(ds, head, t, e.time);
                     }
@@ -140,11 +164,14 @@ impl AttentionBackward {
         variant: &'static str,
         [queries, keys]: [Shader; 2],
         e: &Extent,
+        segments: Option<usize>,
         target: &Target,
     ) -> Kernel {
-        let [qkv, out, lse] = [3 * e.time * e.channels(), e.time * e.channels(), e.time * e.n_head];
+        let [qkv, out, lse] = [e.time * e.row(), e.time * e.channels(), e.time * e.n_head];
+        let mut widths = vec![qkv, out, lse];
+        widths.extend(segments.map(|_| e.time));
         let mut dispatches = Vec::new();
-        for (first, n) in batch_ranges(target, e.batch, &[qkv, out, lse]) {
+        for (first, n) in batch_ranges(target, e.batch, &widths) {
             let heads = n * e.n_head;
             dispatches.push(
                 Dispatch::new(shader!("attention/delta"))
@@ -157,10 +184,10 @@ impl AttentionBackward {
                     .param("width", e.width)
                     .groups((heads * e.time).div_ceil(64), target),
             );
-            for shader in [queries, keys] {
+            for (shader, heads) in [(queries, heads), (keys, n * e.n_kv_head)] {
+                let dispatch = self.0.describe(Dispatch::new(shader), e, first);
                 dispatches.push(
-                    self.0
-                        .describe(Dispatch::new(shader), e, first)
+                    Attention::bind_segments(dispatch, segments, e, (first, n))
                         .bind_part("qkv", In(0), first * qkv, n * qkv)
                         .bind_part("lse", In(2), first * lse, n * lse)
                         .bind_part("dout", In(3), first * out, n * out)
@@ -181,8 +208,8 @@ impl Op for AttentionBackward {
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 4, 4)?;
-        let [out, lse] = self.0.results(inputs[0])?;
+        expect_operands(inputs, 4, 5)?;
+        let [out, lse] = self.0.results(inputs[0], inputs.get(4))?;
         expect("out", inputs[1], out)?;
         expect("lse", inputs[2], lse)?;
         expect("dout", inputs[3], out)?;
@@ -191,15 +218,17 @@ impl Op for AttentionBackward {
 
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
         let e = self.0.extent(operands.in_shape(0));
+        let segments = (operands.inputs.len() > 4).then_some(4);
         let plain = [
-            shader!("attention/plain_queries", "hash", "step"),
-            shader!("attention/plain_keys", "hash", "step"),
+            shader!("attention/plain_queries", "hash", "step", "alibi", "segments"),
+            shader!("attention/plain_keys", "hash", "step", "alibi", "segments"),
         ];
         let flash = [
-            shader!("attention/flash_queries", "hash", "step", "tiles"),
-            shader!("attention/flash_keys", "hash", "step", "tiles"),
+            shader!("attention/flash_queries", "hash", "step", "alibi", "segments", "tiles"),
+            shader!("attention/flash_keys", "hash", "step", "alibi", "segments", "tiles"),
         ];
-        variants(self.kernel("plain", plain, &e, target), self.kernel("flash", flash, &e, target), &e, target)
+        let kernel = |variant, shaders| self.kernel(variant, shaders, &e, segments, target);
+        variants(kernel("plain", plain), kernel("flash", flash), &e, target)
     }
 
     fn cost(&self, operands: &Operands) -> Cost {
@@ -218,13 +247,15 @@ impl Twin for AttentionBackward {
             lse: io.input(2),
             dout: io.input(3),
             mask: Mask::new(self.0.dropout, io.step().seed, self.0.salt),
+            segments: (io.n_inputs() > 4).then(|| io.indices(4)),
         };
         let [dqkv] = io.outputs();
-        let mut heads = Vec::with_capacity(e.batch * e.n_head);
-        for item in dqkv.chunks_exact_mut(e.time * 3 * e.channels()) {
-            let (dq, dkv) = MatMut::new(item, e.time, 3 * e.channels()).split_cols(e.channels());
-            let (dk, dv) = dkv.split_cols(e.channels());
-            let [dq, dk, dv] = [dq, dk, dv].map(|m| m.blocks(e.time, e.width).into_iter());
+        let mut heads = Vec::with_capacity(e.batch * e.n_kv_head);
+        for item in dqkv.chunks_exact_mut(e.time * e.row()) {
+            let (dq, dkv) = MatMut::new(item, e.time, e.row()).split_cols(e.channels());
+            let (dk, dv) = dkv.split_cols(e.n_kv_head * e.width);
+            let dq = dq.blocks(e.time, e.group() * e.width).into_iter();
+            let [dk, dv] = [dk, dv].map(|m| m.blocks(e.time, e.width).into_iter());
             heads.extend(dq.zip(dk).zip(dv).map(|((dq, dk), dv)| [dq, dk, dv]));
         }
         heads
@@ -234,22 +265,13 @@ impl Twin for AttentionBackward {
     }
 }
 
-/// Operands are drawn apart, so p = exp(s - lse) is no probability; lse between 2 and 4 keeps it well below 1.
-/// p carries the error of a score of D products, 4√D units as in the forward pass, and 16 of exp and of sums.
-/// dp and δ are sums of D products, which grow and round by √D and are divided by √D, so that ds is about
-/// p times the largest dout, with the relative error of p. Each gradient adds T such terms: their errors walk √T.
-fn bound(time: usize, width: usize, largest: f64) -> Bound {
-    Bound::new(4.0, (time as f64).sqrt() * (4.0 * (width as f64).sqrt() + 16.0) * largest)
-}
-
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for ([b, time, n_head, width], causal, dropout) in SHAPES {
+    for form in forms() {
         for largest in [1.0, 1e2] {
-            let op = Attention { n_head, causal, dropout, salt: 7 };
-            let [qkv, out] = [3, 1].map(|parts| Spec::f32([b, time, parts * n_head * width]));
-            let operands = [qkv, out, Spec::f32([b, n_head, time]), out];
-            let case = Case::new(AttentionBackward(op), &operands, bound(time, width, largest.into()));
+            let operands = [form.qkv(), form.out(), form.lse(), form.out()];
+            let case =
+                form.case(AttentionBackward(form.op), &operands, backward_bound(&form, largest.into()));
             cases.push(case.with(2, Fill::Between(2.0, 4.0)).with(3, Fill::Uniform(largest)));
         }
     }

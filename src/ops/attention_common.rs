@@ -1,6 +1,5 @@
-//! What the attention ops share: extents, the mask of dropout, the steps of a block, cases and bounds.
+//! What the attention ops share: extents, the mask of dropout, the steps of a block.
 
-use crate::engine::case::Bound;
 use crate::engine::dispatch::{Kernel, Target};
 use crate::engine::hash::{keep, mask_key, threshold};
 use crate::engine::matrix::{Mat, MatMut, product};
@@ -12,6 +11,8 @@ pub struct Extent {
     pub batch: usize,
     pub time: usize,
     pub n_head: usize,
+    /// Heads of keys and values; n_head / n_kv_head heads of queries share one.
+    pub n_kv_head: usize,
     /// D, the channels of one head.
     pub width: usize,
 }
@@ -29,20 +30,36 @@ pub struct Mask {
 pub const BLOCK: usize = 64;
 
 impl Extent {
+    /// Elements of a row of out.
     pub fn channels(&self) -> usize {
         self.n_head * self.width
     }
 
-    /// Columns of head `head`, from column `part · C` on, of rows `first..first + rows` of item `b` of x, whose
-    /// rows are `row` wide.
+    /// Elements of a row of qkv.
+    pub fn row(&self) -> usize {
+        (self.n_head + 2 * self.n_kv_head) * self.width
+    }
+
+    /// Heads of queries that share a key and a value.
+    pub fn group(&self) -> usize {
+        self.n_head / self.n_kv_head
+    }
+
+    /// The places in a row of qkv, in heads, of the keys and the values that head `h` sees.
+    pub fn shared(&self, h: usize) -> [usize; 2] {
+        let key = self.n_head + h / self.group();
+        [key, key + self.n_kv_head]
+    }
+
+    /// The head at place `at` of a row, of rows `first..first + rows` of item `b` of x, whose rows are `row` wide.
     pub fn view<'a, F: Real>(
         &self,
         x: &'a [F],
         row: usize,
-        [b, head, part]: [usize; 3],
+        [b, at]: [usize; 2],
         [first, rows]: [usize; 2],
     ) -> Mat<'a, F> {
-        let start = (b * self.time + first) * row + part * self.channels() + head * self.width;
+        let start = (b * self.time + first) * row + at * self.width;
         Mat::strided(&x[start..], rows, self.width, row)
     }
 }
@@ -99,33 +116,4 @@ pub fn variants(plain: Kernel, flash: Kernel, e: &Extent, target: &Target) -> Ve
         0..=128 => vec![plain, flash],
         _ => vec![plain],
     }
-}
-
-/// (B, T, n_head, D), causal, dropout: on both sides of every tile edge (32 keys, 64 queries, 32 channels); and
-/// one that small bindings can split.
-pub const SHAPES: [([usize; 4], bool, f32); 15] = [
-    ([1, 1, 1, 1], true, 0.0),
-    ([2, 1, 3, 5], true, 0.2),
-    ([1, 2, 1, 1], false, 0.0),
-    ([3, 7, 2, 3], true, 0.0),
-    ([1, 31, 1, 33], true, 0.0),
-    ([1, 33, 2, 31], false, 0.0),
-    ([2, 63, 1, 7], true, 0.2),
-    ([1, 64, 4, 32], true, 0.0),
-    ([1, 65, 1, 64], true, 0.0),
-    ([2, 67, 2, 16], false, 0.2),
-    ([1, 97, 1, 100], true, 0.0),
-    ([1, 131, 1, 8], true, 0.2),
-    ([1, 129, 1, 128], false, 0.0),
-    ([1, 5, 1, 131], true, 0.0),
-    ([9, 8, 2, 1], true, 0.2),
-];
-
-/// A score is a sum of D products of at most M² over √D: D·M²/√D in magnitude, and rounding walks √D of its
-/// units, of which most are far smaller than the largest. The same error, absolute, is the relative one of a
-/// probability, to which exp adds 3 + 2|x| units where p|x| stays below 1/e. Probabilities sum to 1, so out
-/// inherits it times the largest value; the sum over keys walks √T units more, and dropout scales by 1/(1-p).
-pub fn bound(time: usize, width: usize, largest: f64) -> Bound {
-    let score = 4.0 * (width as f64).sqrt() * largest * largest;
-    Bound::new(4.0, 1.25 * (2.0 * score + 16.0 + 4.0 * (time as f64).sqrt()) * largest.max(1.0))
 }

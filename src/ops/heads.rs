@@ -117,6 +117,20 @@ pub fn expect_heads(name: &str, x: Spec, n_head: usize, parts: usize) -> Result<
     Err(OpError::new(format!("operand `{name}` is {x}, not (B, T, {parts}·C) with C in {n_head} heads")))
 }
 
+/// Checks that x is (B, T, (n_head + 2 n_kv_head)·D), with groups of heads that share a key, and returns D.
+pub fn expect_grouped(name: &str, x: Spec, n_head: usize, n_kv_head: usize) -> Result<usize, OpError> {
+    if n_kv_head == 0 || n_head == 0 || !n_head.is_multiple_of(n_kv_head) {
+        return Err(OpError::new(format!(
+            "{n_head} heads of queries cannot share {n_kv_head} of keys evenly"
+        )));
+    }
+    let (dims, unit) = (x.shape.dims().len(), n_head + 2 * n_kv_head);
+    if dims == 3 && x.shape.width().is_multiple_of(unit) && x == Spec::f32(x.shape) {
+        return Ok(x.shape.width() / unit);
+    }
+    Err(OpError::new(format!("operand `{name}` is {x}, not (B, T, ({n_head} + 2·{n_kv_head})·D)")))
+}
+
 impl Op for SplitHeads {
     fn info(&self) -> &'static OpInfo {
         &SPLIT_HEADS
