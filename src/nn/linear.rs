@@ -1,5 +1,6 @@
 //! The linear layer y = x Wᵀ + b, with or without a low-rank adapter beside it.
 
+use crate::engine::matrix::{Mat, MatMut, product};
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
 use crate::ops::combine::Combine;
@@ -17,6 +18,14 @@ pub struct Linear {
 
 /// What LoRA's product is multiplied by, α / r: twice, as its authors' α = 2 r.
 pub const LORA_SCALE: f32 = 2.0;
+
+/// The weight (n_out, n_in) of a layer whose adapter is merged into it: W + 2 B A.
+pub fn merged(mut weight: Vec<f32>, a: &[f32], b: &[f32], rank: usize) -> Vec<f32> {
+    let (n_in, n_out) = (a.len() / rank, b.len() / rank);
+    let mut sum = MatMut::new(&mut weight, n_out, n_in);
+    product(&mut sum, true, LORA_SCALE, Mat::new(b, n_out, rank), Mat::new(a, rank, n_in));
+    weight
+}
 
 impl Linear {
     /// The same with first weights of another standard deviation.

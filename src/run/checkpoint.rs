@@ -37,8 +37,26 @@ pub struct Tensors<'a> {
     pub layout: Layout,
     /// What the model consists of.
     pub parameters: &'a [Entry],
+    /// Low-rank adapters, which the model's file holds merged into its parameters.
+    pub adapters: &'a [Entry],
     /// Optimiser moments, and whatever else lasts from step to step.
     pub states: &'a [Entry],
+}
+
+/// In which form a tensor is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// With its adapter, if it has one, added.
+    Merged,
+    /// As it stands on the device.
+    AsTrained,
+}
+
+impl Tensors<'_> {
+    /// All that a state holds.
+    fn all(&self) -> Vec<Entry> {
+        [self.parameters, self.adapters, self.states].concat()
+    }
 }
 
 /// Saves a checkpoint into the folder of a run, replacing the one before. `read` gives the elements of a
@@ -50,12 +68,14 @@ pub fn save(
     folder: &Path,
     tensors: Tensors,
     progress: &Progress,
-    mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
+    mut read: impl FnMut(&Entry, Form, Give) -> Result<(), TensorError>,
 ) -> Result<(), TensorError> {
-    let model = model_file::write(folder, tensors.layout, tensors.parameters, &mut read)?;
-    let all = [tensors.parameters, tensors.states].concat();
+    let merged = |entry: &Entry, give: Give| read(entry, Form::Merged, give);
+    let model = model_file::write(folder, tensors.layout, tensors.parameters, merged)?;
+    let all = tensors.all();
     let note = serde_json::to_string(progress).expect("progress is numbers and strings under fixed keys");
-    let state = tensor_file::write(&folder.join(STATE), &all, (NOTE, &note), read)?;
+    let as_trained = |entry: &Entry, give: Give| read(entry, Form::AsTrained, give);
+    let state = tensor_file::write(&folder.join(STATE), &all, (NOTE, &note), as_trained)?;
     model.commit()?;
     state.commit()?;
     Ok(())
@@ -99,7 +119,7 @@ impl Saved {
         mut write: impl FnMut(&Entry, &[f32]) -> Result<(), TensorError>,
     ) -> Result<(), ModelError> {
         self.progress.tokenizer.check(tokenizer, self.file.path())?;
-        let all = [tensors.parameters, tensors.states].concat();
+        let all = tensors.all();
         for entry in &all {
             self.file.check(entry)?;
         }

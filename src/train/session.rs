@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::trainer::{StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
 use crate::run::aside::FileError;
-use crate::run::checkpoint::{self, Progress, Saved, Tensors};
+use crate::nn::linear::merged;
+use crate::run::checkpoint::{self, Form, Progress, Saved, Tensors};
 use crate::run::folder::{FolderError, RunFolder};
 use crate::run::journal::{Journal, JournalError, read_metrics};
 use crate::run::model_file::{Layout, ModelError, TokenizerMark};
@@ -148,9 +149,10 @@ impl<'a> Session<'a> {
         };
         if resume {
             let mut saved = Saved::open(folder.path())?;
-            let (layout, parameters, states) =
-                (Layout::of(&trainer.model), trainer.parameters(), trainer.states());
-            let tensors = Tensors { layout, parameters: &parameters, states: &states };
+            let layout = Layout::of(&trainer.model);
+            let [parameters, adapters, states] =
+                [trainer.parameters(), trainer.adapters(), trainer.states()];
+            let tensors = Tensors { layout, parameters: &parameters, adapters: &adapters, states: &states };
             saved.restore(tensors, &mark, |entry, elements| {
                 let name = || entry.name.clone();
                 device
@@ -293,14 +295,22 @@ impl<'a> Session<'a> {
     fn save(&mut self, tell: Tell) -> Result<(), SessionError> {
         self.journal.sync()?;
         self.progress.step = self.trainer.step;
-        let (parameters, states) = (self.trainer.parameters(), self.trainer.states());
         let layout = Layout::of(&self.trainer.model);
-        let tensors = Tensors { layout, parameters: &parameters, states: &states };
-        checkpoint::save(self.folder.path(), tensors, &self.progress, |entry, give| {
-            let name = || entry.name.clone();
-            self.device
-                .read_parts(&entry.name, give)
-                .map_err(|source| TensorError::Device { name: name(), source })
+        let [parameters, adapters, states] =
+            [self.trainer.parameters(), self.trainer.adapters(), self.trainer.states()];
+        let tensors = Tensors { layout, parameters: &parameters, adapters: &adapters, states: &states };
+        let (device, rank) = (&mut *self.device, self.trainer.model.lora_rank);
+        checkpoint::save(self.folder.path(), tensors, &self.progress, |entry, form, give| {
+            let layer = entry.name.strip_suffix(".weight").unwrap_or(&entry.name);
+            let factors = ["lora_a", "lora_b"].map(|factor| format!("{layer}.{factor}"));
+            let has_adapter = adapters.iter().any(|adapter| adapter.name == factors[0]);
+            let read = if form == Form::Merged && has_adapter {
+                let [weight, a, b] = [&entry.name, &factors[0], &factors[1]].map(|name| device.read(name));
+                weight.and_then(|weight| Ok(give(&merged(weight, &a?, &b?, rank))))
+            } else {
+                device.read_parts(&entry.name, give)
+            };
+            read.map_err(|source| TensorError::Device { name: entry.name.clone(), source })
         })?;
         self.saved = Some(self.trainer.step);
         tell(&Event::Saved { step: self.trainer.step }).map_err(SessionError::Tell)

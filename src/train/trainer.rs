@@ -217,7 +217,12 @@ impl Trainer {
 
     /// The tensors that make up the model.
     pub fn parameters(&self) -> Vec<Entry> {
-        self.entries(|_, parameter| parameter)
+        self.entries(|name, parameter| parameter && !is_adapter(name))
+    }
+
+    /// Its low-rank adapters, `….lora_a` and `….lora_b`.
+    pub fn adapters(&self) -> Vec<Entry> {
+        self.entries(|name, parameter| parameter && is_adapter(name))
     }
 
     /// The other tensors that a continued run needs: the optimiser's moments, and what a recurrent net carries
@@ -247,6 +252,10 @@ impl Trainer {
         let count = self.step * self.config.grad_accum as u64 + micro as u64;
         hash(self.config.seed as u32 ^ hash(count as u32))
     }
+}
+
+fn is_adapter(name: &str) -> bool {
+    name.ends_with(".lora_a") || name.ends_with(".lora_b")
 }
 
 fn set_batch(device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(), DeviceError> {

@@ -32,8 +32,8 @@ fn elements(entry: &Entry, step: u64) -> Vec<f32> {
 
 fn save_step(folder: &Path, step: u64) -> Result<(), TensorError> {
     let (parameters, states) = (parameters(), states());
-    let tensors = Tensors { layout: Layout::Gpt2, parameters: &parameters, states: &states };
-    save(folder, tensors, &progress(step), |entry, give| {
+    let tensors = Tensors { layout: Layout::Gpt2, parameters: &parameters, adapters: &[], states: &states };
+    save(folder, tensors, &progress(step), |entry, _, give| {
         give(&elements(entry, step));
         Ok(())
     })
@@ -48,7 +48,7 @@ fn restore_as(
     let mut saved = Saved::open(folder)?;
     let step = saved.progress().step;
     let mut restored = Vec::new();
-    saved.restore(Tensors { layout: Layout::Gpt2, parameters, states }, tokenizer, |entry, data| {
+    saved.restore(Tensors { layout: Layout::Gpt2, parameters, adapters: &[], states }, tokenizer, |entry, data| {
         assert_eq!(data, elements(entry, step), "{}", entry.name);
         restored.push(entry.name.clone());
         Ok(())
@@ -124,7 +124,7 @@ fn a_failed_save_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     save_step(folder.path(), 250).unwrap();
     let (parameters, states) = (parameters(), states());
-    let tensors = Tensors { layout: Layout::Gpt2, parameters: &parameters, states: &states };
+    let tensors = Tensors { layout: Layout::Gpt2, parameters: &parameters, adapters: &[], states: &states };
     for failing in ["transformer.wte.weight", "adamw.v"] {
         let full = |entry: &Entry, give: Give| {
             if entry.name != failing {
