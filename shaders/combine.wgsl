@@ -23,7 +23,7 @@ fn main(
     if i >= params.len {
         return;
     }
-    var v = 0.0;
+    var v: f32;
     if IN_PLACE == 1u {
         v = params.a * y[i];
     } else {

@@ -9,3 +9,8 @@ fn sigmoid_slope(x: f32) -> f32 {
     let e = exp(-abs(x));
     return e / ((1.0 + e) * (1.0 + e));
 }
+
+// ln(1 + exp(x)), whose exponential cannot overflow
+fn softplus(x: f32) -> f32 {
+    return max(x, 0.0) + log(1.0 + exp(-abs(x)));
+}

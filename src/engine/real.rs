@@ -57,6 +57,12 @@ pub trait Real:
         let e = (-self.abs()).exp();
         (if self < Self::ZERO { e } else { Self::ONE }) / (Self::ONE + e)
     }
+    /// ln(1 + eˣ).
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        let e = (-self.abs()).exp();
+        (if self > Self::ZERO { self } else { Self::ZERO }) + (Self::ONE + e).ln()
+    }
     /// σ'(x) = σ(x) σ(-x).
     #[inline(always)]
     fn sigmoid_slope(self) -> Self {

@@ -159,10 +159,7 @@ impl Tape {
 
     /// Trained parameters in the order they were declared.
     pub fn parameters(&self) -> Vec<Var> {
-        (0..self.values.len())
-            .map(Var)
-            .filter(|v| self.is_trained(*v))
-            .collect()
+        (0..self.values.len()).map(Var).filter(|v| self.is_trained(*v)).collect()
     }
 
     pub fn shape(&self, var: Var) -> Shape {

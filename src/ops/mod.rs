@@ -13,6 +13,7 @@ pub mod backward;
 pub mod column_sum;
 pub mod combine;
 pub mod cross_entropy;
+pub mod divide;
 pub mod dropout;
 pub mod embedding;
 pub mod gated;
@@ -20,11 +21,13 @@ pub mod gelu;
 pub mod grad_norm;
 pub mod heads;
 pub mod layer_norm;
+pub mod logistic_loss;
 pub mod matmul;
 pub mod reshape;
 pub mod residual_norm;
 pub mod rms_norm;
 pub mod rows;
+pub mod sgd;
 pub mod softmax;
 pub mod sum;
 pub mod zeros;
@@ -59,6 +62,7 @@ pub static OPS: &[&OpInfo] = &[
     &rows::TAKE_ROWS,
     &rows::PUT_ROWS,
     &cross_entropy::CROSS_ENTROPY,
+    &logistic_loss::LOGISTIC_LOSS,
     &add::ADD,
     &combine::COMBINE,
     &reshape::RESHAPE,
@@ -67,5 +71,7 @@ pub static OPS: &[&OpInfo] = &[
     &column_sum::COLUMN_SUM,
     &grad_norm::SQUARES,
     &grad_norm::GRAD_NORM,
+    &divide::DIVIDE,
     &adamw::ADAMW,
+    &sgd::SGD,
 ];

@@ -1,9 +1,9 @@
 //! AdamW over all parameters of a tape, after clipping by global norm.
 
+use super::clip::global_norm;
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
 use crate::ops::adamw::AdamW;
-use crate::ops::grad_norm::{GradNorm, Squares};
 
 /// Records the update of every parameter from its gradient; returns the global norm before clipping, (1).
 ///
@@ -14,24 +14,29 @@ use crate::ops::grad_norm::{GradNorm, Squares};
 /// When a gradient's shape is not its parameter's.
 pub fn update(tape: &mut Tape, rule: AdamW, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
     tape.scoped("adamw", |tape| {
-        let blocks: usize = gradients.iter().map(|g| Squares::blocks(tape.spec(g.1).shape.len())).sum();
-        let mut partials = tape.state("adamw.squares", [blocks], Init::Constant(0.0));
-        let mut first = 0;
-        for &(_, gradient) in gradients {
-            partials = tape.apply_one(Squares { first }, &[gradient, partials])?;
-            first += Squares::blocks(tape.spec(gradient).shape.len());
-        }
-        let norm = tape.apply_one(GradNorm, &[partials])?;
+        let norm = global_norm(tape, gradients)?;
         for &(parameter, gradient) in gradients {
-            let shape = tape.spec(parameter).shape;
-            let moments = ["m", "v"].map(|moment| {
-                let name = format!("adamw.{moment}.{}", tape.name(parameter));
-                tape.state(&name, shape, Init::Constant(0.0))
-            });
-            let is_matrix = shape.dims().len() > 1;
-            let weight_decay = if is_matrix { rule.weight_decay } else { 0.0 };
-            tape.apply(AdamW { weight_decay, ..rule }, &[gradient, norm, parameter, moments[0], moments[1]])?;
+            step(tape, rule, norm, parameter, gradient)?;
         }
         Ok(norm)
     })
+}
+
+/// Records the update of one parameter, the global norm being known.
+pub(super) fn step(
+    tape: &mut Tape,
+    rule: AdamW,
+    norm: Var,
+    parameter: Var,
+    gradient: Var,
+) -> Result<(), OpError> {
+    let shape = tape.spec(parameter).shape;
+    let moments = ["m", "v"].map(|moment| {
+        let name = format!("adamw.{moment}.{}", tape.name(parameter));
+        tape.state(&name, shape, Init::Constant(0.0))
+    });
+    let is_matrix = shape.dims().len() > 1;
+    let weight_decay = if is_matrix { rule.weight_decay } else { 0.0 };
+    tape.apply(AdamW { weight_decay, ..rule }, &[gradient, norm, parameter, moments[0], moments[1]])?;
+    Ok(())
 }

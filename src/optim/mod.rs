@@ -1,14 +1,19 @@
 //! Optimisers: what turns gradients on a tape into updates of parameters.
 
 pub mod adamw;
+mod clip;
+pub mod muon;
 pub mod schedule;
+pub mod sgd;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use self::muon::Muon;
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
 use crate::ops::adamw::AdamW;
+use crate::ops::sgd::Sgd;
 
 /// Which optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -36,6 +41,23 @@ impl Rule {
     /// # Errors
     /// When a gradient's shape is not its parameter's.
     pub fn record(&self, tape: &mut Tape, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
-        adamw::update(tape, self.adamw, gradients)
+        let AdamW { beta1, weight_decay, clip, .. } = self.adamw;
+        match self.optimizer {
+            Optimizer::AdamW => adamw::update(tape, self.adamw, gradients),
+            Optimizer::Muon => {
+                let muon = Muon { weight_decay, ..Muon::default() };
+                muon::update(tape, muon, self.adamw, gradients, is_hidden)
+            }
+            Optimizer::Sgd => {
+                let sgd = Sgd { momentum: beta1, nesterov: false, weight_decay, clip };
+                sgd::update(tape, sgd, gradients)
+            }
+        }
     }
+}
+
+/// Whether a matrix lies between the embeddings and the head.
+fn is_hidden(name: &str) -> bool {
+    let mut parts = name.rsplit('.').skip(1);
+    !parts.next().is_some_and(|layer| ["wte", "wpe", "lm_head", "bigram"].contains(&layer))
 }

@@ -84,7 +84,11 @@ mod tests {
             let schedule = schedule(decay);
             assert!((schedule.rate(99) - 9.900_990_099e-4).abs() < 1e-12);
             for (step, rate) in [100, 1050, 1810, 2000].into_iter().zip(rates) {
-                assert!((schedule.rate(step) - rate).abs() < 1e-9, "{decay:?} {step}: {}", schedule.rate(step));
+                assert!(
+                    (schedule.rate(step) - rate).abs() < 1e-9,
+                    "{decay:?} {step}: {}",
+                    schedule.rate(step)
+                );
             }
         }
     }

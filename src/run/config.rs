@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::presets;
 use super::settings::Settings;
-use crate::models::config::{
-    Architecture, ModelConfig, NormPlace, Position, SizeError, default_inner,
-};
+use crate::models::config::{Architecture, ModelConfig, NormPlace, Position, SizeError, default_inner};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::ops::adamw::AdamW;

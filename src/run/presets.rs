@@ -28,8 +28,20 @@ use crate::optim::schedule::Decay;
 
 /// All presets, smallest first of each kind.
 pub const NAMES: [&str; 14] = [
-    "mini", "char", "tiny", "small", "medium", "lal", "gpt2", "llama-mini", "bert-mini", "rnn-mini", "gru-mini",
-    "lstm-mini", "mlp-mini", "bigram",
+    "mini",
+    "char",
+    "tiny",
+    "small",
+    "medium",
+    "lal",
+    "gpt2",
+    "llama-mini",
+    "bert-mini",
+    "rnn-mini",
+    "gru-mini",
+    "lstm-mini",
+    "mlp-mini",
+    "bigram",
 ];
 
 /// The preset of a run that names none.
@@ -58,7 +70,12 @@ pub fn named(name: &str) -> Option<TrainConfig> {
             n_inner: 512,
             ..mini()
         },
-        "bigram" => TrainConfig { architecture: Architecture::Bigram, learning_rate: 1e-1, weight_decay: 0.0, ..mini() },
+        "bigram" => TrainConfig {
+            architecture: Architecture::Bigram,
+            learning_rate: 1e-1,
+            weight_decay: 0.0,
+            ..mini()
+        },
         _ => return None,
     };
     Some(TrainConfig { preset: name.to_owned(), min_learning_rate: tenth(preset.learning_rate), ..preset })
@@ -164,12 +181,7 @@ fn llama() -> TrainConfig {
 /// BERT (Devlin et al. 2019) in the size of `mini`: every token sees all others, and a seventh of them is hidden
 /// and guessed.
 fn bert() -> TrainConfig {
-    TrainConfig {
-        causal: false,
-        bias: true,
-        norm_place: NormPlace::Post,
-        ..mini()
-    }
+    TrainConfig { causal: false, bias: true, norm_place: NormPlace::Post, ..mini() }
 }
 
 /// A recurrent net with about as many weights as `mini`, trained through windows of 64 tokens.

@@ -184,12 +184,18 @@ mod tests {
     fn flags_go_before_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("own.toml");
-        std::fs::write(&path, "preset = \"char\"\nsteps = 7\nfeed_forward = \"gelu-tanh\"\nlearning_rate = 0.01\n")
-            .unwrap();
+        std::fs::write(
+            &path,
+            "preset = \"char\"\nsteps = 7\nfeed_forward = \"gelu-tanh\"\nlearning_rate = 0.01\n",
+        )
+        .unwrap();
         let file = Settings::from_file(&path).unwrap();
         let both = parsed(&["--steps", "9", "--bias", "true"]).over(&file).unwrap();
         assert_eq!((both.preset.as_deref(), both.steps), (Some("char"), Some(9)));
-        assert_eq!((both.feed_forward, both.bias, both.seed), (Some(FeedForward::GeluTanh), Some(true), None));
+        assert_eq!(
+            (both.feed_forward, both.bias, both.seed),
+            (Some(FeedForward::GeluTanh), Some(true), None)
+        );
     }
 
     #[test]

@@ -158,7 +158,9 @@ impl Generator {
         self.plans.insert(n, id);
         if memory(&self.config) == Memory::Carried {
             let state = |place: &Place| match &place.home {
-                Home::Persistent { name, parameter: false, .. } => Some((name.clone(), place.spec.shape.len())),
+                Home::Persistent { name, parameter: false, .. } => {
+                    Some((name.clone(), place.spec.shape.len()))
+                }
                 _ => None,
             };
             self.carried = plan.places.iter().filter_map(state).collect();

@@ -1,6 +1,6 @@
 //! Training: the plans of a run, the model in training, and the run around it.
 
 pub mod plans;
-pub mod source;
 pub mod session;
+pub mod source;
 pub mod trainer;

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::trainer::{StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
-use crate::run::aside::FileError;
 use crate::nn::linear::merged;
+use crate::run::aside::FileError;
 use crate::run::checkpoint::{self, Form, Progress, Saved, Tensors};
 use crate::run::folder::{FolderError, RunFolder};
 use crate::run::journal::{Journal, JournalError, read_metrics};
@@ -150,8 +150,7 @@ impl<'a> Session<'a> {
         if resume {
             let mut saved = Saved::open(folder.path())?;
             let layout = Layout::of(&trainer.model);
-            let [parameters, adapters, states] =
-                [trainer.parameters(), trainer.adapters(), trainer.states()];
+            let [parameters, adapters, states] = [trainer.parameters(), trainer.adapters(), trainer.states()];
             let tensors = Tensors { layout, parameters: &parameters, adapters: &adapters, states: &states };
             saved.restore(tensors, &mark, |entry, elements| {
                 let name = || entry.name.clone();

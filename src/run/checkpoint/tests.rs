@@ -48,11 +48,15 @@ fn restore_as(
     let mut saved = Saved::open(folder)?;
     let step = saved.progress().step;
     let mut restored = Vec::new();
-    saved.restore(Tensors { layout: Layout::Gpt2, parameters, adapters: &[], states }, tokenizer, |entry, data| {
-        assert_eq!(data, elements(entry, step), "{}", entry.name);
-        restored.push(entry.name.clone());
-        Ok(())
-    })?;
+    saved.restore(
+        Tensors { layout: Layout::Gpt2, parameters, adapters: &[], states },
+        tokenizer,
+        |entry, data| {
+            assert_eq!(data, elements(entry, step), "{}", entry.name);
+            restored.push(entry.name.clone());
+            Ok(())
+        },
+    )?;
     assert_eq!(restored.len(), parameters.len() + states.len());
     Ok(step)
 }
