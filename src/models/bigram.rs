@@ -14,6 +14,6 @@ use crate::ops::embedding::Embedding;
 pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var) -> Result<Trunk, OpError> {
     tape.scoped("bigram", |tape| {
         let table = tape.parameter("weight", [config.vocab_size; 2], Init::Constant(0.0));
-        Ok(Trunk { hidden: tape.apply_one(Embedding, &[tokens, table])?, head: None })
+        Ok(Trunk { hidden: tape.apply_one(Embedding, &[tokens, table])?, head: None, carried: Vec::new() })
     })
 }

@@ -34,6 +34,6 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) -> 
         let active = tape.apply_one(Activation(Kind::Tanh), &[hidden])?;
         let active = dropout(tape, active, config.dropout as f32, pass)?;
         let hidden = tape.scoped("c_proj", |t| linear(config.n_inner).record(t, active, n))?;
-        Ok(Trunk { hidden, head: Some(wte) })
+        Ok(Trunk { hidden, head: Some(wte), carried: Vec::new() })
     })
 }

@@ -3,6 +3,7 @@
 pub mod bigram;
 pub mod config;
 pub mod mlp;
+pub mod recurrent;
 pub mod transformer;
 
 use self::config::{Architecture, ModelConfig};
@@ -23,12 +24,15 @@ pub struct Reading {
 }
 
 /// What a model leaves on the tape.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Trunk {
     /// (…, n_embd): a row for every prediction; or the logits themselves if there is no head.
     pub hidden: Var,
     /// (vocab_size, n_embd): what a row is multiplied with to give logits.
     pub head: Option<Var>,
+    /// The states that the next window begins with, and what each will then be: to be
+    /// [carried](crate::nn::recurrent::carry) over once nothing reads them any more.
+    pub carried: Vec<(Var, Var)>,
 }
 
 /// Records everything below the head.
@@ -39,7 +43,7 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
     match config.architecture {
         Architecture::Transformer => transformer::trunk(tape, config, read, pass),
         Architecture::Rnn | Architecture::Gru | Architecture::Lstm => {
-            todo!()
+            recurrent::trunk(tape, config, read.tokens, pass)
         }
         Architecture::Mlp => mlp::trunk(tape, config, read.tokens, pass),
         Architecture::Bigram => bigram::trunk(tape, config, read.tokens),

@@ -66,7 +66,7 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
             let branch = dropout(tape, branch, p, pass)?;
             (x, input) = tape.scoped(&behind_mlp, |t| norms.residual(t, x, branch, pre))?;
         }
-        Ok(Trunk { hidden: input, head: Some(wte) })
+        Ok(Trunk { hidden: input, head: Some(wte), carried: Vec::new() })
     })?;
     if config.tied {
         return Ok(trunk);

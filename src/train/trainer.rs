@@ -228,8 +228,8 @@ impl Trainer {
     /// The other tensors that a continued run needs: the optimiser's moments, and what a recurrent net carries
     /// from window to window.
     pub fn states(&self) -> Vec<Entry> {
-        const LASTING: [&str; 5] = ["adamw.m.", "adamw.v.", "muon.m.", "sgd.v.", "carried."];
-        self.entries(|name, _| LASTING.iter().any(|kind| name.starts_with(kind)))
+        const MOMENTS: [&str; 4] = ["adamw.m.", "adamw.v.", "muon.m.", "sgd.v."];
+        self.entries(|name, _| MOMENTS.iter().any(|kind| name.starts_with(kind)) || name.ends_with(".train"))
     }
 
     fn entries(&self, wanted: fn(&str, bool) -> bool) -> Vec<Entry> {

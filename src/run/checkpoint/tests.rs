@@ -130,7 +130,7 @@ fn a_failed_save_changes_nothing() {
     let (parameters, states) = (parameters(), states());
     let tensors = Tensors { layout: Layout::Gpt2, parameters: &parameters, adapters: &[], states: &states };
     for failing in ["transformer.wte.weight", "adamw.v"] {
-        let full = |entry: &Entry, give: Give| {
+        let full = |entry: &Entry, _: Form, give: Give| {
             if entry.name != failing {
                 give(&elements(entry, 500));
                 return Ok(());
