@@ -4,7 +4,7 @@ use super::config::{Gelu, GptConfig};
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::Tape;
 use crate::nn::Pass;
-use crate::nn::attention::SelfAttention;
+use crate::nn::attention::{Positions, SelfAttention};
 use crate::nn::embedding::{embed, table};
 use crate::nn::mlp::{dropout, mlp};
 use crate::nn::norm::{layer_norm, residual_norm};
@@ -34,6 +34,10 @@ pub fn trunk(tape: &mut Tape, config: &GptConfig, tokens: Var, pass: Pass) -> Re
         let form = if config.gelu == Gelu::Tanh { Form::Tanh } else { Form::Exact };
         let attention = SelfAttention {
             n_head: config.n_head,
+            n_kv_head: config.n_head,
+            causal: true,
+            positions: Positions::Embedded,
+            segments: None,
             block_size: config.block_size,
             bias: config.bias,
             dropout: p,

@@ -1,4 +1,4 @@
-//! Causal multi-head self-attention (Vaswani et al. 2017).
+//! Multi-head self-attention (Vaswani et al. 2017), its keys shared by groups of heads (Ainslie et al. 2023) or not.
 
 use super::Pass;
 use super::linear::linear;
@@ -6,17 +6,42 @@ use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
 use crate::ops::attention::Attention;
 use crate::ops::attention_cached::AttentionCached;
+use crate::ops::rope::Rope;
+
+/// How attention itself tells positions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// It does not: what it attends to may know its place from the embedding.
+    Embedded,
+    /// Scores sink with distance (Press et al. 2022).
+    Alibi,
+    /// Queries and keys are turned by the angles of this table, one of [`rotary_table`] (Su et al. 2021).
+    Rotary(Var),
+}
 
 /// Sizes of one attention layer.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAttention {
     pub n_head: usize,
+    /// Heads of keys and values; n_head / n_kv_head heads of queries share one.
+    pub n_kv_head: usize,
+    /// A token sees none after it. Only such layers can decode.
+    pub causal: bool,
+    pub positions: Positions,
+    /// (batch, time) numbers that tell apart the sequences packed into a row; not used when decoding.
+    pub segments: Option<Var>,
     /// Tokens that the key-value cache holds when decoding.
     pub block_size: usize,
     pub bias: bool,
     pub dropout: f32,
     /// Standard deviation of the output projection's first weights.
     pub out_std: f32,
+}
+
+/// The angles by which heads of `width` channels are turned at positions below `block_size`: one table for all
+/// layers.
+pub fn rotary_table(tape: &mut Tape, block_size: usize, width: usize, base: f32) -> Var {
+    tape.state("rotary", [block_size, width], Init::Rotary { base, width })
 }
 
 impl SelfAttention {
@@ -26,22 +51,30 @@ impl SelfAttention {
     /// When `x` does not fit.
     pub fn record(&self, tape: &mut Tape, x: Var, pass: Pass) -> Result<Var, OpError> {
         let n = tape.spec(x).shape.width();
-        let qkv = tape.scoped("c_attn", |t| linear(t, x, 3 * n, self.bias, 0.02))?;
+        let (n_head, n_kv_head, alibi) = (self.n_head, self.n_kv_head, self.positions == Positions::Alibi);
+        let shared = n / n_head * n_kv_head;
+        let mut qkv = tape.scoped("c_attn", |t| linear(t, x, n + 2 * shared, self.bias, 0.02))?;
+        if let Positions::Rotary(table) = self.positions {
+            let rope = Rope { n_rotated: n_head + n_kv_head, inverse: false };
+            qkv = tape.apply_one(rope, &[qkv, table])?;
+        }
         let mixed = match pass {
+            Pass::Decode if !self.causal => {
+                return Err(OpError::new("attention to later tokens cannot decode one by one"));
+            }
             Pass::Decode => {
                 let cache = ["keys", "values"].map(|name| {
                     let name = tape.scoped_name(name);
-                    tape.state(&name, [self.block_size, n], Init::Constant(0.0))
+                    tape.state(&name, [self.block_size, shared], Init::Constant(0.0))
                 });
-                tape.apply(
-                    AttentionCached { n_head: self.n_head, n_kv_head: self.n_head, alibi: false },
-                    &[qkv, cache[0], cache[1]],
-                )?[0]
+                tape.apply(AttentionCached { n_head, n_kv_head, alibi }, &[qkv, cache[0], cache[1]])?[0]
             }
             Pass::Train | Pass::Evaluate => {
                 let dropout = if pass == Pass::Train { self.dropout } else { 0.0 };
-                let salt = tape.salt();
-                tape.apply(Attention { dropout, salt, ..Attention::new(self.n_head, true) }, &[qkv])?[0]
+                let attention =
+                    Attention { n_head, n_kv_head, causal: self.causal, alibi, dropout, salt: tape.salt() };
+                let operands: Vec<_> = [qkv].into_iter().chain(self.segments).collect();
+                tape.apply(attention, &operands)?[0]
             }
         };
         tape.scoped("c_proj", |t| linear(t, mixed, n, self.bias, self.out_std))

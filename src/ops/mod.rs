@@ -19,6 +19,7 @@ pub mod heads;
 pub mod layer_norm;
 pub mod matmul;
 pub mod residual_norm;
+pub mod rope;
 pub mod rows;
 pub mod softmax;
 pub mod sum;
@@ -40,6 +41,7 @@ pub static OPS: &[&OpInfo] = &[
     &heads::SPLIT_HEADS,
     &heads::MERGE_HEADS,
     &heads::ADD_HEADS,
+    &rope::ROPE,
     &attention::ATTENTION,
     &attention_backward::ATTENTION_BACKWARD,
     &attention_cached::ATTENTION_CACHED,
