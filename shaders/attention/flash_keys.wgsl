@@ -203,10 +203,7 @@ fn main(
     for (var member = 0u; member < members; member++) {
         let h = head % params.n_kv_head * members + member;
         let at = b * params.n_head + h;
-        var slope = 0.0;
-        if ALIBI == 1u {
-            slope = alibi_slope(h);
-        }
+        let slope = alibi_slope(h);
         // The first query that sees a key of this block is its first key's own; 64 is a multiple of 32.
         var query = 0u;
         if CAUSAL == 1u {

@@ -163,10 +163,7 @@ fn main(
     // The heads of a group share a key and a value.
     let key = params.n_head + h / (params.n_head / params.n_kv_head);
     let value = key + params.n_kv_head;
-    var slope = 0.0;
-    if ALIBI == 1u {
-        slope = alibi_slope(h);
-    }
+    let slope = alibi_slope(h);
     let row = local / COL_QUADS;
     let col = local % COL_QUADS;
     let first = number % blocks * ROWS;

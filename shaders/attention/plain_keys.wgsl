@@ -68,10 +68,7 @@ fn main(
     for (var member = 0u; member < members; member++) {
         let h = head % params.n_kv_head * members + member;
         let at = b * params.n_head + h;
-        var slope = 0.0;
-        if ALIBI == 1u {
-            slope = alibi_slope(h);
-        }
+        let slope = alibi_slope(h);
         var t = 0u;
         if CAUSAL == 1u {
             t = s;

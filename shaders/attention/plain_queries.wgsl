@@ -56,10 +56,7 @@ fn main(
     let kv_head = params.n_head + h / (params.n_head / params.n_kv_head);
     let keys = b * params.time * row + kv_head * WIDTH;
     let values = keys + params.n_kv_head * WIDTH;
-    var slope = 0.0;
-    if ALIBI == 1u {
-        slope = alibi_slope(h);
-    }
+    let slope = alibi_slope(h);
     let upstream = ((b * params.time + t) * params.n_head + h) * WIDTH;
 
     var q: array<f32, WIDTH>;

@@ -36,10 +36,7 @@ fn main(
     let q = (token * (params.n_head + 2u * params.n_kv_head) + h) * WIDTH;
     let t = step.position + token;
     let seen = t + 1u;
-    var slope = 0.0;
-    if ALIBI == 1u {
-        slope = alibi_slope(h);
-    }
+    let slope = alibi_slope(h);
 
     var sums: array<f32, SHARE>;
     for (var i = 0u; i < SHARE; i++) {

@@ -28,6 +28,8 @@ pub enum Fill {
 pub struct CaseInput {
     pub spec: Spec,
     pub fill: Fill,
+    /// It is never trained, and its op has no gradient for it.
+    pub fixed: bool,
 }
 
 /// One thing to check: an op with its parameters and operands.
@@ -80,6 +82,7 @@ impl Case {
             .map(|&spec| CaseInput {
                 spec,
                 fill: if spec.dtype == Dtype::F32 { Fill::Uniform(1.0) } else { Fill::Index(1) },
+                fixed: spec.dtype != Dtype::F32,
             })
             .collect();
         let step = Step {
@@ -96,6 +99,12 @@ impl Case {
     /// Draws operand `i` another way.
     pub fn with(mut self, i: usize, fill: Fill) -> Self {
         self.inputs[i].fill = fill;
+        self
+    }
+
+    /// Declares operand `i` a table that is never trained.
+    pub fn fixed(mut self, i: usize) -> Self {
+        self.inputs[i].fixed = true;
         self
     }
 

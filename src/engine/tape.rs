@@ -11,6 +11,17 @@ pub enum Init {
     /// Normal with this standard deviation and mean 0.
     Normal(f32),
     Constant(f32),
+    /// Rows of `width` for positions 0, 1, …: cosines of position · base^(-2i/width) for i below width/2, then
+    /// their sines. [`Rope`](crate::ops::rope::Rope) looks its angles up there.
+    Rotary {
+        base: f32,
+        width: usize,
+    },
+    /// Rows of `width` for positions 0, 1, …: sine and cosine of position · 10000^(-2i/width) in turn (Vaswani et
+    /// al. 2017).
+    Sinusoidal {
+        width: usize,
+    },
 }
 
 /// Where the elements of a value come from and how long they stay.

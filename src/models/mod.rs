@@ -3,7 +3,6 @@
 pub mod bigram;
 pub mod config;
 pub mod mlp;
-pub mod recurrent;
 pub mod transformer;
 
 use self::config::{Architecture, ModelConfig};
@@ -43,7 +42,7 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
     match config.architecture {
         Architecture::Transformer => transformer::trunk(tape, config, read, pass),
         Architecture::Rnn | Architecture::Gru | Architecture::Lstm => {
-            recurrent::trunk(tape, config, read.tokens, pass)
+            todo!()
         }
         Architecture::Mlp => mlp::trunk(tape, config, read.tokens, pass),
         Architecture::Bigram => bigram::trunk(tape, config, read.tokens),

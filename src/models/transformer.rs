@@ -5,11 +5,14 @@ use super::{Reading, Trunk};
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::{Init, Tape};
 use crate::nn::Pass;
-use crate::nn::attention::SelfAttention;
+use crate::nn::attention::{Positions, SelfAttention, rotary_table};
 use crate::nn::embedding::{embed, table};
 use crate::nn::linear::Linear;
 use crate::nn::mlp::{dropout, feed_forward};
 use crate::nn::norm::Norms;
+
+/// Of the angles by which queries and keys are turned.
+const ROPE_BASE: f32 = 1e4;
 
 /// Records everything below the head: tokens (batch, time) → hidden (batch, time, n_embd).
 ///
@@ -30,8 +33,13 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
             block_size: config.block_size,
             causal: config.causal,
             dropout: p,
-            rope: config.position == Position::Rope,
-            alibi: config.position == Position::Alibi,
+            positions: match config.position {
+                Position::Rope => {
+                    Positions::Rotary(rotary_table(tape, config.block_size, config.head_size(), ROPE_BASE))
+                }
+                Position::Alibi => Positions::Alibi,
+                _ => Positions::Embedded,
+            },
             linear,
             out_std,
             segments: read.segments,

@@ -1,4 +1,4 @@
-//! Multi-head self-attention (Vaswani et al. 2017), its heads of keys perhaps shared.
+//! Multi-head self-attention (Vaswani et al. 2017), its keys shared by groups of heads (Ainslie et al. 2023) or not.
 
 use super::Pass;
 use super::linear::Linear;
@@ -6,25 +6,43 @@ use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
 use crate::ops::attention::Attention;
 use crate::ops::attention_cached::AttentionCached;
+use crate::ops::rope::Rope;
 
-/// One attention layer.
+/// How attention itself tells positions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// It does not: what it attends to may know its place from the embedding.
+    Embedded,
+    /// Scores sink with distance (Press et al. 2022).
+    Alibi,
+    /// Queries and keys are turned by the angles of this table, one of [`rotary_table`] (Su et al. 2021).
+    Rotary(Var),
+}
+
+/// Sizes of one attention layer.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAttention {
     pub n_head: usize,
+    /// Heads of keys and values; n_head / n_kv_head heads of queries share one.
     pub n_kv_head: usize,
+    /// A token sees none after it. Only such layers can decode.
+    pub causal: bool,
+    pub positions: Positions,
+    /// (batch, time) numbers that tell apart the sequences packed into a row; not used when decoding.
+    pub segments: Option<Var>,
     /// Tokens that the key-value cache holds when decoding.
     pub block_size: usize,
-    pub causal: bool,
-    pub dropout: f32,
-    /// Whether queries and keys are turned by their position.
-    pub rope: bool,
-    /// Whether scores are lowered by distance.
-    pub alibi: bool,
     pub linear: Linear,
+    pub dropout: f32,
     /// Standard deviation of the output projection's first weights.
     pub out_std: f32,
-    /// (batch, time): a token sees only those of its own segment.
-    pub segments: Option<Var>,
+}
+
+/// The angles by which heads of `width` channels are turned at positions below `block_size`: one table for all
+/// layers.
+pub fn rotary_table(tape: &mut Tape, block_size: usize, width: usize, base: f32) -> Var {
+    let name = format!("rotary.{block_size}.{width}.{base}");
+    tape.state(&name, [block_size, width], Init::Rotary { base, width })
 }
 
 impl SelfAttention {
@@ -33,28 +51,31 @@ impl SelfAttention {
     /// # Errors
     /// When `x` does not fit.
     pub fn record(&self, tape: &mut Tape, x: Var, pass: Pass) -> Result<Var, OpError> {
-        let &Self { n_head, n_kv_head, block_size, causal, alibi, .. } = self;
         let n = tape.spec(x).shape.width();
-        let width = n / n_head;
-        let n_kv = n_kv_head * width;
-        let qkv = tape.scoped("c_attn", |t| self.linear.record(t, x, n + 2 * n_kv))?;
-        if self.rope {
-            todo!()
+        let (n_head, n_kv_head, alibi) = (self.n_head, self.n_kv_head, self.positions == Positions::Alibi);
+        let shared = n / n_head * n_kv_head;
+        let mut qkv = tape.scoped("c_attn", |t| self.linear.record(t, x, n + 2 * shared))?;
+        if let Positions::Rotary(table) = self.positions {
+            let rope = Rope { n_rotated: n_head + n_kv_head, inverse: false };
+            qkv = tape.apply_one(rope, &[qkv, table])?;
         }
         let mixed = match pass {
+            Pass::Decode if !self.causal => {
+                return Err(OpError::new("attention to later tokens cannot decode one by one"));
+            }
             Pass::Decode => {
                 let cache = ["keys", "values"].map(|name| {
                     let name = tape.scoped_name(name);
-                    tape.state(&name, [block_size, n_kv], Init::Constant(0.0))
+                    tape.state(&name, [self.block_size, shared], Init::Constant(0.0))
                 });
                 tape.apply(AttentionCached { n_head, n_kv_head, alibi }, &[qkv, cache[0], cache[1]])?[0]
             }
             Pass::Train | Pass::Evaluate => {
                 let dropout = if pass == Pass::Train { self.dropout } else { 0.0 };
-                let salt = tape.salt();
-                let mut operands = vec![qkv];
-                operands.extend(self.segments);
-                tape.apply(Attention { n_head, n_kv_head, causal, alibi, dropout, salt }, &operands)?[0]
+                let attention =
+                    Attention { n_head, n_kv_head, causal: self.causal, alibi, dropout, salt: tape.salt() };
+                let operands: Vec<_> = [qkv].into_iter().chain(self.segments).collect();
+                tape.apply(attention, &operands)?[0]
             }
         };
         tape.scoped("c_proj", |t| self.linear.with_std(self.out_std).record(t, mixed, n))

@@ -26,6 +26,7 @@ pub mod matmul;
 pub mod reshape;
 pub mod residual_norm;
 pub mod rms_norm;
+pub mod rope;
 pub mod rows;
 pub mod sgd;
 pub mod softmax;
@@ -49,6 +50,7 @@ pub static OPS: &[&OpInfo] = &[
     &heads::SPLIT_HEADS,
     &heads::MERGE_HEADS,
     &heads::ADD_HEADS,
+    &rope::ROPE,
     &attention::ATTENTION,
     &attention_backward::ATTENTION_BACKWARD,
     &attention_cached::ATTENTION_CACHED,

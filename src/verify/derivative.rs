@@ -16,7 +16,7 @@ use crate::engine::device::{Device, HostData};
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::plan::Plan;
 use crate::engine::tape::{Init, Tape};
-use crate::engine::tensor::{Dtype, Shape};
+use crate::engine::tensor::Shape;
 use crate::engine::twin::Elements;
 
 /// Elements of each operand that are moved; each costs two runs of the twin.
@@ -30,7 +30,7 @@ const SUM: f32 = 0.5;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// The derivative of every output that has one with respect to every operand of numbers; no verdicts for an
+/// The derivative of every output that has one with respect to every operand that is not fixed; no verdicts for an
 /// op without a derivative.
 pub fn check_derivative(case: &Case) -> Vec<Check> {
     let n_outputs = match specs(case) {
@@ -70,9 +70,9 @@ fn gradients(case: &Case, output: usize, accumulate: bool) -> Result<Vec<Option<
     let mut tape = Tape::new("case");
     let name = |i: usize| format!("input {i}");
     let vars: Vec<_> = (case.inputs.iter().enumerate())
-        .map(|(i, input)| match input.spec.dtype {
-            Dtype::F32 => tape.parameter(&name(i), input.spec.shape, Init::Constant(0.0)),
-            Dtype::U32 => tape.input(&name(i), input.spec),
+        .map(|(i, input)| match input.fixed {
+            false => tape.parameter(&name(i), input.spec.shape, Init::Constant(0.0)),
+            true => tape.input(&name(i), input.spec),
         })
         .collect();
     let outputs = tape.record(case.op.clone(), &vars)?;
@@ -80,7 +80,7 @@ fn gradients(case: &Case, output: usize, accumulate: bool) -> Result<Vec<Option<
     let upstream = tape.input("upstream", spec);
     let mut sums = HashMap::new();
     for (i, &var) in vars.iter().enumerate().filter(|_| accumulate) {
-        if case.inputs[i].spec.dtype == Dtype::F32 {
+        if !case.inputs[i].fixed {
             let sum = tape.state(&format!("sum {i}"), case.inputs[i].spec.shape, Init::Constant(SUM));
             sums.insert(var, sum);
         }
@@ -94,6 +94,7 @@ fn gradients(case: &Case, output: usize, accumulate: bool) -> Result<Vec<Option<
     let id = cpu.load(&plan, 0)?;
     for (i, elements) in operands.iter().enumerate() {
         match elements {
+            Elements::Real(x) if case.inputs[i].fixed => cpu.set_input(id, &name(i), HostData::F32(x))?,
             Elements::Real(x) => cpu.write(&name(i), x)?,
             Elements::Index(x) => cpu.set_input(id, &name(i), HostData::U32(x))?,
         }
@@ -133,6 +134,9 @@ fn compare_all(
     let mut operands = widen(&draw(case));
     for i in 0..operands.len() {
         let Elements::Real(values) = &operands[i] else { continue };
+        if case.inputs[i].fixed {
+            continue;
+        }
         let len = values.len();
         let nothing = vec![0.0; len];
         let gradient = found[i].as_ref().unwrap_or(&nothing);

@@ -30,6 +30,7 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "the keys that are added are masked: p is 0 there",
     ),
     ("attention/plain", "`if score > largest {`", "of equal scores either is the largest"),
+    ("attention/plain", "sum[d] = 0.1", "the first key scales what was there by exp(-3e38)"),
     ("gelu/backward", "clamp(v, -30.0, 30.1)", "the hyperbolic tangent is 1 in f32 long before"),
     (
         "attention/flash_queries",

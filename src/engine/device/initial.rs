@@ -1,4 +1,4 @@
-//! The first values of parameters, the same on every device.
+//! The first values of parameters and states, the same on every device.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,21 @@ pub fn initial_values(seed: u64, name: &str, init: Init, len: usize) -> Vec<f32>
                 })
                 .collect()
         }
+        Init::Rotary { base, width } => positions(len, width, |position, d| {
+            let (half, base) = (width / 2, f64::from(base));
+            let angle = position * base.powf(-2.0 * (d % half) as f64 / width as f64);
+            if d < half { angle.cos() } else { angle.sin() }
+        }),
+        Init::Sinusoidal { width } => positions(len, width, |position, d| {
+            let angle = position * 10_000f64.powf(-2.0 * (d / 2) as f64 / width as f64);
+            if d.is_multiple_of(2) { angle.sin() } else { angle.cos() }
+        }),
     }
+}
+
+/// A table with a row of `width` for each position, computed in f64 and rounded once.
+fn positions(len: usize, width: usize, f: impl Fn(f64, usize) -> f64) -> Vec<f32> {
+    (0..len).map(|i| f((i / width) as f64, i % width) as f32).collect()
 }
 
 /// The FNV-1a hash: a stream number per name.
@@ -41,5 +55,20 @@ mod tests {
         assert!(mean.abs() < 3e-4 && (std - 0.02).abs() < 2e-4, "{mean} {std}");
         assert_ne!(x[0], initial_values(1, "b", Init::Normal(0.02), 1)[0]);
         assert_ne!(x[0], initial_values(2, "a", Init::Normal(0.02), 1)[0]);
+    }
+
+    #[test]
+    fn tables_of_positions_have_the_papers_frequencies() {
+        let near = |got: &[f32], want: &[f64]| {
+            assert_eq!(got.len(), want.len());
+            assert!(got.iter().zip(want).all(|(&x, y)| (f64::from(x) - y).abs() < 1e-7), "{got:?}");
+        };
+        // Frequencies 1 and 10000^(-1/2) = 0.01.
+        let rotary = initial_values(1, "r", Init::Rotary { base: 1e4, width: 4 }, 3 * 4);
+        near(&rotary[..4], &[1.0, 1.0, 0.0, 0.0]);
+        near(&rotary[8..], &[2f64.cos(), 0.02f64.cos(), 2f64.sin(), 0.02f64.sin()]);
+        let sinusoidal = initial_values(1, "s", Init::Sinusoidal { width: 4 }, 3 * 4);
+        near(&sinusoidal[..4], &[0.0, 1.0, 0.0, 1.0]);
+        near(&sinusoidal[8..], &[2f64.sin(), 2f64.cos(), 0.02f64.sin(), 0.02f64.cos()]);
     }
 }

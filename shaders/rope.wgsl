@@ -1,0 +1,43 @@
+// rope: heads below n_rotated are turned: y_i = x_i cos θ_i - x_j sin θ_i, y_j = x_j cos θ_i + x_i sin θ_i for
+// i < width/2, j = i + width/2, with -θ_i when INVERSE; the others are copied
+// x, y (rows, row) with row = heads · width, of which row 0 is row `first` of all; table (T_max, width), a row for
+// each position: width/2 cosines, then as many sines; len = rows · row; one thread per element
+const WORKGROUP: u32 = 64u;
+const INVERSE: u32 = 0u;
+
+struct Params { first: u32, len: u32, time: u32, row: u32, width: u32, n_rotated: u32 }
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> table: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
+    if i >= params.len {
+        return;
+    }
+    if i % params.row >= params.n_rotated * params.width {
+        y[i] = x[i];
+        return;
+    }
+    let half = params.width / 2u;
+    let d = i % params.width;
+    let position = step.position + (params.first + i / params.row) % params.time;
+    let angle = position * params.width + d % half;
+    let cosine = table[angle];
+    var sine = table[angle + half];
+    if INVERSE == 1u {
+        sine = -sine;
+    }
+    if d < half {
+        y[i] = x[i] * cosine - x[i + half] * sine;
+    } else {
+        y[i] = x[i] * cosine + x[i - half] * sine;
+    }
+}
