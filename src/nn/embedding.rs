@@ -17,3 +17,12 @@ pub fn table(tape: &mut Tape, rows: usize, n: usize) -> Var {
 pub fn embed(tape: &mut Tape, tokens: Var, tokens_table: Var, positions_table: Var) -> Result<Var, OpError> {
     tape.apply_one(Embedding, &[tokens, tokens_table, positions_table])
 }
+
+/// tokens (time, batch) or (batch, time) → each token's row of `table`, in that order, for models that know
+/// positions otherwise.
+///
+/// # Errors
+/// When `tokens` are no indices of rank 2.
+pub fn lookup(tape: &mut Tape, tokens: Var, table: Var) -> Result<Var, OpError> {
+    tape.apply_one(Embedding, &[tokens, table])
+}
