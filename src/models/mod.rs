@@ -3,6 +3,7 @@
 pub mod bigram;
 pub mod config;
 pub mod mlp;
+pub mod recurrent;
 pub mod transformer;
 
 use self::config::{Architecture, ModelConfig};
@@ -42,7 +43,7 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
     match config.architecture {
         Architecture::Transformer => transformer::trunk(tape, config, read, pass),
         Architecture::Rnn | Architecture::Gru | Architecture::Lstm => {
-            todo!()
+            recurrent::trunk(tape, config, read.tokens, pass)
         }
         Architecture::Mlp => mlp::trunk(tape, config, read.tokens, pass),
         Architecture::Bigram => bigram::trunk(tape, config, read.tokens),

@@ -5,6 +5,7 @@ pub mod embedding;
 pub mod linear;
 pub mod mlp;
 pub mod norm;
+pub mod recurrent;
 
 /// What a recording is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ pub mod attention_cached;
 mod attention_cases;
 mod attention_common;
 pub mod backward;
+mod cell_common;
 pub mod column_sum;
 pub mod combine;
 pub mod cross_entropy;
@@ -19,13 +20,16 @@ pub mod embedding;
 pub mod gated;
 pub mod gelu;
 pub mod grad_norm;
+pub mod gru_cell;
 pub mod heads;
 pub mod layer_norm;
 pub mod logistic_loss;
+pub mod lstm_cell;
 pub mod matmul;
 pub mod reshape;
 pub mod residual_norm;
 pub mod rms_norm;
+pub mod rnn_cell;
 pub mod rope;
 pub mod rows;
 pub mod sgd;
@@ -63,6 +67,13 @@ pub static OPS: &[&OpInfo] = &[
     &dropout::DROPOUT,
     &rows::TAKE_ROWS,
     &rows::PUT_ROWS,
+    &rows::CONCAT_ROWS,
+    &rnn_cell::RNN_CELL,
+    &rnn_cell::RNN_CELL_BACKWARD,
+    &gru_cell::GRU_CELL,
+    &gru_cell::GRU_CELL_BACKWARD,
+    &lstm_cell::LSTM_CELL,
+    &lstm_cell::LSTM_CELL_BACKWARD,
     &cross_entropy::CROSS_ENTROPY,
     &logistic_loss::LOGISTIC_LOSS,
     &add::ADD,

@@ -9,6 +9,7 @@ use crate::engine::tensor::Spec;
 use crate::models::config::ModelConfig;
 use crate::models::{Reading, trunk};
 use crate::nn::Pass;
+use crate::nn::recurrent::carry;
 use crate::objective::tokens;
 use crate::optim::Rule;
 
@@ -77,6 +78,7 @@ pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<P
     }
     let loss = tokens::loss(&mut tape, &trunk, targets, weights, true, &into)?;
     let gradients = tape.backward(&loss.seeds, &into)?;
+    carry(&mut tape, &trunk.carried)?;
     if accumulates {
         tape.begin_segment("update");
     }

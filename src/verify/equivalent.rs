@@ -66,6 +66,7 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("", "min(abs(x), 10.1)", "the hyperbolic tangent is 1 in f32 long before"),
     ("", "select(far, near, a <= 0.625)", "either form is good there"),
     ("", "select(far, near, a < 0.626)", "either form is good there"),
+    ("", "grad_norm[0] >= params.clip", "of the norm that is just not clipped the factor is 1"),
     ("activation/forward", "v <= 0.0", "either is zero at zero"),
     ("activation/backward", "v <= 0.0", "either is zero at zero"),
     ("matmul/tiled", "as `let is_along", STAGED),

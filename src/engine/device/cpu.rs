@@ -15,7 +15,7 @@ use crate::engine::step::Step;
 use crate::engine::tensor::Spec;
 use crate::engine::twin::{Elements, Io};
 
-/// The most operands on either side of an op.
+/// The most outputs of an op, and the most inputs that are listed without allocating.
 const MAX_OPERANDS: usize = 8;
 
 /// Segments below this are done before a pool thread would have woken up.
@@ -135,14 +135,21 @@ impl<F: Precision> Cpu<F> {
             *held = take(&mut self.memory[places[place]]);
         }
         let nothing = Elements::default();
-        let mut inputs = [&nothing; MAX_OPERANDS];
+        let (mut few, mut many) = ([&nothing; MAX_OPERANDS], Vec::new());
+        let inputs = match few.get_mut(..node.inputs.len()) {
+            Some(few) => few,
+            None => {
+                many.resize(node.inputs.len(), &nothing);
+                &mut many[..]
+            }
+        };
         for (seen, &place) in inputs.iter_mut().zip(&node.inputs) {
             *seen = &self.memory[places[place]];
         }
         F::run(
             node.op.as_ref(),
             &mut Io {
-                inputs: &inputs[..node.inputs.len()],
+                inputs,
                 outputs: &mut outputs[..node.outputs.len()],
                 in_specs: &node.in_specs,
                 out_specs: &node.out_specs,
