@@ -2,8 +2,10 @@
 //!
 //! [`corpus`] finds a text (a file, a download, or the built-in [`tales`]), [`tokenizer`] turns it into
 //! numbers below the vocabulary size, and [`dataset`] splits those and draws random windows from them.
+//! [`ngram`] predicts them by counting.
 
 pub mod corpus;
 pub mod dataset;
+pub mod ngram;
 pub mod tales;
 pub mod tokenizer;
