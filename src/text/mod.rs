@@ -2,10 +2,12 @@
 //!
 //! [`corpus`] finds a text (a file, a download, or the built-in [`tales`]), [`tokenizer`] turns it into
 //! numbers below the vocabulary size, and [`dataset`] splits those and draws random windows from them.
-//! [`ngram`] predicts them by counting.
+//! [`ngram`] predicts them by counting. [`chat`] reads conversations, which [`pack`] puts into windows.
 
+pub mod chat;
 pub mod corpus;
 pub mod dataset;
 pub mod ngram;
+pub mod pack;
 pub mod tales;
 pub mod tokenizer;
