@@ -316,3 +316,23 @@ fn profile_prints_a_line_per_kernel_and_writes_its_reports() {
 
     program("lal").args(["bench", "--op", "nothing"]).assert().code(2).stderr(contains("there is no op"));
 }
+
+#[test]
+fn the_tales_world_is_written_to_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("data");
+    let prepare = |more: &[&str]| {
+        let mut command = program("lal");
+        command.args(["data", "prepare", out.to_str().unwrap(), "--chars", "20000", "--questions", "50"]);
+        command.args(["--held-out", "10"]).args(more).assert()
+    };
+    prepare(&["--json"]).success().stdout(contains("\"lines\":50").and(contains("\"event\":\"done\"")));
+    assert!(fs::read_to_string(out.join("tales.txt")).unwrap().len() >= 20_000);
+    let lines = |name: &str| events(&fs::read(out.join(name)).unwrap());
+    assert_eq!((lines("sft.jsonl").len(), lines("sft_held_out.jsonl").len()), (50, 10));
+    for line in lines("sft.jsonl") {
+        assert!(line["prompt"].as_str().unwrap().ends_with('?') && line["known"].is_boolean());
+        assert_eq!(line["known"] == false, line["response"] == "I do not know.");
+    }
+    prepare(&["--longest", "20"]).code(2).stderr(contains("--longest"));
+}

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 
-use super::failure::Exit;
+use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::text::corpus::{self, Corpus, CorpusError, Places, Source};
+use crate::text::tales::{Part, Tales, jsonl};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -26,6 +29,31 @@ enum Verb {
         #[command(flatten)]
         places: DataPlaces,
     },
+    /// Write the Tales world to a folder: its text, and questions with answers for fine-tuning
+    Prepare(Prepare),
+}
+
+/// What to write of the Tales world.
+#[derive(Debug, clap::Args)]
+struct Prepare {
+    /// The folder to write to
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// What the tales are drawn from
+    #[arg(long, default_value_t = corpus::TALES_SEED)]
+    seed: u64,
+    /// The least number of characters of tales.txt
+    #[arg(long, default_value_t = corpus::TALES_CHARS)]
+    chars: usize,
+    /// Questions to train on, in sft.jsonl
+    #[arg(long, default_value_t = 10_000)]
+    questions: usize,
+    /// Questions held out, in sft_held_out.jsonl
+    #[arg(long, default_value_t = 1_000)]
+    held_out: usize,
+    /// The most characters of a tale with its question and answer
+    #[arg(long, default_value_t = 240)]
+    longest: usize,
 }
 
 /// Where texts are kept.
@@ -92,9 +120,46 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
             };
             output.line(format!("{name}: {} bytes, {place}", corpus.text.len()))?;
         }
+        Verb::Prepare(args) => prepare(&args, output)?,
     }
     if output.json {
         output.line("{\"event\":\"done\"}")?;
     }
     Ok(Exit::Done)
+}
+
+fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
+    let world = Tales::new();
+    let questions = |count, part| {
+        let exchanges = world.questions(args.seed, count, part, args.longest);
+        if exchanges.len() < count {
+            let longest = args.longest;
+            return Err(Usage(format!(
+                "hardly any tale fits {longest} characters: choose a larger --longest"
+            )));
+        }
+        Ok(jsonl(&exchanges))
+    };
+    let files = [
+        ("tales.txt", world.corpus(args.seed, args.chars).text),
+        ("sft.jsonl", questions(args.questions, Part::Train)?),
+        ("sft_held_out.jsonl", questions(args.held_out, Part::HeldOut)?),
+    ];
+    for (name, text) in files {
+        let path = corpus::keep(&text, &args.folder, name)
+            .with_context(|| format!("cannot write {}", args.folder.join(name).display()))?;
+        if output.json {
+            output.event(
+                &json!({"event": "file", "path": path, "bytes": text.len(), "lines": text.lines().count()}),
+            )?;
+        } else {
+            output.line(format!(
+                "{}: {} bytes, {} lines",
+                path.display(),
+                text.len(),
+                text.lines().count()
+            ))?;
+        }
+    }
+    Ok(())
 }

@@ -17,8 +17,8 @@ pub const DEFAULT: &str = "tinyshakespeare";
 pub const TALES: &str = "tales";
 
 /// The seed and the least number of characters of the Tales corpus: TinyShakespeare's order of size.
-const TALES_SEED: u64 = 1337;
-const TALES_CHARS: usize = 1_000_000;
+pub const TALES_SEED: u64 = 1337;
+pub const TALES_CHARS: usize = 1_000_000;
 
 /// A corpus that can be downloaded, as `data/corpora.toml` describes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -231,7 +231,10 @@ fn download(known: &Known, progress: &mut dyn FnMut(Progress)) -> Result<String,
 }
 
 /// Written under another name and renamed, so that a broken-off run leaves nothing that looks whole.
-fn keep(text: &str, folder: &Path, file: &str) -> std::io::Result<PathBuf> {
+///
+/// # Errors
+/// When the folder or the file cannot be written.
+pub fn keep(text: &str, folder: &Path, file: &str) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
     temporary.write_all(text.as_bytes())?;

@@ -108,6 +108,30 @@ pub(super) fn below(end: usize, rng: &mut impl Rng) -> usize {
     ((u128::from(rng.next_u64()) * end as u128) >> 64) as usize
 }
 
+/// A number in [0, 1), uniformly: 53 bits, as fine as an f64 there can be.
+pub(super) fn unit(rng: &mut impl Rng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// A place in `probabilities`, which sum to 1, each as likely as it says.
+pub(super) fn pick(probabilities: impl ExactSizeIterator<Item = f64>, rng: &mut impl Rng) -> usize {
+    let last = probabilities.len().saturating_sub(1);
+    let mut left = unit(rng);
+    let passed = |probability: &f64| {
+        left -= probability;
+        left >= 0.0
+    };
+    // Rounding may leave a crumb after the last; it is the last's.
+    probabilities.take_while(passed).count().min(last)
+}
+
+/// Every order is equally likely (Durstenfeld 1964).
+pub(super) fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
+    for end in (2..=items.len()).rev() {
+        items.swap(end - 1, below(end, rng));
+    }
+}
+
 impl Dataset {
     /// Splits `text` and encodes both parts; `name` is what errors call it.
     pub fn new(name: &str, text: &str, tokenizer: &Tokenizer) -> Result<Self, DatasetError> {

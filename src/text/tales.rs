@@ -4,11 +4,14 @@
 //! knows. Later sentences follow from earlier ones: what was put in the box is found in the box.
 //! A text has exactly one derivation (proved in `tales/check.rs`), so the corpus has an exact entropy, the least
 //! loss that any model can reach: a floor to read a training curve against. And a text, even one a model
-//! wrote, can be read back into its facts.
+//! wrote, can be read back into its facts. From the facts come questions with exact answers.
 
 mod check;
 mod grammar;
+mod questions;
 mod telling;
+
+use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -18,6 +21,7 @@ use grammar::Grammar;
 use telling::Telling;
 
 pub use grammar::GrammarError;
+pub use questions::{Exchange, Part, UNKNOWN, jsonl};
 
 /// What follows every tale in a corpus.
 pub const SEPARATOR: &str = "\n\n";
@@ -102,6 +106,26 @@ impl Tales {
         // Loading the grammar has computed this once without error.
         let mean = check::mean(&self.grammar).expect("a loaded grammar has a mean");
         mean.nats / (mean.chars + SEPARATOR.len() as f64)
+    }
+
+    /// What the world implies by analogy, as [a, b, c, d]: a is to b as c is to d. They are the words of one kind that
+    /// have a form for each sex, both ways: king : queen as man : woman, and queen : king as woman : man.
+    pub fn analogies(&self) -> Vec<[String; 4]> {
+        let kinds: BTreeMap<&str, _> =
+            self.grammar.slots.iter().map(|slot| (slot.kind.as_str(), &slot.words)).collect();
+        let mut analogies = Vec::new();
+        for words in kinds.into_values() {
+            let forms =
+                |word: &BTreeMap<String, String>| Some([word.get("m")?.clone(), word.get("f")?.clone()]);
+            let pairs: Vec<[String; 2]> = words.iter().filter_map(forms).collect();
+            for [a, b] in &pairs {
+                for [c, d] in pairs.iter().filter(|[c, _]| c != a) {
+                    analogies.push([a, b, c, d].map(String::clone));
+                    analogies.push([b, a, d, c].map(String::clone));
+                }
+            }
+        }
+        analogies
     }
 
     /// The tale whose text this is (without [`SEPARATOR`]); `None` if the world has no such tale.
@@ -216,6 +240,19 @@ mod tests {
         let read = |text| world.read(text).expect("a tale of the corpus is a tale of the world");
         let nats: f64 = corpus.text.split_terminator(SEPARATOR).map(|text| read(text).nats).sum();
         assert!((nats / corpus.text.len() as f64 - corpus.nats_per_char()).abs() < 1e-9);
+    }
+
+    /// Eight titles have forms for both sexes; brother and sister are alone among the bonds.
+    #[test]
+    fn king_is_to_queen_as_man_is_to_woman() {
+        let analogies = Tales::new().analogies();
+        assert_eq!(analogies.len(), 8 * 7 * 2);
+        for wanted in [["king", "queen", "man", "woman"], ["woman", "man", "queen", "king"]] {
+            assert!(analogies.contains(&wanted.map(str::to_owned)));
+        }
+        assert!(
+            analogies.iter().flatten().all(|word| !["brother", "sister", "friend"].contains(&word.as_str()))
+        );
     }
 
     /// Written by hand from `data/tales.toml`, so that facts are what a reader would say they are.

@@ -7,7 +7,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::grammar::{Alternative, Grammar, Mention, Unit};
 use super::{Fact, Tale};
-use crate::text::dataset::below;
+use crate::text::dataset::{below, pick};
 
 /// A tale half told: the text so far, who and what is in it, and what is still to be said.
 #[derive(Clone)]
@@ -46,18 +46,10 @@ impl Choice<'_> {
 
     /// One option at random.
     pub fn pick(&self, rng: &mut impl Rng) -> usize {
-        let alternatives = match self {
-            Self::Word { free, .. } => return below(free.len(), rng),
-            Self::Way(alternatives) => alternatives,
-        };
-        // 53 bits: as fine as an f64 in [0, 1) can be.
-        let mut left = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        let passed = |alternative: &&Alternative| {
-            left -= alternative.probability;
-            left >= 0.0
-        };
-        // Rounding may leave a crumb after the last; it is the last's.
-        alternatives.iter().take_while(passed).count().min(alternatives.len() - 1)
+        match self {
+            Self::Word { free, .. } => below(free.len(), rng),
+            Self::Way(alternatives) => pick(alternatives.iter().map(|way| way.probability), rng),
+        }
     }
 }
 

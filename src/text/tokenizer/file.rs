@@ -1,8 +1,9 @@
 //! `tokenizer.json`: a tokenizer as a Hugging Face `tokenizers` file, and back.
 //!
 //! `char` is a `WordLevel` model over pieces of one character; `byte` is a `BPE` model without merges
-//! over GPT-2's printable bytes; `gpt2` is GPT-2's own file. `tokenizer_config.json` beside it tells
-//! `transformers` to use it as it stands.
+//! over GPT-2's printable bytes; `bpe:N` is one with merges; `gpt2` is GPT-2's own file. Special tokens are
+//! `added_tokens`. `tokenizer_config.json` beside it tells `transformers` to use it as it stands, chat template
+//! included.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,27 +12,44 @@ use serde_json::{Map, Value, json};
 
 use super::bpe::END_OF_TEXT;
 use super::byte::printable;
-use super::{CharLevel, Tokenizer, TokenizerError};
+use super::{Bpe, CharLevel, Special, Tokenizer, TokenizerError};
 
 const FILE: &str = "tokenizer.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
+
+/// [`chat`](crate::text::chat)'s template for `transformers`: a system message begins the user's that follows it.
+const CHAT_TEMPLATE: &str = "{%- set ns = namespace(system='') -%}\
+    {%- for m in messages -%}\
+    {%- if m['role'] == 'system' -%}{%- set ns.system = m['content'] + '\n\n' -%}\
+    {%- else -%}{{- '<|' + m['role'] + '|>' + ns.system + m['content'] + '<|end|>' -}}{%- set ns.system = '' -%}\
+    {%- endif -%}{%- endfor -%}\
+    {%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}";
 
 impl Tokenizer {
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, each whole or not at all.
     pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
         write(folder.join(FILE), &self.to_json())?;
-        let (class, end) = match self {
+        let base = match self {
+            Self::Extended(extended) => extended.base(),
+            plain => plain,
+        };
+        let (class, end) = match base {
             Self::Gpt2(_) => ("GPT2Tokenizer", Some("<|endoftext|>")),
             _ => ("PreTrainedTokenizerFast", None),
         };
-        let config = json!({
+        let content = |special| self.special(special).map(|_| special.content());
+        let mut config = json!({
             "tokenizer_class": class,
             "bos_token": end,
-            "eos_token": end,
+            "eos_token": content(Special::End).or(end),
             "unk_token": end,
+            "mask_token": content(Special::Mask),
             "add_prefix_space": false,
             "clean_up_tokenization_spaces": false,
         });
+        if Special::CHAT.iter().all(|&special| self.special(special).is_some()) {
+            config["chat_template"] = CHAT_TEMPLATE.into();
+        }
         write(folder.join(CONFIG_FILE), &config)
     }
 
@@ -49,7 +67,8 @@ impl Tokenizer {
         let tokenizer = match json["model"]["type"].as_str() {
             Some("WordLevel") => Self::Char(char_level(vocabulary).map_err(bad)?),
             Some("BPE") if vocabulary.len() == 256 => Self::Byte(super::ByteLevel),
-            Some("BPE") => Self::Gpt2(super::Gpt2),
+            Some("BPE") if vocabulary.contains_key("<|endoftext|>") => Self::Gpt2(super::Gpt2),
+            Some("BPE") => Self::Bpe(Bpe::from_json(&json["model"]).map_err(bad)?),
             kind => return Err(bad(format!("its model type is {kind:?}"))),
         };
         // The kind is guessed from little; that every id agrees is what proves it.
@@ -57,12 +76,33 @@ impl Tokenizer {
             let (name, size) = (tokenizer.name(), vocabulary.len());
             return Err(bad(format!("its {size} tokens are not those of a {name} tokenizer")));
         }
-        Ok(tokenizer)
+        let added = json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
+        tokenizer.with_added(added.iter()).map_err(bad)
+    }
+
+    /// Extends by the special tokens that a file lists, whose ids must follow one another.
+    fn with_added<'a>(self, added: impl Iterator<Item = &'a Value>) -> Result<Self, String> {
+        let base = self.vocab_size();
+        let mut specials = Vec::new();
+        for token in added.filter(|token| token["id"].as_u64() >= Some(base as u64)) {
+            let special = Special::ALL.into_iter().find(|special| token["content"] == special.content());
+            let special =
+                special.ok_or_else(|| format!("its special token {} is unknown", token["content"]))?;
+            if specials.contains(&special) || token["id"] != base + specials.len() {
+                return Err(format!("the id {} of {} is out of order", token["id"], special.content()));
+            }
+            specials.push(special);
+        }
+        Ok(self.with_specials(&specials))
     }
 
     fn to_json(&self) -> Value {
         let vocabulary = self.vocabulary();
         let byte_level = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+        let added = |id: u32, content: &str| {
+            json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                   "normalized": false, "special": true})
+        };
         let bpe = |merges: Vec<String>| {
             json!({"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
                    "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary,
@@ -79,10 +119,22 @@ impl Tokenizer {
             Self::Byte(_) => (bpe(Vec::new()), byte_level(false), byte_level(false), json!([])),
             Self::Gpt2(gpt2) => {
                 let line = |(a, b): &(Vec<u8>, Vec<u8>)| format!("{} {}", spelled(a), spelled(b));
-                let special = json!([{"id": END_OF_TEXT, "content": "<|endoftext|>", "single_word": false,
-                                      "lstrip": false, "rstrip": false, "normalized": false, "special": true}]);
+                let special = json!([added(END_OF_TEXT, "<|endoftext|>")]);
                 let merges = gpt2.merges().iter().map(line).collect();
                 (bpe(merges), byte_level(true), byte_level(true), special)
+            }
+            Self::Bpe(trained) => {
+                let merges = trained.merges().iter().map(|(a, b)| format!("{a} {b}")).collect();
+                (bpe(merges), byte_level(true), byte_level(true), json!([]))
+            }
+            Self::Extended(extended) => {
+                let mut json = extended.base().to_json();
+                let first = extended.base().vocab_size() as u32;
+                let specials = extended.specials().iter().zip(first..);
+                let mut all = json["added_tokens"].as_array().cloned().unwrap_or_default();
+                all.extend(specials.map(|(special, id)| added(id, special.content())));
+                json["added_tokens"] = all.into();
+                return json;
             }
         };
         json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": special,
@@ -134,13 +186,17 @@ mod tests {
 
     #[test]
     fn each_kind_survives_its_file() {
-        for name in NAMES {
-            let folder = tempfile::tempdir().unwrap();
-            let tokenizer = Tokenizer::from_name(name, "any \"text\"\n\u{e9}\u{1F642}").unwrap();
-            tokenizer.save(folder.path()).unwrap();
-            let loaded = Tokenizer::load(folder.path()).unwrap();
-            assert_eq!(loaded, tokenizer);
-            assert_eq!(loaded.fingerprint(), tokenizer.fingerprint());
+        for name in NAMES.into_iter().chain(["bpe:260"]) {
+            let text = "any \"text\"\n\u{e9}\u{1F642} any text";
+            let plain = Tokenizer::from_name(name, text).unwrap();
+            for tokenizer in [plain.clone(), plain.clone().with_chat(), plain.with_mask().with_chat()] {
+                let folder = tempfile::tempdir().unwrap();
+                tokenizer.save(folder.path()).unwrap();
+                let loaded = Tokenizer::load(folder.path()).unwrap();
+                assert_eq!(loaded, tokenizer);
+                assert_eq!(loaded.fingerprint(), tokenizer.fingerprint());
+                assert_eq!(loaded.encode(text).unwrap(), tokenizer.encode(text).unwrap());
+            }
         }
     }
 
@@ -167,5 +223,16 @@ mod tests {
         assert!(complaint().contains("\"bc\""), "{}", complaint());
         put(r#"{"model": {"type": "WordLevel", "vocab": {"a": 1, "b": 0}}}"#);
         assert!(complaint().contains("2 tokens"), "{}", complaint());
+        let with_added = |added: &str| {
+            put(&format!(
+                r#"{{"model": {{"type": "WordLevel", "vocab": {{"a": 0}}}}, "added_tokens": [{added}]}}"#
+            ));
+        };
+        with_added(r#"{"id": 1, "content": "<|tool|>"}"#);
+        assert!(complaint().contains("<|tool|>"), "{}", complaint());
+        with_added(r#"{"id": 2, "content": "<|user|>"}"#);
+        assert!(complaint().contains("out of order"), "{}", complaint());
+        put(r#"{"model": {"type": "BPE", "vocab": {"a": 0, "ab": 2}, "merges": []}}"#);
+        assert!(complaint().contains("id 1"), "{}", complaint());
     }
 }

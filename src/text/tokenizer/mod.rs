@@ -4,15 +4,19 @@
 //! |---|---|---|
 //! | `char` | a character of the corpus | the corpus' distinct characters, sorted (nanoGPT) |
 //! | `byte` | a byte of UTF-8 | 256 |
+//! | `bpe:N` | a byte-pair-encoded piece, learned from the corpus (Sennrich, Haddow & Birch 2016) | N |
 //! | `gpt2` | a byte-pair-encoded piece (Radford et al. 2019) | 50,257 |
 //!
-//! All three are saved as a Hugging Face `tokenizers` file, so that a run folder loads in `transformers`.
+//! Each can be [extended](special) by tokens that no text contains. All are saved as a Hugging Face `tokenizers`
+//! file, so that a run folder loads in `transformers`.
 
 pub mod bpe;
 pub mod byte;
 pub mod char;
 mod file;
+pub mod special;
 mod stream;
+pub mod trained;
 
 use std::path::PathBuf;
 
@@ -21,10 +25,15 @@ use sha2::{Digest, Sha256};
 pub use bpe::Gpt2;
 pub use byte::ByteLevel;
 pub use char::CharLevel;
+pub use special::{Extended, Special};
 pub use stream::Stream;
+pub use trained::Bpe;
 
-/// The names [`Tokenizer::from_name`] takes.
+/// The names [`Tokenizer::from_name`] takes besides `bpe:N`.
 pub const NAMES: [&str; 3] = ["char", "byte", "gpt2"];
+
+/// What a trained tokenizer's name begins with; the size of the vocabulary follows.
+const TRAINED: &str = "bpe:";
 
 /// A fixed vocabulary, and the two functions between text and token ids (`u32`, below [`vocab_size`]).
 ///
@@ -33,14 +42,28 @@ pub const NAMES: [&str; 3] = ["char", "byte", "gpt2"];
 pub enum Tokenizer {
     Char(CharLevel),
     Byte(ByteLevel),
+    Bpe(Bpe),
     Gpt2(Gpt2),
+    Extended(Extended),
 }
 
 /// What can go wrong with a tokenizer, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    #[error("there is no tokenizer {0:?}: choose one of char, byte, gpt2")]
+    #[error("there is no tokenizer {0:?}: choose one of char, byte, bpe:N (such as bpe:512), gpt2")]
     UnknownName(String),
+    #[error(
+        "bpe:{0} has no room: 256 of its tokens are the bytes, so choose an N above 256 and up to {max}",
+        max = trained::MAX_VOCAB
+    )]
+    VocabularySize(usize),
+    #[error(
+        "bpe:{asked} needs more text: no pair of tokens occurs twice in this one once there are {have} tokens; \
+         choose bpe:{have} or less, or a longer text"
+    )]
+    TooFewPairs { asked: usize, have: usize },
+    #[error("the byte-pair encoder failed: {0}")]
+    Library(String),
     #[error("a char tokenizer needs a text to take its characters from, and this one is empty")]
     EmptyCorpus,
     #[error(
@@ -59,22 +82,28 @@ pub enum TokenizerError {
 }
 
 impl Tokenizer {
-    /// The tokenizer called `name` (one of [`NAMES`]); `char` takes its vocabulary from `corpus`.
+    /// The tokenizer called `name` (one of [`NAMES`], or `bpe:N`); `char` and `bpe:N` take their vocabulary from
+    /// `corpus`.
     pub fn from_name(name: &str, corpus: &str) -> Result<Self, TokenizerError> {
         match name {
             "char" => Ok(Self::Char(CharLevel::from_corpus(corpus)?)),
             "byte" => Ok(Self::Byte(ByteLevel)),
             "gpt2" => Ok(Self::Gpt2(Gpt2)),
-            _ => Err(TokenizerError::UnknownName(name.to_owned())),
+            _ => match name.strip_prefix(TRAINED).and_then(|size| size.parse().ok()) {
+                Some(size) => Ok(Self::Bpe(Bpe::train(corpus, size)?)),
+                None => Err(TokenizerError::UnknownName(name.to_owned())),
+            },
         }
     }
 
     /// The name it was made by.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> String {
         match self {
-            Self::Char(_) => "char",
-            Self::Byte(_) => "byte",
-            Self::Gpt2(_) => "gpt2",
+            Self::Char(_) => "char".into(),
+            Self::Byte(_) => "byte".into(),
+            Self::Bpe(t) => format!("{TRAINED}{}", t.tokens().len()),
+            Self::Gpt2(_) => "gpt2".into(),
+            Self::Extended(t) => t.base().name(),
         }
     }
 
@@ -83,7 +112,9 @@ impl Tokenizer {
         match self {
             Self::Char(t) => t.characters().len(),
             Self::Byte(_) => 256,
+            Self::Bpe(t) => t.tokens().len(),
             Self::Gpt2(_) => bpe::GPT2_VOCAB,
+            Self::Extended(t) => t.base().vocab_size() + t.specials().len(),
         }
     }
 
@@ -95,7 +126,9 @@ impl Tokenizer {
         match self {
             Self::Char(t) => t.encode(text),
             Self::Byte(t) => Ok(t.encode(text)),
+            Self::Bpe(t) => t.encode(text),
             Self::Gpt2(t) => Ok(t.encode(text)),
+            Self::Extended(t) => t.base().encode(text),
         }
     }
 
@@ -110,6 +143,8 @@ impl Tokenizer {
         let bytes = match self {
             Self::Char(t) => t.character(id).map(|c| c.to_string().into_bytes()),
             Self::Byte(_) => u8::try_from(id).ok().map(|b| vec![b]),
+            Self::Bpe(t) => t.tokens().get(id as usize).cloned(),
+            Self::Extended(t) => return t.token_bytes(id),
             Self::Gpt2(t) => t.token_bytes(id),
         };
         bytes.unwrap_or_else(|| "\u{FFFD}".into())
@@ -139,17 +174,17 @@ mod tests {
 
     #[test]
     fn an_unknown_name_lists_what_there_is() {
-        let error = Tokenizer::from_name("bpe:512", "abc").unwrap_err().to_string();
-        for name in NAMES {
-            assert!(error.contains(name), "{error}");
+        for unknown in ["words", "bpe", "bpe:", "bpe:many"] {
+            let error = Tokenizer::from_name(unknown, "abc").unwrap_err().to_string();
+            assert!(NAMES.iter().chain(&["bpe:N"]).all(|name| error.contains(name)), "{error}");
         }
     }
 
     #[test]
     fn every_tokenizer_gives_back_what_it_was_given() {
         let text = "Good morrow, Zoë! — 今日は 🙂\n\n\tthe  end ";
-        for name in NAMES {
-            let tokenizer = Tokenizer::from_name(name, text).unwrap();
+        for name in NAMES.into_iter().chain(["bpe:260"]) {
+            let tokenizer = Tokenizer::from_name(name, &text.repeat(2)).unwrap();
             let ids = tokenizer.encode(text).unwrap();
             assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()));
             assert_eq!(tokenizer.decode(&ids), text, "{name}");
@@ -158,8 +193,8 @@ mod tests {
 
     #[test]
     fn an_id_outside_the_vocabulary_reads_as_the_replacement_character() {
-        for name in NAMES {
-            let tokenizer = Tokenizer::from_name(name, "ab").unwrap();
+        for name in NAMES.into_iter().chain(["bpe:257"]) {
+            let tokenizer = Tokenizer::from_name(name, "abab").unwrap();
             assert_eq!(tokenizer.decode(&[tokenizer.vocab_size() as u32]), "\u{FFFD}", "{name}");
         }
     }

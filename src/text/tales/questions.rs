@@ -1,0 +1,336 @@
+//! Questions about tales, with the answers that the tales imply.
+//!
+//! A fact is asked after in one way only and answered in as few words as say it, so that an answer is right or
+//! wrong to the letter. Some questions have no answer in their tale; that is then what to say.
+
+use std::collections::BTreeMap;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{Fact, Tale, Tales};
+use crate::text::dataset::below;
+
+/// The answer where the tale does not tell.
+pub const UNKNOWN: &str = "I do not know.";
+
+/// One question in so many, as a share of [`HELD_OUT_OF`], is held out.
+const HELD_OUT: u32 = 1;
+const HELD_OUT_OF: u32 = 10;
+/// Tales to try for each question before giving up: almost none are short enough then.
+const PATIENCE: usize = 1000;
+
+/// Which questions. What is asked, together with its answer, belongs to one part for good, by its hash: nobody who
+/// has learned from one part has met a question and answer of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Nine in ten.
+    Train,
+    HeldOut,
+}
+
+/// A question about a tale.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Exchange {
+    pub tale: String,
+    pub question: String,
+    pub answer: String,
+    /// Whether the tale tells; otherwise the answer is [`UNKNOWN`].
+    pub known: bool,
+}
+
+impl Exchange {
+    /// What is put to a model: the tale, and on a line of its own the question.
+    pub fn prompt(&self) -> String {
+        format!("{}\n{}", self.tale, self.question)
+    }
+}
+
+/// The lines of a `.jsonl` for supervised fine-tuning: `{"prompt", "response", "known"}` each.
+pub fn jsonl(exchanges: &[Exchange]) -> String {
+    let line = |exchange: &Exchange| {
+        let (prompt, response) = (exchange.prompt(), &exchange.answer);
+        format!("{}\n", json!({"prompt": prompt, "response": response, "known": exchange.known}))
+    };
+    exchanges.iter().map(line).collect()
+}
+
+/// The sorts of questions.
+#[derive(Clone, Copy, PartialEq)]
+enum Sort {
+    Told,
+    /// After somebody or something that is not in the tale.
+    Absent,
+    /// Where somebody lives, when the tale names no home.
+    Homeless,
+}
+
+impl Sort {
+    /// One in four is not told.
+    fn draw(rng: &mut impl Rng) -> Self {
+        match below(8, rng) {
+            0 => Self::Homeless,
+            1 => Self::Absent,
+            _ => Self::Told,
+        }
+    }
+}
+
+/// A question with its answer, and what its part is the hash of.
+struct Candidate {
+    question: String,
+    answer: String,
+    key: String,
+}
+
+impl Candidate {
+    fn known(fact: &Fact) -> Option<Self> {
+        let (question, answer) = ask(fact)?;
+        Some(Self { key: format!("{}|{}|{}", fact.subject, fact.relation, fact.object), question, answer })
+    }
+
+    /// Who the tale is about takes the place of the answer.
+    fn unknown(fact: &Fact, tale: &Tale) -> Option<Self> {
+        let (question, _) = ask(fact)?;
+        let hero = tale.facts.first()?.subject.as_str();
+        Some(Self {
+            key: format!("{}|{}|? {hero}", fact.subject, fact.relation),
+            question,
+            answer: UNKNOWN.to_owned(),
+        })
+    }
+
+    fn part(&self) -> Part {
+        let digest = Sha256::digest(self.key.as_bytes());
+        let hash = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
+        if hash % HELD_OUT_OF < HELD_OUT { Part::HeldOut } else { Part::Train }
+    }
+}
+
+/// How a fact is asked after, and its short answer; `None` for relations that are not asked after.
+fn ask(fact: &Fact) -> Option<(String, String)> {
+    let Fact { subject, relation, object } = fact;
+    Some(match relation.as_str() {
+        "is" => (format!("Where is {subject}?"), sentence(object)),
+        "is a" => (format!("What is {subject}?"), format!("A {object}.")),
+        "is by nature" => (format!("What is {subject} like?"), format!("{subject} is {object}.")),
+        "looks" => (format!("How does {subject} look?"), format!("It is {object}.")),
+        "lives in" => (format!("Where does {subject} live?"), format!("In {object}.")),
+        _ => {
+            let what = relation.strip_prefix("knows ")?;
+            let answer = if object == "yes" { "knows" } else { "does not know" };
+            (format!("Does {subject} know {what}?"), format!("{subject} {answer}."))
+        }
+    })
+}
+
+fn sentence(phrase: &str) -> String {
+    let mut rest = phrase.chars();
+    rest.next().map(|first| format!("{}{}.", first.to_uppercase(), rest.as_str())).unwrap_or_default()
+}
+
+impl Tale {
+    /// What is true at its end: of each subject and relation the last fact.
+    pub fn outcome(&self) -> Vec<&Fact> {
+        let last = self.facts.iter().map(|fact| ((&fact.subject, &fact.relation), fact));
+        last.collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
+    /// Whether `name` occurs in the text as a word or words.
+    fn mentions(&self, name: &str) -> bool {
+        let letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+        self.text.match_indices(name).any(|(at, _)| {
+            let (before, after) = (&self.text[..at], &self.text[at + name.len()..]);
+            !letter(before.chars().next_back()) && !letter(after.chars().next())
+        })
+    }
+}
+
+impl Tales {
+    /// `count` questions of `part`, about tales that with question and answer have at most `longest` characters;
+    /// fewer if hardly any tale is so short. The tale differs from question to question.
+    ///
+    /// One in four has no answer in its tale: it asks after somebody or something of another tale, or where
+    /// somebody lives when the text names no home.
+    pub fn questions(&self, seed: u64, count: usize, part: Part, longest: usize) -> Vec<Exchange> {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[8] = 1 + part as u8;
+        let mut rng = ChaCha8Rng::from_seed(key);
+        let mut sort = Sort::draw(&mut rng);
+        let mut exchanges = Vec::new();
+        for _ in 0..count.saturating_mul(PATIENCE) {
+            if exchanges.len() == count {
+                break;
+            }
+            let (tale, other) = (self.tell(&mut rng), self.tell(&mut rng));
+            let mut candidates: Vec<Candidate> = match sort {
+                Sort::Told => tale.outcome().into_iter().filter_map(Candidate::known).collect(),
+                Sort::Absent => {
+                    let absent = |fact: &&Fact| !tale.mentions(fact.subject.trim_start_matches("the "));
+                    let absent = other.outcome().into_iter().filter(absent);
+                    absent.filter_map(|fact| Candidate::unknown(fact, &tale)).collect()
+                }
+                Sort::Homeless => {
+                    self.homeless(&tale).iter().filter_map(|fact| Candidate::unknown(fact, &tale)).collect()
+                }
+            };
+            candidates.retain(|candidate| {
+                let chars = tale.text.len() + 1 + candidate.question.len() + candidate.answer.len();
+                candidate.part() == part && chars <= longest
+            });
+            if !candidates.is_empty() {
+                let Candidate { question, answer, .. } =
+                    candidates.swap_remove(below(candidates.len(), &mut rng));
+                let known = sort == Sort::Told;
+                exchanges.push(Exchange { tale: tale.text, question, answer, known });
+                sort = Sort::draw(&mut rng);
+            }
+        }
+        exchanges
+    }
+
+    /// For everybody in a tale that names no home: the fact that is not told, without its object.
+    fn homeless(&self, tale: &Tale) -> Vec<Fact> {
+        let words = self.grammar.slots.iter().flat_map(|slot| &slot.words);
+        if words.filter_map(|word| word.get("home")).any(|home| tale.mentions(home)) {
+            return Vec::new();
+        }
+        let people = tale.outcome().into_iter().filter(|fact| fact.relation == "is a");
+        let untold = |person: &Fact| Fact {
+            subject: person.subject.clone(),
+            relation: "lives in".to_owned(),
+            object: String::new(),
+        };
+        people.map(untold).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
+    use super::*;
+
+    /// What the facts of the tale, read back from its text, say to `question`: written from the questions' side.
+    fn look_up(world: &Tales, exchange: &Exchange) -> Option<String> {
+        let facts = world.read(&exchange.tale).expect("it is a tale of the world").facts;
+        let object = |subject: &str, relation: &str| {
+            let fact = facts.iter().rfind(|fact| fact.subject == subject && fact.relation == relation);
+            fact.map(|fact| fact.object.clone())
+        };
+        let question = exchange.question.strip_suffix('?').unwrap();
+        let between = |start: &str, end: &str| question.strip_prefix(start)?.strip_suffix(end);
+        if let Some(who) = between("What is ", " like") {
+            return object(who, "is by nature").map(|temper| format!("{who} is {temper}."));
+        }
+        if let Some(who) = between("Where does ", " live") {
+            return object(who, "lives in").map(|home| format!("In {home}."));
+        }
+        if let Some(what) = between("How does ", " look") {
+            return object(what, "looks").map(|look| format!("It is {look}."));
+        }
+        if let Some(who) = between("What is ", "") {
+            return object(who, "is a").map(|title| format!("A {title}."));
+        }
+        if let Some(what) = between("Where is ", "") {
+            let place = object(what, "is")?;
+            return Some(format!("{}{}.", place[..1].to_uppercase(), &place[1..]));
+        }
+        let (who, thing) = between("Does ", " is").unwrap().split_once(" know where ").unwrap();
+        match object(who, &format!("knows where {thing} is"))?.as_str() {
+            "yes" => Some(format!("{who} knows.")),
+            _ => Some(format!("{who} does not know.")),
+        }
+    }
+
+    #[test]
+    fn every_answer_follows_from_the_text() {
+        let world = Tales::new();
+        for part in [Part::Train, Part::HeldOut] {
+            let exchanges = world.questions(1, 600, part, usize::MAX);
+            assert_eq!(exchanges.len(), 600);
+            for exchange in &exchanges {
+                let told = look_up(&world, exchange);
+                assert_eq!(told.is_some(), exchange.known, "{exchange:?}");
+                assert_eq!(told.unwrap_or(UNKNOWN.into()), exchange.answer, "{exchange:?}");
+            }
+            // A quarter, and four standard deviations either way.
+            let unknown = exchanges.iter().filter(|exchange| !exchange.known).count();
+            assert!((108..=192).contains(&unknown), "{unknown}");
+            let kinds: BTreeSet<&str> =
+                exchanges.iter().map(|e| e.question.split(' ').next().unwrap()).collect();
+            assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["Does", "How", "What", "Where"]);
+        }
+    }
+
+    /// Known questions by what they ask and its answer, unknown ones by what they ask of whom.
+    #[test]
+    fn no_question_and_answer_is_in_both_parts() {
+        let world = Tales::new();
+        let asked = |part| {
+            let key = |exchange: Exchange| {
+                let hero = world.read(&exchange.tale).unwrap().facts[0].subject.clone();
+                (exchange.question, if exchange.known { exchange.answer } else { hero })
+            };
+            world.questions(2, 3000, part, 260).into_iter().map(key).collect::<HashSet<_>>()
+        };
+        let (train, held_out) = (asked(Part::Train), asked(Part::HeldOut));
+        assert!(train.len() > 1000 && held_out.len() > 200, "{} {}", train.len(), held_out.len());
+        assert!(train.is_disjoint(&held_out));
+    }
+
+    #[test]
+    fn a_tenth_is_held_out() {
+        let world = Tales::new();
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let keys: HashSet<String> = (0..3000)
+            .flat_map(|_| world.tell(&mut rng).outcome().into_iter().cloned().collect::<Vec<_>>())
+            .filter_map(|fact| Candidate::known(&fact))
+            .map(|candidate| format!("{:?} {}", candidate.part(), candidate.key))
+            .collect();
+        let held_out = keys.iter().filter(|key| key.starts_with("HeldOut")).count() as f64;
+        let n = keys.len() as f64;
+        assert!((held_out - 0.1 * n).abs() < 4.0 * (0.09 * n).sqrt(), "{held_out} of {n}");
+    }
+
+    #[test]
+    fn questions_are_repeatable_short_and_spelled_with_the_corpus() {
+        let world = Tales::new();
+        let exchanges = world.questions(4, 500, Part::Train, 240);
+        assert_eq!(exchanges, world.questions(4, 500, Part::Train, 240));
+        assert_ne!(exchanges, world.questions(5, 500, Part::Train, 240));
+        assert_eq!(exchanges.len(), 500);
+        let known: BTreeSet<char> = world.corpus(1, 300_000).text.chars().collect();
+        for exchange in &exchanges {
+            let whole = exchange.prompt() + &exchange.answer;
+            assert!(whole.len() <= 240 && whole.chars().all(|c| known.contains(&c)), "{whole}");
+        }
+        let tales: HashSet<&str> = exchanges.iter().map(|exchange| exchange.tale.as_str()).collect();
+        assert_eq!(tales.len(), 500);
+        assert!(world.questions(4, 2, Part::Train, 20).is_empty());
+    }
+
+    #[test]
+    fn an_exchange_by_hand() {
+        let fact = |subject: &str, relation: &str, object: &str| Fact {
+            subject: subject.into(),
+            relation: relation.into(),
+            object: object.into(),
+        };
+        let asked = |s, r, o| ask(&fact(s, r, o)).unwrap();
+        let pair = |question: &str, answer: &str| (question.to_owned(), answer.to_owned());
+        assert_eq!(asked("the ring", "is", "in the jar"), pair("Where is the ring?", "In the jar."));
+        assert_eq!(asked("Adam", "is a", "king"), pair("What is Adam?", "A king."));
+        assert_eq!(
+            asked("Adam", "knows where the ring is", "no"),
+            pair("Does Adam know where the ring is?", "Adam does not know.")
+        );
+        assert_eq!(ask(&fact("Adam", "dreams of", "gold")), None);
+        let tale = Tale { facts: vec![fact("a", "is", "b"), fact("a", "is", "c")], ..Tale::default() };
+        assert_eq!(tale.outcome(), [&fact("a", "is", "c")]);
+    }
+}

@@ -1,0 +1,130 @@
+//! Tokens that no text contains: who speaks, where a message ends, what is hidden.
+//!
+//! They get the ids after a tokenizer's own vocabulary, so that a model which was trained without them keeps every
+//! id it knows and only grows its embedding table by as many rows.
+
+use super::Tokenizer;
+
+/// A special token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// What follows is the user's.
+    User,
+    /// What follows is the assistant's.
+    Assistant,
+    /// A message ends.
+    End,
+    /// A token is hidden here.
+    Mask,
+}
+
+impl Special {
+    pub const ALL: [Self; 4] = [Self::User, Self::Assistant, Self::End, Self::Mask];
+    /// What a chat needs.
+    pub const CHAT: [Self; 3] = [Self::User, Self::Assistant, Self::End];
+
+    /// How it is printed. In a text this is nothing but its characters.
+    pub fn content(self) -> &'static str {
+        match self {
+            Self::User => "<|user|>",
+            Self::Assistant => "<|assistant|>",
+            Self::End => "<|end|>",
+            Self::Mask => "<|mask|>",
+        }
+    }
+}
+
+/// A tokenizer and the special tokens behind its vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extended {
+    base: Box<Tokenizer>,
+    specials: Vec<Special>,
+}
+
+impl Extended {
+    /// The tokenizer without its special tokens.
+    pub fn base(&self) -> &Tokenizer {
+        &self.base
+    }
+
+    /// In order of id: the first has id `base().vocab_size()`.
+    pub fn specials(&self) -> &[Special] {
+        &self.specials
+    }
+
+    pub(super) fn token_bytes(&self, id: u32) -> Vec<u8> {
+        let place = (id as usize).checked_sub(self.base.vocab_size());
+        match place.and_then(|place| self.specials.get(place)) {
+            Some(special) => special.content().into(),
+            None => self.base.token_bytes(id),
+        }
+    }
+}
+
+impl Tokenizer {
+    /// This tokenizer with those of `specials` it lacks, behind all ids it has.
+    pub fn with_specials(self, specials: &[Special]) -> Self {
+        let Extended { base, specials: mut all } = match self {
+            Self::Extended(extended) => extended,
+            base => Extended { base: Box::new(base), specials: Vec::new() },
+        };
+        for special in specials {
+            if !all.contains(special) {
+                all.push(*special);
+            }
+        }
+        if all.is_empty() { *base } else { Self::Extended(Extended { base, specials: all }) }
+    }
+
+    /// This tokenizer with the tokens of a [chat](crate::text::chat).
+    pub fn with_chat(self) -> Self {
+        self.with_specials(&Special::CHAT)
+    }
+
+    /// This tokenizer with the token that hides others.
+    pub fn with_mask(self) -> Self {
+        self.with_specials(&[Special::Mask])
+    }
+
+    /// The special tokens, in order of id.
+    pub fn specials(&self) -> &[Special] {
+        match self {
+            Self::Extended(extended) => extended.specials(),
+            _ => &[],
+        }
+    }
+
+    /// The id of a special token; `None` if this tokenizer lacks it.
+    pub fn special(&self, special: Special) -> Option<u32> {
+        let place = self.specials().iter().position(|&one| one == special)?;
+        Some((self.vocab_size() - self.specials().len() + place) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_tokens_follow_the_vocabulary_and_are_no_text() {
+        let plain = Tokenizer::from_name("char", "<|end>").unwrap();
+        assert_eq!((plain.vocab_size(), plain.special(Special::End)), (6, None));
+        let chat = plain.clone().with_chat();
+        let ids = Special::ALL.map(|special| chat.special(special));
+        assert_eq!((chat.vocab_size(), ids), (9, [Some(6), Some(7), Some(8), None]));
+        // The characters are themselves, in the order of their code points: < > d e n |.
+        assert_eq!(chat.encode("<|end|>").unwrap(), [0, 5, 3, 4, 2, 5, 1]);
+        assert_eq!(chat.decode(&[6, 3, 8]), "<|user|>e<|end|>");
+        assert_eq!(chat.decode(&[9]), "\u{FFFD}");
+        assert_eq!((chat.name(), chat.fingerprint() == plain.fingerprint()), ("char".into(), false));
+    }
+
+    #[test]
+    fn extending_twice_adds_only_what_is_missing() {
+        let byte = || Tokenizer::from_name("byte", "").unwrap();
+        let both = byte().with_mask().with_chat().with_mask();
+        assert_eq!(both.specials(), [Special::Mask, Special::User, Special::Assistant, Special::End]);
+        assert_eq!((both.special(Special::Mask), both.vocab_size()), (Some(256), 260));
+        assert_eq!(byte().with_specials(&[]), byte());
+    }
+}

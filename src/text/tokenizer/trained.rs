@@ -1,0 +1,198 @@
+//! Byte-pair encoding learned from a corpus: 256 bytes, then one token per merge.
+//!
+//! Training starts from the bytes of each word and, again and again, joins the pair of neighbouring tokens that
+//! occurs most often into a new token (Sennrich, Haddow & Birch 2016; over bytes as in Radford et al. 2019, whose
+//! rule splits the words). Of pairs that occur equally often the one with the lower ids is joined, so that a
+//! corpus has exactly one vocabulary. The work is done by Hugging Face's `tokenizers`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Trainer};
+
+use super::TokenizerError;
+use super::byte::printable;
+
+/// The largest N of `bpe:N`: far above any vocabulary in use, and small enough not to exhaust the memory.
+pub const MAX_VOCAB: usize = 1 << 20;
+
+/// How often a pair must occur to be joined: one that occurs once saves nothing elsewhere.
+const LEAST_COUNT: u64 = 2;
+
+/// A trained byte-pair encoder. Ids below 256 are bytes in GPT-2's order, the others merges in theirs.
+#[derive(Clone, Debug)]
+pub struct Bpe {
+    /// The bytes of each token, by id.
+    tokens: Vec<Vec<u8>>,
+    /// In the order in which they were learned, spelled as GPT-2 prints bytes.
+    merges: Vec<(String, String)>,
+    /// Shared, as a clone of it would start with an empty cache.
+    model: Arc<BPE>,
+}
+
+impl PartialEq for Bpe {
+    fn eq(&self, other: &Self) -> bool {
+        self.tokens == other.tokens && self.merges == other.merges
+    }
+}
+
+impl Eq for Bpe {}
+
+impl Bpe {
+    /// Learns tokens from `corpus` until there are `vocab_size`.
+    ///
+    /// # Errors
+    /// When there is no room for a merge, or no pair left to join before the vocabulary is full.
+    pub fn train(corpus: &str, vocab_size: usize) -> Result<Self, TokenizerError> {
+        if !(257..=MAX_VOCAB).contains(&vocab_size) {
+            return Err(TokenizerError::VocabularySize(vocab_size));
+        }
+        let mut trainer = BpeTrainer::builder()
+            .vocab_size(vocab_size)
+            .min_frequency(LEAST_COUNT)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .show_progress(false)
+            .build();
+        let words = |text: &str| each_word(text, |word| Ok(word.to_owned()));
+        trainer.feed(std::iter::once(corpus), words).map_err(library)?;
+        let mut model = BPE::default();
+        trainer.train(&mut model).map_err(library)?;
+        let bpe = Self::new(model).map_err(TokenizerError::Library)?;
+        match bpe.tokens.len() {
+            have if have < vocab_size => Err(TokenizerError::TooFewPairs { asked: vocab_size, have }),
+            _ => Ok(bpe),
+        }
+    }
+
+    /// The encoder whose `model` object this is in a `tokenizer.json`; says what is wrong with it if it is none.
+    pub(super) fn from_json(model: &Value) -> Result<Self, String> {
+        Self::new(BPE::deserialize(model).map_err(|error| error.to_string())?)
+    }
+
+    fn new(model: BPE) -> Result<Self, String> {
+        let byte: HashMap<char, u8> = (0..=u8::MAX).map(|byte| (printable(byte), byte)).collect();
+        let vocabulary: BTreeMap<u32, String> =
+            model.get_vocab().into_iter().map(|(token, id)| (id, token)).collect();
+        let mut tokens = Vec::with_capacity(vocabulary.len());
+        for (place, (&id, token)) in vocabulary.iter().enumerate() {
+            let bytes: Option<Vec<u8>> = token.chars().map(|c| byte.get(&c).copied()).collect();
+            tokens.push(bytes.ok_or_else(|| format!("{token:?} is not written in GPT-2's printable bytes"))?);
+            if id as usize != place {
+                return Err(format!("no token has the id {place}"));
+            }
+        }
+        if let Some(missing) =
+            (0..=u8::MAX).find(|&byte| model.token_to_id(&printable(byte).to_string()).is_none())
+        {
+            return Err(format!("it has no token for the byte {missing}"));
+        }
+        // The library shows its merges in no other way.
+        let json = serde_json::to_value(&model).map_err(|error| error.to_string())?;
+        let merges = Vec::deserialize(&json["merges"]).map_err(|error| error.to_string())?;
+        Ok(Self { tokens, merges, model: Arc::new(model) })
+    }
+
+    /// The bytes of each token, by id.
+    pub fn tokens(&self) -> &[Vec<u8>] {
+        &self.tokens
+    }
+
+    /// The pairs that were joined, in the order in which they were learned, spelled as GPT-2 prints bytes.
+    pub fn merges(&self) -> &[(String, String)] {
+        &self.merges
+    }
+
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let ids = each_word(text, |word| {
+            Ok(self.model.tokenize(word)?.into_iter().map(|token| token.id).collect::<Vec<_>>())
+        });
+        Ok(ids.map_err(library)?.concat())
+    }
+}
+
+/// What `each` makes of the words that GPT-2's rule splits `text` into, their bytes printed as characters.
+fn each_word<T>(text: &str, each: impl Fn(&str) -> tokenizers::Result<T>) -> tokenizers::Result<Vec<T>> {
+    let mut split = PreTokenizedString::from(text);
+    ByteLevel::new(false, true, true).pre_tokenize(&mut split)?;
+    let words = split.get_splits(OffsetReferential::Normalized, OffsetType::None);
+    words.into_iter().map(|(word, ..)| each(word)).collect()
+}
+
+fn library(error: tokenizers::Error) -> TokenizerError {
+    TokenizerError::Library(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::tales::Tales;
+    use crate::text::tokenizer::{Gpt2, Tokenizer};
+
+    fn pairs(merges: &[[&str; 2]]) -> Vec<(String, String)> {
+        merges.iter().map(|[a, b]| ((*a).to_owned(), (*b).to_owned())).collect()
+    }
+
+    /// Wikipedia's example, "aaabdaaabac": Z = aa, Y = ab, X = ZY. Its aa occurs 4 times, and then ab, as Za, twice.
+    #[test]
+    fn the_textbook_example() {
+        let bpe = Bpe::train("aaabdaaabac", 259).unwrap();
+        assert_eq!(bpe.merges(), pairs(&[["a", "a"], ["a", "b"], ["aa", "ab"]]));
+        assert_eq!(bpe.tokens()[256..], [b"aa".to_vec(), b"ab".to_vec(), b"aaab".to_vec()]);
+        let spelled: Vec<&[u8]> =
+            bpe.encode("aaabdaaabac").unwrap().iter().map(|&id| &bpe.tokens()[id as usize][..]).collect();
+        assert_eq!(spelled, [&b"aaab"[..], b"d", b"aaab", b"a", b"c"]);
+    }
+
+    /// The words of Sennrich, Haddow & Birch's listing without their end-of-word mark: e s, es t, l o, lo w come
+    /// first there as well, in the order that ties allow.
+    #[test]
+    fn the_paper_s_words() {
+        let corpus = [("low", 5), ("lower", 2), ("newest", 6), ("widest", 3)]
+            .map(|(word, count)| format!("{word}\n").repeat(count))
+            .concat();
+        let bpe = Bpe::train(&corpus, 260).unwrap();
+        assert_eq!(bpe.merges(), pairs(&[["e", "s"], ["es", "t"], ["l", "o"], ["lo", "w"]]));
+    }
+
+    /// `tests/golden/bpe.json`, which Hugging Face's Python package learned from the same text.
+    #[test]
+    fn a_vocabulary_is_that_of_the_reference() {
+        let golden: Value = serde_json::from_str(include_str!("../../../tests/golden/bpe.json")).unwrap();
+        let bpe =
+            Bpe::train(golden["text"].as_str().unwrap(), golden["vocab_size"].as_u64().unwrap() as usize)
+                .unwrap();
+        let merges: Vec<(String, String)> = Vec::deserialize(&golden["merges"]).unwrap();
+        assert_eq!(bpe.merges(), merges);
+        for sample in golden["samples"].as_array().unwrap() {
+            let ids: Vec<u32> = Vec::deserialize(&sample["ids"]).unwrap();
+            assert_eq!(bpe.encode(sample["text"].as_str().unwrap()).unwrap(), ids, "{sample}");
+        }
+    }
+
+    #[test]
+    fn tales_take_fewer_tokens_than_bytes_and_no_two_trainings_differ() {
+        let text = Tales::new().corpus(1, 60_000).text;
+        let bpe = Bpe::train(&text, 512).unwrap();
+        assert_eq!((bpe.tokens().len(), bpe.merges().len()), (512, 256));
+        assert_eq!(bpe, Bpe::train(&text, 512).unwrap());
+        let ratio = text.len() as f64 / bpe.encode(&text).unwrap().len() as f64;
+        assert!(ratio > 2.4, "{ratio}");
+        // Bytes never seen in training, in GPT-2's order, and text that is theirs.
+        assert_eq!(bpe.encode("!\u{1F642}").unwrap(), [0, 172, 253, 247, 224]);
+        let gpt2 = Tokenizer::Gpt2(Gpt2);
+        assert!((0..256).all(|id| bpe.tokens()[id as usize] == gpt2.token_bytes(id)));
+    }
+
+    #[test]
+    fn a_vocabulary_that_cannot_be_filled_is_refused() {
+        let error = |text, size| Bpe::train(text, size).unwrap_err().to_string();
+        assert!(error("abab", 256).contains("above 256"));
+        assert!(error("abab", usize::MAX).contains("up to 1048576"));
+        let short = error("abab", 300);
+        assert!(short.contains("bpe:300") && short.contains("257 tokens"), "{short}");
+    }
+}
