@@ -55,7 +55,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let corpus = args.places.locate(config.data.as_deref(), output)?;
     let tokenizer = match &resumed {
         Some(folder) => Tokenizer::load(folder.path())?,
-        None => Tokenizer::from_name(&config.tokenizer, &corpus.text)?,
+        None => config.tokenizer(&corpus.text)?,
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
     dataset.check(config.block_size)?;

@@ -18,12 +18,3 @@ pub fn embed(tape: &mut Tape, tokens: Var, table: Var, positions: Option<Var>) -
     operands.extend(positions);
     tape.apply_one(Embedding, &operands)
 }
-
-/// tokens (time, batch) or (batch, time) → each token's row of `table`, in that order, for models that know
-/// positions otherwise.
-///
-/// # Errors
-/// When `tokens` are no indices of rank 2.
-pub fn lookup(tape: &mut Tape, tokens: Var, table: Var) -> Result<Var, OpError> {
-    tape.apply_one(Embedding, &[tokens, table])
-}

@@ -15,6 +15,7 @@ use crate::nn::norm::Norm;
 use crate::ops::adamw::AdamW;
 use crate::optim::schedule::{Decay, Schedule};
 use crate::optim::{Optimizer, Rule};
+use crate::text::tokenizer::{Tokenizer, TokenizerError};
 
 /// Every setting of a training run. Written to `config.toml`, which can be given back with `--config`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +130,15 @@ impl TrainConfig {
             causal: self.causal,
             lora_rank: 0,
         }
+    }
+
+    /// The tokenizer of this run over a text; a model that sees both sides gets a token that hides others.
+    ///
+    /// # Errors
+    /// When the text does not suit it.
+    pub fn tokenizer(&self, text: &str) -> Result<Tokenizer, TokenizerError> {
+        let tokenizer = Tokenizer::from_name(&self.tokenizer, text)?;
+        Ok(if self.causal { tokenizer } else { tokenizer.with_mask() })
     }
 
     /// What turns gradients into updates.

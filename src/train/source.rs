@@ -1,8 +1,11 @@
 //! Where the batches of a run come from: windows of a text, put the way the model and its objective want them.
 
+use rand_chacha::rand_core::Rng;
+
 use crate::models::config::{Architecture, ModelConfig};
 use crate::run::config::TrainConfig;
 use crate::text::dataset::{Dataset, Purpose, Split, batch_rng};
+use crate::text::masked::{Masked, hide};
 
 /// One micro-step's worth of examples.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +44,7 @@ pub struct Pretraining {
     pub seed: u64,
     pub batch_size: usize,
     block_size: usize,
+    vocab_size: usize,
     order: Order,
     n_micro: u64,
 }
@@ -54,6 +58,8 @@ enum Order {
     Ends,
     /// Each of a batch reading on where it was, time-major.
     Streams,
+    /// At random places, some tokens hidden and these predicted.
+    Hidden,
 }
 
 /// What `model` learns from `dataset` in a run of these settings.
@@ -72,11 +78,20 @@ impl Pretraining {
     ) -> Self {
         let order = match model.architecture {
             Architecture::Mlp => Order::Ends,
+            Architecture::Transformer if !model.causal => Order::Hidden,
             _ if model.is_recurrent() => Order::Streams,
             _ => Order::Windows,
         };
         let block_size = model.block_size;
-        Self { dataset, seed, batch_size, block_size, order, n_micro: grad_accum as u64 }
+        Self {
+            dataset,
+            seed,
+            batch_size,
+            block_size,
+            vocab_size: model.vocab_size,
+            order,
+            n_micro: grad_accum as u64,
+        }
     }
 
     /// Window `at` of each of `batch_size` streams into which the text is cut; behind the last one all start
@@ -91,6 +106,13 @@ impl Pretraining {
         let start = |stream: usize| (stream * apart + at).min(data.len() - 1 - time);
         let place = |i: usize| start(i % batch) + i / batch;
         (0..time * batch).map(|i| (data[place(i)], data[place(i) + 1])).unzip()
+    }
+
+    /// The vocabulary ends with the token that hides others.
+    fn hide(&self, tokens: &[u32], rng: &mut impl Rng) -> Batch {
+        let mask = self.vocab_size - 1;
+        let Masked { tokens, targets, weights } = hide(tokens, mask as u32, mask, rng);
+        Batch { tokens, targets, weights: normalised(weights), segments: None }
     }
 }
 
@@ -107,6 +129,7 @@ impl Source for Pretraining {
             let batch = self.dataset.batch(split, &mut rng, self.batch_size, self.block_size);
             match self.order {
                 Order::Windows => (batch.tokens, batch.targets),
+                Order::Hidden => return self.hide(&batch.tokens, &mut rng),
                 Order::Ends => {
                     let last = batch.targets.iter().skip(self.block_size - 1).step_by(self.block_size);
                     (batch.tokens, last.copied().collect())
@@ -125,6 +148,13 @@ impl Source for Pretraining {
         let tokens = self.dataset.tokens(Split::Val);
         &tokens[..tokens.len().min(8)]
     }
+}
+
+/// Weights that sum to 1; all 0 where none is above.
+pub fn normalised(mut weights: Vec<f32>) -> Vec<f32> {
+    let sum: f32 = weights.iter().sum();
+    weights.iter_mut().for_each(|weight| *weight /= sum.max(1.0));
+    weights
 }
 
 /// (batch, time) → (time, batch)
@@ -163,6 +193,24 @@ mod tests {
         let batch = train(&source(Architecture::Mlp, 2), 0, 0);
         assert_eq!((batch.tokens.len(), batch.targets.len(), batch.weights), (6, 2, vec![0.5; 2]));
         assert_eq!(batch.targets, [batch.tokens[2] + 1, batch.tokens[5] + 1]);
+    }
+
+    #[test]
+    fn a_bert_predicts_what_is_hidden_and_nothing_else() {
+        let model = ModelConfig { causal: false, ..ModelConfig::gpt(27, 20, 1, 1, 4) };
+        let text: Vec<u32> = (0..26).collect();
+        let dataset = Dataset { name: "counting".into(), train: text.clone(), val: text, val_bytes: 26 };
+        let batch = train(&Pretraining::new(&model, dataset, 1, 4, 1), 0, 0);
+        let counted: Vec<_> = (0..80).filter(|&i| batch.weights[i] > 0.0).collect();
+        assert!((4..30).contains(&counted.len()), "{counted:?}");
+        assert!((batch.weights.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!(counted.iter().any(|&i| batch.tokens[i] == 26));
+        // Windows of a text that counts: every token but the hidden ones is one more than that before it.
+        for &i in &counted {
+            let start = i / 20 * 20;
+            let known = (start..start + 20).find(|j| batch.weights[*j] == 0.0).unwrap();
+            assert_eq!(batch.targets[i] + known as u32, batch.tokens[known] + i as u32);
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
     let corpus = args.places.locate(config.data.as_deref(), output)?;
     let tokenizer = match &args.model {
         Some(folder) => Tokenizer::load(folder)?,
-        None => Tokenizer::from_name(&config.tokenizer, &corpus.text)?,
+        None => config.tokenizer(&corpus.text)?,
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
     dataset.check(config.block_size)?;
