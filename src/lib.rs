@@ -14,7 +14,7 @@
 //! | [`nn`] | layers, as functions over the tape |
 //! | [`models`] | GPT, from layers |
 //! | [`objective`] | what models are trained for |
-//! | [`optim`] | AdamW and schedules |
+//! | [`optim`] | SGD, AdamW, Muon and schedules |
 //! | [`text`] | tokenizers, corpora, the Tales world |
 //! | [`run`] | settings, run folders, checkpoints |
 //! | [`train`] | plans of a run, the model in training, the run around it |
