@@ -118,7 +118,7 @@ pub const SHAPES: [([usize; 4], bool, f32); 15] = [
     ([1, 131, 1, 8], true, 0.2),
     ([1, 129, 1, 128], false, 0.0),
     ([1, 5, 1, 131], true, 0.0),
-    ([9, 8, 2, 1], true, 0.2),
+    ([11, 8, 4, 1], true, 0.2),
 ];
 
 /// A score is a sum of D products of at most M² over √D: D·M²/√D in magnitude, and rounding walks √D of its
