@@ -76,7 +76,10 @@ const EDITS: &[Edit] = &[
     Edit {
         what: "the second tile of keys is not masked",
         shader: "attention/flash",
-        changes: &[("if CAUSAL == 1u {\n        end = min(end, t + 1u);", "if CAUSAL == 1u && s / TILE != 1u {\n        end = min(end, t + 1u);")],
+        changes: &[(
+            "if CAUSAL == 1u {\n        end = min(end, t + 1u);",
+            "if CAUSAL == 1u && s / TILE != 1u {\n        end = min(end, t + 1u);",
+        )],
     },
     Edit {
         what: "a tree of sums with one barrier for all its levels",
@@ -238,7 +241,12 @@ fn a_step_beside_the_oracle_names_the_node_of_an_edited_shader() {
     };
     for (what, name, op, node) in [
         ("the derivative of x³ without its 3", "gelu/backward", "gelu_backward", "transformer.h.1.mlp"),
-        ("a gradient that forgets what runs through the variance", "layer_norm/backward", "layer_norm_backward", "transformer.ln_f"),
+        (
+            "a gradient that forgets what runs through the variance",
+            "layer_norm/backward",
+            "layer_norm_backward",
+            "transformer.ln_f",
+        ),
         ("stored where it should be added to", "embedding/backward", "embedding_backward", "transformer"),
         ("β₁ and β₂ swapped", "adamw", "adamw", "adamw"),
     ] {

@@ -204,7 +204,7 @@ fn cases() -> Vec<Case> {
         for positions in [false, true] {
             let mut operands = vec![Spec::u32([batch, time]), Spec::f32([vocabulary, width])];
             operands.extend(positions.then_some(Spec::f32(Shape::from([time, width]))));
-            let case = Case::new(Embedding, &operands, Bound::new(1.0, 0.0));
+            let case = Case::new(Embedding, &operands, Bound::ROUNDED);
             cases.push(case.with(0, Fill::Index(vocabulary as u32)));
         }
     }

@@ -77,7 +77,12 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         } else if fate != Fate::Survived {
             output.detail(format!("{name} {shader} {kind}: {change}: {why}"));
         } else {
-            bar.suspend(|| output.line(format!("SURVIVED {op}, {kind} in `{}` of shaders/{shader}.wgsl: {change}", mutant.function)))?;
+            bar.suspend(|| {
+                output.line(format!(
+                    "SURVIVED {op}, {kind} in `{}` of shaders/{shader}.wgsl: {change}",
+                    mutant.function
+                ))
+            })?;
         }
     }
     bar.finish_and_clear();

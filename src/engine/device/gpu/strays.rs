@@ -4,9 +4,9 @@
 use std::sync::Mutex;
 
 use naga::{
-    AddressSpace, Arena, ArraySize, BinaryOperator, Block, Expression, Function, GlobalVariable, Handle, Literal,
-    MemoryDecorations, Module, ResourceBinding, Scalar, ScalarKind, Span, Statement, StorageAccess, Type,
-    TypeInner,
+    AddressSpace, Arena, ArraySize, BinaryOperator, Block, Expression, Function, GlobalVariable, Handle,
+    Literal, MemoryDecorations, Module, ResourceBinding, Scalar, ScalarKind, Span, Statement, StorageAccess,
+    Type, TypeInner,
 };
 
 /// The binding of group 1 that a report is written to: 0, or one more than the number of an array.
@@ -84,7 +84,9 @@ impl Watch<'_> {
                     self.block(accept);
                     self.block(reject);
                 }
-                Statement::Switch { cases, .. } => cases.iter_mut().for_each(|case| self.block(&mut case.body)),
+                Statement::Switch { cases, .. } => {
+                    cases.iter_mut().for_each(|case| self.block(&mut case.body))
+                }
                 Statement::Loop { body, continuing, .. } => {
                     self.block(body);
                     self.block(continuing);
@@ -97,7 +99,10 @@ impl Watch<'_> {
     }
 
     /// The base, the index and the type of the array, if that is what the expression indexes.
-    fn access(&self, expression: Handle<Expression>) -> Option<(Handle<Expression>, Handle<Expression>, ArraySize)> {
+    fn access(
+        &self,
+        expression: Handle<Expression>,
+    ) -> Option<(Handle<Expression>, Handle<Expression>, ArraySize)> {
         let Expression::Access { base, index } = self.function.expressions[expression] else { return None };
         match self.types[self.type_behind(base)?].inner {
             TypeInner::Array { size, .. } => Some((base, index, size)),
@@ -135,7 +140,13 @@ impl Watch<'_> {
     }
 
     /// `if index >= length { stray = array; }`
-    fn compare(&mut self, to: &mut Block, base: Handle<Expression>, index: Handle<Expression>, size: ArraySize) {
+    fn compare(
+        &mut self,
+        to: &mut Block,
+        base: Handle<Expression>,
+        index: Handle<Expression>,
+        size: ArraySize,
+    ) {
         let array = (self.name)(self.variable(base).unwrap_or("an array"));
         let mut add = |e| self.function.expressions.append(e, Span::UNDEFINED);
         let value = add(Expression::Literal(Literal::U32(array)));
