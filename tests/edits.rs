@@ -82,6 +82,14 @@ const EDITS: &[Edit] = &[
         )],
     },
     Edit {
+        what: "scores are exchanged without waiting for one another",
+        shader: "attention/flash",
+        changes: &[(
+            "        stage_block(row, col, scores);\n        workgroupBarrier();\n",
+            "        stage_block(row, col, scores);\n",
+        )],
+    },
+    Edit {
         what: "a tree of sums with one barrier for all its levels",
         shader: "layer_norm/forward",
         changes: &[(

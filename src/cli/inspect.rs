@@ -170,7 +170,7 @@ fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A head's map: a row for each query, two signs for each key.
+/// A head's map: a row for each query, two signs for each key, by the root of p so that little is still seen.
 fn map(output: Output, head: &Head, names: &[String]) -> anyhow::Result<()> {
     const SHADES: [char; 6] = ['·', '░', '▒', '▓', '█', '█'];
     output.line(format!(
@@ -182,7 +182,8 @@ fn map(output: Output, head: &Head, names: &[String]) -> anyhow::Result<()> {
     ))?;
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     for (t, name) in names.iter().enumerate() {
-        let row: String = head.row(t).iter().flat_map(|p| [SHADES[(p * 5.0).round() as usize]; 2]).collect();
+        let row: String =
+            head.row(t).iter().flat_map(|p| [SHADES[(p.sqrt() * 5.0).round() as usize]; 2]).collect();
         output.line(format!("{name:>width$} {row}"))?;
     }
     Ok(())
@@ -222,12 +223,13 @@ fn logits(args: &LogitsArgs, output: Output) -> anyhow::Result<Exit> {
     for token in shown {
         let bar = "━".repeat((30.0 * token.drawn).round() as usize);
         let drawn = if token.drawn > 0.0 { format!("{:.2}%", 100.0 * token.drawn) } else { "-".into() };
-        output.line(format!(
+        let line = format!(
             "{:<width$} {:>8.3} {:>7.2}% {drawn:>8}  {bar}",
             name(token),
             token.logit,
             100.0 * token.probability
-        ))?;
+        );
+        output.line(line.trim_end())?;
     }
     let rest: f32 = expected[shown.len()..].iter().map(|token| token.probability).sum();
     if expected.len() > shown.len() {

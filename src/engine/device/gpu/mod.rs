@@ -10,6 +10,7 @@ mod launch;
 mod load;
 mod memory;
 mod pipelines;
+mod races;
 pub mod shader;
 mod strays;
 pub mod substitute;
@@ -176,19 +177,19 @@ impl Gpu {
         self.memory = Memory::new(self.context.entry.memory, self.poison);
     }
 
-    /// What the plan has read or written beyond its end since this was last asked, if anything. Needs
+    /// What the plan has read or written that it should not have since this was last asked, if anything. Needs
     /// [`GpuOptions::poison`] and a plan of a single op, whose temporaries share no memory. With
-    /// [`GpuOptions::checked`] every index is compared with the length of its array; without it, writes just
-    /// behind a tensor are found by the marks that they erase.
+    /// [`GpuOptions::checked`] every index is compared with the length of its array, and races in workgroup
+    /// memory are noticed; without it, writes just behind a tensor are found by the marks that they erase.
     ///
     /// # Errors
     /// When the device is lost.
     pub fn stray_access(&mut self, plan: PlanId) -> Result<Option<String>, DeviceError> {
         if let Some(arrays) = &self.pipelines.watched
-            && let Some(name) = arrays.name(read_words(&self.context, &self.stray, 0, 1)?[0])
+            && let Some(message) = arrays.message(read_words(&self.context, &self.stray, 0, 1)?[0])
         {
             self.context.queue.write_buffer(&self.stray, 0, &[0; 4]);
-            return Ok(Some(format!("an index is beyond the end of {name}")));
+            return Ok(Some(message));
         }
         let loaded = self.loaded(plan)?;
         for &place in loaded.plan.nodes.iter().flat_map(|node| &node.outputs).filter(|_| self.poison) {

@@ -100,7 +100,8 @@ impl Pipelines {
         let text = substitute.map_or_else(|| shader::source(shader), |s| s.text.clone());
         let Parsed { mut module, mut interface } = shader::parse_text(shader.name, &text, constants)?;
         if let Some(arrays) = &self.watched {
-            arrays.watch(shader.name, &mut module);
+            let room = context.device.limits().max_compute_workgroup_storage_size;
+            arrays.watch(shader.name, &mut module, room);
             interface.step = true;
         }
         let built = context.caught(ErrorFilter::Validation, || {
@@ -151,8 +152,8 @@ impl Pipelines {
             module: &module,
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
-                // Every kernel writes its workgroup memory before reading it.
-                zero_initialize_workgroup_memory: false,
+                // Every kernel writes its workgroup memory before reading it, but not its shadows.
+                zero_initialize_workgroup_memory: self.watched.is_some(),
                 ..Default::default()
             },
             cache: None,

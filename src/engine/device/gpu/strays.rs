@@ -1,5 +1,5 @@
-//! Shaders that report an index beyond the end of an array: of a binding, of workgroup memory or of a thread's
-//! own. Drivers hide such accesses, by clamping them or by leaving them out.
+//! Shaders that report what drivers hide: an index beyond the end of an array: of a binding, of workgroup memory or of a thread's
+//! own, which they clamp or leave out; and [races](super::races).
 
 use std::sync::Mutex;
 
@@ -12,25 +12,26 @@ use naga::{
 /// The binding of group 1 that a report is written to: 0, or one more than the number of an array.
 pub(super) const BINDING: u32 = 1;
 
-/// The arrays of all shaders that report, by number.
+/// What all shaders may report, by number.
 #[derive(Default)]
 pub(super) struct Arrays(Mutex<Vec<String>>);
 
 impl Arrays {
-    /// The array that a report names.
-    pub fn name(&self, report: u32) -> Option<String> {
+    /// What a report says.
+    pub fn message(&self, report: u32) -> Option<String> {
         let names = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         names.get((report as usize).checked_sub(1)?).cloned()
     }
 
-    fn report(&self, name: String) -> u32 {
+    fn report(&self, message: String) -> u32 {
         let mut names = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        names.push(name);
+        names.push(message);
         names.len() as u32
     }
 
-    /// Makes every access of `module` to an array compare its index with the length first.
-    pub fn watch(&self, shader: &str, module: &mut Module) {
+    /// Makes every access of `module` to an array compare its index with the length, and those to workgroup
+    /// memory look for others in the same place, as far as `room` bytes of it suffice.
+    pub fn watch(&self, shader: &str, module: &mut Module, room: u32) {
         let scalar = TypeInner::Scalar(Scalar::U32);
         let word = module.types.insert(Type { name: None, inner: scalar }, Span::UNDEFINED);
         let access = StorageAccess::LOAD | StorageAccess::STORE;
@@ -48,12 +49,20 @@ impl Arrays {
         let Module { types, global_variables, functions, entry_points, .. } = module;
         let watch = |function: &mut Function| {
             let mut body = std::mem::take(&mut function.body);
-            let name = |array: &str| self.report(format!("`{array}` of shaders/{shader}.wgsl"));
+            let name = |array: &str| {
+                self.report(format!("an index is beyond the end of `{array}` of shaders/{shader}.wgsl"))
+            };
             Watch { types, global_variables, function, report, name: &name }.block(&mut body);
             function.body = body;
         };
         functions.iter_mut().for_each(|(_, function)| watch(function));
         entry_points.iter_mut().for_each(|entry| watch(&mut entry.function));
+        super::races::watch(module, word, report, room, |array| {
+            self.report(format!(
+                "two invocations meet at an element of `{array}` of shaders/{shader}.wgsl, one of them writing, \
+                 without a barrier between them"
+            ))
+        });
     }
 }
 
