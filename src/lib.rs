@@ -19,6 +19,7 @@
 //! | [`run`] | settings, run folders, checkpoints |
 //! | [`train`] | plans of a run, the model in training, the run around it |
 //! | [`sample`] | decoding strategies and the key-value cache |
+//! | [`inspect`] | where a model's heads attend, what it expects next |
 //! | [`verify`] | kernels against the f64 oracle, derivatives against finite differences |
 //! | [`cli`] | the programs |
 //!
@@ -64,6 +65,7 @@
 
 pub mod cli;
 pub mod engine;
+pub mod inspect;
 pub mod models;
 pub mod nn;
 pub mod objective;

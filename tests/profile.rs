@@ -4,6 +4,7 @@ use lal::engine::device::DeviceError;
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
 use lal::profile::bench::ladder;
+use lal::profile::errors::Errors;
 use lal::profile::html::page;
 use lal::profile::measure::measure;
 use lal::profile::probes::PROBES;
@@ -48,7 +49,7 @@ fn tiny() -> Workload {
 
 fn report(device: &mut dyn Subject, work: &Workload) -> (Report, Trace, String) {
     let times = measure(device, work).unwrap_or_else(|e| panic!("{e}"));
-    let report = Report::new(device.describe(), work, &times, ROOFLINE, &|_, _| None);
+    let report = Report::new(device.describe(), work, &times, ROOFLINE, &Errors::default());
     let (trace, html) = (Trace::new(&report, work, &times), page(&report, work, &times));
     (report, trace, html)
 }
@@ -69,6 +70,24 @@ fn the_flops_of_a_step_are_those_of_the_closed_formula() {
     let product = |times: u64| times * layers * 12 * width * 64 * 65;
     assert_eq!(flops("attention"), product(2));
     assert_eq!(flops("attention_backward"), product(5));
+}
+
+#[test]
+fn every_kernel_of_a_report_has_its_error_beside_it() {
+    let Some(mut gpu) = gpu() else { return };
+    let work = tiny();
+    let times = measure(&mut gpu, &work).unwrap_or_else(|e| panic!("{e}"));
+    let Ok(mut gpu) = Gpu::open(GpuOptions { poison: true, ..GpuOptions::default() }) else { return };
+    let errors = Errors::measure(&mut gpu, &work).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((errors.skipped, errors.wrong().len()), (0, 0));
+    let report = Report::new(gpu.describe(), &work, &times, ROOFLINE, &errors);
+    for row in &report.rows {
+        let error = row.error.unwrap_or_else(|| panic!("{} {} {} has none", row.op, row.variant, row.shape));
+        assert!((0.0..=1.0).contains(&error), "{} {}: {error}", row.op, row.variant);
+    }
+    // Sums in f32 are not those of the oracle.
+    assert!(report.rows.iter().any(|row| row.op == "matmul" && row.error > Some(0.0)));
+    assert!(report.to_text(usize::MAX).contains("of bound"));
 }
 
 #[test]

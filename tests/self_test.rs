@@ -26,7 +26,12 @@ fn a_mistake_in_any_shader_is_found() {
         .mutants
         .iter()
         .filter(|mutant| test.try_out(mutant, &mut gpus) == Fate::Survived)
-        .map(|mutant| format!("shaders/{}.wgsl, {}: {}", mutant.shader, mutant.kind, mutant.change))
+        .map(|mutant| {
+            format!(
+                "{} in `{}` of shaders/{}.wgsl: {}",
+                mutant.kind, mutant.function, mutant.shader, mutant.change
+            )
+        })
         .collect();
     assert!(survivors.is_empty(), "{} mistakes were not found:\n{}", survivors.len(), survivors.join("\n"));
 }

@@ -38,10 +38,8 @@ fn main(
     let seen = t + 1u;
     let slope = alibi_slope(h);
 
+    // WGSL begins variables with zeros.
     var sums: array<f32, SHARE>;
-    for (var i = 0u; i < SHARE; i++) {
-        sums[i] = 0.0;
-    }
     var largest = -3e38;
     var total = 0.0;
     for (var first = 0u; first < seen; first += WORKGROUP) {

@@ -65,6 +65,26 @@ impl Opened {
 }
 
 impl DeviceArgs {
+    /// A GPU for checking; `None` for `--device cpu`. A software one will do.
+    ///
+    /// # Errors
+    /// When there is no such adapter or it lacks a limit.
+    pub fn gpu(&self, options: GpuOptions) -> Result<Option<Gpu>, DeviceError> {
+        let adapter = match self.device.as_str() {
+            "cpu" => return Ok(None),
+            "auto" | "gpu" => None,
+            name => Some(name.to_owned()),
+        };
+        Gpu::open(GpuOptions { adapter, limits: self.limits(), ..options }).map(Some)
+    }
+
+    fn limits(&self) -> DeviceLimits {
+        match self.device_limits {
+            LimitsName::Adapter => DeviceLimits::Adapter,
+            LimitsName::Webgpu => DeviceLimits::WebGpu,
+        }
+    }
+
     /// Opens the device that was asked for. `tuning` is where kernel choices are kept.
     ///
     /// # Errors
@@ -83,12 +103,8 @@ impl DeviceArgs {
             "gpu" => None,
             name => Some(name.to_owned()),
         };
-        let limits = match self.device_limits {
-            LimitsName::Adapter => DeviceLimits::Adapter,
-            LimitsName::Webgpu => DeviceLimits::WebGpu,
-        };
         let autotune = if self.no_autotune { Autotune::Off } else { autotune };
-        let options = GpuOptions { adapter, limits, autotune, ..GpuOptions::default() };
+        let options = GpuOptions { adapter, limits: self.limits(), autotune, ..GpuOptions::default() };
         Ok(Opened::Gpu(Box::new(Gpu::open(options)?)))
     }
 }

@@ -6,6 +6,7 @@ mod data;
 mod device;
 mod devices;
 mod failure;
+mod inspect;
 mod ops;
 mod output;
 mod profile;
@@ -42,6 +43,8 @@ enum Verb {
     Bench(bench::Args),
     /// Check every kernel on this adapter against its formula
     Verify(Box<verify::Args>),
+    /// Look into a trained model: where its heads attend, what it expects next
+    Inspect(inspect::Args),
     /// List the ops: formulas, kernels, shaders
     Ops(ops::Args),
     /// List the adapters and what Lal may use of them
@@ -82,6 +85,7 @@ pub fn lal() -> ExitCode {
         Verb::Profile(args) => profile::run(&args, output),
         Verb::Bench(args) => bench::run(&args, output),
         Verb::Verify(args) => verify::run(&args, output),
+        Verb::Inspect(args) => inspect::run(&args, output),
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),
         Verb::Data(args) => data::run(args, output),

@@ -7,8 +7,10 @@ use serde::Serialize;
 use super::device::{DeviceArgs, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use crate::engine::device::gpu::GpuOptions;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::models::config::ModelConfig;
+use crate::profile::errors::Errors;
 use crate::profile::html::page;
 use crate::profile::measure::measure;
 use crate::profile::report::Report;
@@ -69,7 +71,11 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let roofline = Roofline::measure(device)?;
     output.detail("measuring the step");
     let times = measure(device, &workload)?;
-    let report = Report::new(device.describe(), &workload, &times, roofline, &|_, _| None);
+    let described = device.describe();
+    let kind = opened.kind();
+    drop(opened);
+    let errors = if kind == "gpu" { errors(args, &workload, output)? } else { Errors::default() };
+    let report = Report::new(described, &workload, &times, roofline, &errors);
     if let Some(path) = &args.trace {
         write_whole(path, serde_json::to_string(&Trace::new(&report, &workload, &times))?.as_bytes())?;
         output.remark(format!("trace in {}", path.display()));
@@ -91,6 +97,26 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         host_us: report.host_us(),
     })?;
     Ok(Exit::Done)
+}
+
+/// How far from the oracle the kernels are that have just been timed.
+fn errors(args: &Args, workload: &Workload, output: Output) -> anyhow::Result<Errors> {
+    output.detail("comparing the kernels with the oracle");
+    let Some(mut gpu) = args.device.gpu(GpuOptions { poison: true, ..GpuOptions::default() })? else {
+        return Ok(Errors::default());
+    };
+    let errors = Errors::measure(&mut gpu, workload)?;
+    if errors.skipped > 0 {
+        output.remark(format!(
+            "{} of {} nodes are too much for the oracle: `lal verify` checks their kernels on smaller ones",
+            errors.skipped,
+            workload.plan.nodes.len()
+        ));
+    }
+    for op in errors.wrong() {
+        output.remark(format!("{op} is WRONG at these shapes: `lal verify --op {op}` says where"));
+    }
+    Ok(errors)
 }
 
 /// The model and how it is trained: a run's own, or a preset's.

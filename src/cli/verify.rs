@@ -12,7 +12,6 @@ use super::device::{DeviceArgs, LimitsName};
 use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::engine::device::DeviceError;
-use crate::engine::device::gpu::adapter::DeviceLimits;
 use crate::engine::device::gpu::{Gpu, GpuOptions};
 
 #[derive(Debug, clap::Args)]
@@ -57,16 +56,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
 impl Args {
     /// A device that shows stray reads and writes; `None` for `--device cpu`.
     fn gpu(&self, options: GpuOptions) -> Result<Option<Gpu>, DeviceError> {
-        let adapter = match self.device.device.as_str() {
-            "cpu" => return Ok(None),
-            "auto" | "gpu" => None,
-            name => Some(name.to_owned()),
-        };
-        let limits = match self.device.device_limits {
-            LimitsName::Adapter => DeviceLimits::Adapter,
-            LimitsName::Webgpu => DeviceLimits::WebGpu,
-        };
-        Gpu::open(GpuOptions { adapter, limits, poison: true, ..options }).map(Some)
+        self.device.gpu(GpuOptions { poison: true, ..options })
     }
 
     /// The adapter with shader checks off; with them on; with long grids folded; and with bindings so small

@@ -59,6 +59,10 @@ impl Bound {
     /// For results that must be equal to the bit: copies, gathers, masks.
     pub const EXACT: Self = Self::new(0.0, 0.0);
 
+    /// For one addition or product: WGSL leaves open to which neighbour an adapter rounds, which is 2 units, and
+    /// rounding to the nearest uses one of them.
+    pub const ROUNDED: Self = Self::new(2.0, 0.0);
+
     /// For a sum of `terms` products of at most `magnitude` each: rounding errors of a fixed-order sum walk
     /// at random, so about √terms units of the sum of magnitudes; four times that is never seen in practice.
     pub fn sum(terms: usize, magnitude: f64) -> Self {

@@ -33,7 +33,7 @@ const SHAPES: [([usize; 4], bool, f32); 15] = [
     ([1, 131, 1, 8], true, 0.2),
     ([1, 129, 1, 128], false, 0.0),
     ([1, 5, 1, 131], true, 0.0),
-    ([9, 8, 2, 1], true, 0.2),
+    ([11, 8, 4, 1], true, 0.2),
 ];
 
 /// ((B, T, n_head, n_kv_head, D), causal, dropout, ALiBi, segments): groups of heads; slopes of a number of heads

@@ -163,6 +163,8 @@ fn cases() -> Vec<Case> {
             (3, 67, Fill::Between(-200.0, -100.0), 200.0),
             // Short rows at levels so far apart that the largest logit of a neighbour is of no use.
             (9, 2, Fill::Uniform(1e3), 1e3),
+            // More rows than a square of the shortest axis that grids are folded at.
+            (11, 3, Fill::Uniform(1.0), 1.0),
         ] {
             let (first, n) = (rows % 3, rows + 2);
             let operands = [Spec::f32([rows, width]), Spec::u32([n]), Spec::f32([n])];

@@ -187,7 +187,7 @@ impl Twin for EmbeddingBackward {
 /// (batch, time, vocabulary, width): single elements, primes, and more tokens than a workgroup.
 ///
 /// The last ones have a table that small bindings split, and tokens on either side of the split.
-const SIZES: [[usize; 4]; 8] = [
+const SIZES: [[usize; 4]; 11] = [
     [1, 1, 1, 1],
     [3, 7, 17, 12],
     [2, 5, 65, 129],
@@ -196,6 +196,9 @@ const SIZES: [[usize; 4]; 8] = [
     [1, 15, 18, 16],
     [3, 5, 17, 16],
     [1, 16, 33, 16],
+    [1, 64, 66, 4],
+    [1, 32, 65, 8],
+    [1, 128, 131, 2],
 ];
 
 fn cases() -> Vec<Case> {
@@ -204,7 +207,7 @@ fn cases() -> Vec<Case> {
         for positions in [false, true] {
             let mut operands = vec![Spec::u32([batch, time]), Spec::f32([vocabulary, width])];
             operands.extend(positions.then_some(Spec::f32(Shape::from([time, width]))));
-            let case = Case::new(Embedding, &operands, Bound::new(1.0, 0.0));
+            let case = Case::new(Embedding, &operands, Bound::ROUNDED);
             cases.push(case.with(0, Fill::Index(vocabulary as u32)));
         }
     }

@@ -271,7 +271,7 @@ fn merge_cases() -> Vec<Case> {
 fn add_cases() -> Vec<Case> {
     let case = |([b, t, n_head, d], part, of): ([usize; 4], usize, usize)| {
         let operands = [Spec::f32([b * n_head, t, d]), Spec::f32([b, t, of * n_head * d])];
-        Case::new(AddHeads(SplitHeads { n_head, part, of }), &operands, Bound::new(1.0, 0.0))
+        Case::new(AddHeads(SplitHeads { n_head, part, of }), &operands, Bound::ROUNDED)
     };
     parts().map(case).collect()
 }

@@ -5,7 +5,7 @@ pub mod adamw;
 pub mod add;
 pub mod attention;
 pub mod attention_backward;
-mod attention_bias;
+pub(crate) mod attention_bias;
 pub mod attention_cached;
 mod attention_cases;
 mod attention_common;

@@ -28,7 +28,8 @@ pub fn page(report: &Report, workload: &Workload, times: &[PartTimes]) -> String
          device can do: a copy reached {gbps:.1} GB/s, multiply-adds in registers {gflops:.0} GFLOP/s. A dot \
          above the slope found its operands in a cache.</p>{roofline}</section>\n\
          <section><h2>The step, in order</h2><p>Timed kernel by kernel, {clock}.</p>{strip}</section>\n\
-         <section><h2>Kernels</h2><div class=\"scroll\">{table}</div></section>\n\
+         <section><h2>Kernels</h2><p>Errors are the worst against the f64 oracle on these operands, in units \
+         of the bound that follows from them: above 1 a kernel is wrong.</p><div class=\"scroll\">{table}</div></section>\n\
          <section><h2>Memory</h2>{memory}</section>\n</main>\n</html>\n",
         title = escape(&report.title),
         device = escape(&report.device),
@@ -76,7 +77,7 @@ fn tiles(report: &Report) -> String {
 
 fn table(report: &Report, palette: &Palette) -> String {
     let mut html = String::from(
-        "<table><thead><tr><th>kernel<th>shape<th>calls<th>µs<th>GFLOP/s<th>GB/s<th>% of roofline<th>share\
+        "<table><thead><tr><th>kernel<th>shape<th>calls<th>µs<th>GFLOP/s<th>GB/s<th>% of roofline<th>share<th>error\
          </thead><tbody>",
     );
     for row in report.rows.iter().take(LISTED) {
@@ -84,7 +85,7 @@ fn table(report: &Report, palette: &Palette) -> String {
         let _ = write!(
             html,
             "<tr><td><i class=\"{}\"></i>{} <small>{}</small><td class=\"shape\">{}<td>{}<td>{:.0}<td>{:.1}\
-             <td>{:.1}<td>{}<td>{}",
+             <td>{:.1}<td>{}<td>{}<td>{}",
             palette.class(row.op),
             row.op,
             row.variant,
@@ -95,6 +96,7 @@ fn table(report: &Report, palette: &Palette) -> String {
             row.gbps,
             meter(row.roofline_percent),
             meter(100.0 * row.share),
+            row.error.map_or("–".into(), error),
         );
     }
     html += "</tbody></table>";
@@ -108,6 +110,11 @@ fn table(report: &Report, palette: &Palette) -> String {
 /// A number of percent over a bar of that length.
 fn meter(percent: f64) -> String {
     format!("<span class=\"meter\" style=\"--part:{:.1}%\">{percent:.1}</span>", percent.min(100.0))
+}
+
+/// An error in units of its bound.
+fn error(error: f64) -> String {
+    if error > 1.0 { format!("<b class=\"wrong\">{error:.2}</b>") } else { format!("{error:.2}") }
 }
 
 fn memory(report: &Report) -> String {

@@ -5,15 +5,13 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::errors::Errors;
 use super::measure::PartTimes;
 use super::roofline::Roofline;
 use super::workload::Workload;
 use crate::engine::device::timeline::Clock;
 use crate::engine::op::Cost;
 use crate::engine::plan::{Home, Memory, Plan, PlanNode};
-
-/// The worst error of a kernel in units of its bound, by op and variant, where it has been verified.
-pub type Errors<'a> = &'a dyn Fn(&str, &str) -> Option<f64>;
 
 /// One kernel at one shape.
 #[derive(Clone, Debug, Serialize)]
@@ -33,7 +31,7 @@ pub struct Row {
     pub roofline_percent: f64,
     /// Of all kernels' time, from 0 to 1.
     pub share: f64,
-    /// The worst error that `verify` has found, in units of the bound.
+    /// The worst error against the oracle at this shape, in units of its bound; above 1 the kernel is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<f64>,
     #[serde(skip)]
@@ -94,7 +92,7 @@ impl Report {
         workload: &Workload,
         times: &[PartTimes],
         roofline: Roofline,
-        errors: Errors,
+        errors: &Errors,
     ) -> Self {
         let over = |f: fn(&PartTimes) -> f64| times.iter().map(|t| t.part.times as f64 * f(t)).sum::<f64>();
         let kernels_us = over(|t| t.detailed.launches_us());
@@ -148,7 +146,7 @@ impl Report {
         let shape = self.rows.iter().take(most).map(|r| r.shape.chars().count()).max().unwrap_or(0);
         writeln!(
             f,
-            "{:<op$}  {:<shape$}  calls         µs  GFLOP/s   GB/s  % roof   share",
+            "{:<op$}  {:<shape$}  calls         µs  GFLOP/s   GB/s  % roof   share  of bound",
             "kernel", "shape"
         )?;
         for row in self.rows.iter().take(most) {
@@ -156,7 +154,7 @@ impl Report {
             write!(f, "{name:<op$}  {:<shape$}  {:>5}  {:>9.1}", row.shape, row.calls, row.us)?;
             write!(f, "  {:>7.1}  {:>5.1}  {:>6.1}", row.gflops, row.gbps, row.roofline_percent)?;
             write!(f, "  {:>5.1}%", 100.0 * row.share)?;
-            writeln!(f, "{}", row.error.map_or(String::new(), |error| format!("  error {error:.2}")))?;
+            writeln!(f, "  {:>8}", row.error.map_or("-".into(), |error| format!("{error:.2}")))?;
         }
         if self.rows.len() > most {
             let rest: f64 = self.rows[most..].iter().map(|row| row.share).sum();
@@ -220,7 +218,7 @@ pub(super) fn mib(bytes: u64) -> String {
     }
 }
 
-fn rows(plan: &Plan, times: &[PartTimes], roofline: &Roofline, all_us: f64, errors: Errors) -> Vec<Row> {
+fn rows(plan: &Plan, times: &[PartTimes], roofline: &Roofline, all_us: f64, errors: &Errors) -> Vec<Row> {
     let mut rows: BTreeMap<(&'static str, &'static str, String), Row> = BTreeMap::new();
     for PartTimes { part, detailed, .. } in times {
         for launch in &detailed.launches {
@@ -237,7 +235,7 @@ fn rows(plan: &Plan, times: &[PartTimes], roofline: &Roofline, all_us: f64, erro
                 gbps: 0.0,
                 roofline_percent: 0.0,
                 share: 0.0,
-                error: errors(op, variant),
+                error: errors.of(op, variant, shape),
                 cost: Cost::default(),
             });
             row.us += part.times as f64 * launch.span.us;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::device::{DeviceError, HostData, PlanId};
+use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::op::OpError;
 use crate::engine::plan::{Home, Plan};
 use crate::engine::step::Step;
@@ -11,8 +11,6 @@ use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::sample::generator::{decode_plan, decode_width};
 use crate::train::plans::{StepShape, training};
-
-use super::subject::Subject;
 
 /// A segment of the plan and how often one step runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +78,7 @@ impl Workload {
     ///
     /// # Errors
     /// When the device lacks memory or a limit.
-    pub fn load(&self, device: &mut dyn Subject) -> Result<PlanId, DeviceError> {
+    pub fn load(&self, device: &mut dyn Device) -> Result<PlanId, DeviceError> {
         let id = device.load(&self.plan, 0)?;
         for place in &self.plan.places {
             let Home::Input(name) = &place.home else { continue };

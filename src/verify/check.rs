@@ -146,7 +146,7 @@ impl Prepared {
     }
 }
 
-/// The outputs of an op, and what it wrote that it should not have.
+/// The outputs of an op, and what it read or wrote that it should not have.
 type Ran = (Vec<Vec<f32>>, Option<String>);
 
 /// Runs an op alone on the GPU.
@@ -175,7 +175,7 @@ pub fn run_alone(
     gpu.run(plan, 0, step)?;
     let lost = || DeviceError::Gpu("the outputs did not come back".into());
     let results = gpu.results(true)?.ok_or_else(lost)?;
-    let stray = gpu.stray_write(plan)?.map(|tensor| format!("writes beyond the end of {tensor}"));
+    let stray = gpu.stray_access(plan)?;
     Ok((results, stray))
 }
 

@@ -7,58 +7,44 @@ const SAME: &str = "after a reduction every invocation holds the same value: whi
 /// block once, and which one is taken depends on the half alone.
 const STAGED: &str = "either order stages every block once: it only changes which thread reads which";
 
+/// Of the thread of `matmul/gemv` that computes which part of which sum.
+const SHARED: &str = "either way of sharing out columns and slices among threads covers all of both";
+
 /// Of the last digits of tanh's polynomial below 0.625: the terms of high order are small.
 const BELOW_ROUNDING: &str = "moves the sum by half a unit of rounding at most";
 
 /// Of the end to which packed attention clamps tokens before it compares their segments.
 const CLAMPED: &str = "tokens from `time` on are neither seen nor stored: their segments say nothing";
 
+/// Shaders in which, after reductions, one invocation writes what all of them hold.
+const ONE_WRITES: &[&str] = &[
+    "rms_norm",
+    "grad_norm/norm",
+    "grad_norm/squares",
+    "sum",
+    "cross_entropy/loss",
+    "cross_entropy/gradient",
+    "layer_norm/forward",
+    "residual_norm",
+];
+
 /// (shader, a part of its line with and without the mistake, why nothing changes). No shader stands for all: a
 /// function of `shaders/common/` is spoilt in one of those that call it.
 const EQUIVALENT: &[(&str, &str, &str)] = &[
-    ("grad_norm/norm", "as `if local == 1u {`", SAME),
-    ("grad_norm/norm", "as `if local != 0u {`", SAME),
-    ("grad_norm/squares", "as `if local == 1u {`", SAME),
-    ("sum", "as `if local == 1u {`", SAME),
-    ("cross_entropy/loss", "as `if local != 0u {`", SAME),
-    ("layer_norm/forward", "as `if local != 0u {`", SAME),
-    ("layer_norm/forward", "as `if local == 1u {`", SAME),
-    ("rms_norm", "as `if local != 0u {`", SAME),
-    ("rms_norm", "as `if local == 1u {`", SAME),
-    ("residual_norm", "as `if local != 0u {`", SAME),
-    ("residual_norm", "as `if local == 1u {`", SAME),
+    ("embedding/backward", "reduce_max(local, earlier) > 0.1", "what is compared is 0 or 1"),
+    ("matmul/gemv", "as `if TRANSPOSE_B == 2u {`", SHARED),
+    ("matmul/gemv", "as `if TRANSPOSE_B != 1u {`", SHARED),
     (
         "attention/flash",
         "`end = max(end, first + ROWS);`",
         "the keys that are added are masked: p is 0 there",
     ),
     ("attention/plain", "`if score > largest {`", "of equal scores either is the largest"),
-    ("attention/flash", "`let last = params.time + 1u;`", CLAMPED),
-    ("attention/flash_keys", "`let last = params.time + 1u;`", CLAMPED),
-    ("attention/plain", "sum[d] = 0.1", "the first key scales what was there by exp(-3e38)"),
     ("gelu/backward", "clamp(v, -30.0, 30.1)", "the hyperbolic tangent is 1 in f32 long before"),
     (
         "attention/flash_queries",
         "part <= PARTS",
         "the channels of a further part read as zero and are not stored: it adds nothing",
-    ),
-    (
-        "attention/flash_keys",
-        "part <= PARTS",
-        "the channels of a further part read as zero and are not stored: it adds nothing",
-    ),
-    ("attention_cached/attend", "total = 0.1", "the first tile of keys scales what was there by exp(-3e38)"),
-    (
-        "attention_cached/attend",
-        "score = 0.1",
-        "what is added to all scores of a query leaves its probabilities as they are",
-    ),
-    ("attention_cached/attend", "first <= seen", "a tile behind the last key has only weights of 0"),
-    ("attention_cached/attend", "seen + first", "the weights that are added are 0"),
-    (
-        "attention_cached/attend",
-        "sums[i] = 0.1",
-        "the first tile of keys scales what was there by exp(-3e38)",
     ),
     (
         "layer_norm/partials",
@@ -77,6 +63,24 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "tokens[i] > params.first",
         "the next part's dispatch writes the row again, rightly",
     ),
+    ("matmul/tiled", "as `let is_along", STAGED),
+    ("matmul/tiled", "as `let at = select(along_k", STAGED),
+    ("attention/flash", "`let last = params.time + 1u;`", CLAMPED),
+    ("attention/flash_keys", "`let last = params.time + 1u;`", CLAMPED),
+    ("attention/plain", "sum[d] = 0.1", "the first key scales what was there by exp(-3e38)"),
+    (
+        "attention/flash_keys",
+        "part <= PARTS",
+        "the channels of a further part read as zero and are not stored: it adds nothing",
+    ),
+    ("attention_cached/attend", "total = 0.1", "the first tile of keys scales what was there by exp(-3e38)"),
+    (
+        "attention_cached/attend",
+        "score = 0.1",
+        "what is added to all scores of a query leaves its probabilities as they are",
+    ),
+    ("attention_cached/attend", "first <= seen", "a tile behind the last key has only weights of 0"),
+    ("attention_cached/attend", "seen + first", "the weights that are added are 0"),
     ("", "select(1.0, e, x <= 0.0)", "at zero e is 1"),
     ("", "z * 5.705e-3", BELOW_ROUNDING),
     ("", "(2.064e-2 - z", BELOW_ROUNDING),
@@ -87,12 +91,17 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("", "grad_norm[0] >= params.clip", "of the norm that is just not clipped the factor is 1"),
     ("activation/forward", "v <= 0.0", "either is zero at zero"),
     ("activation/backward", "v <= 0.0", "either is zero at zero"),
-    ("matmul/tiled", "as `let is_along", STAGED),
-    ("matmul/tiled", "as `let at = select(along_k", STAGED),
 ];
 
 /// Why this change of a shader changes nothing, if it is known not to.
-pub fn reason(shader: &str, change: &str) -> Option<&'static str> {
+pub fn reason(shader: &str, function: &str, change: &str) -> Option<&'static str> {
+    if function == "reduce_max" && change.ends_with("as `if local <= half {`") {
+        return Some("element `half` has been taken in by element 0 already: a maximum may take it twice");
+    }
+    let others = ["as `if local == 1u {`", "as `if local != 0u {`"];
+    if ONE_WRITES.contains(&shader) && function == "main" && others.iter().any(|end| change.ends_with(end)) {
+        return Some(SAME);
+    }
     let is_it =
         |(of, part, _): &&(&str, &str, &str)| (of.is_empty() || *of == shader) && change.contains(part);
     EQUIVALENT.iter().find(is_it).map(|(.., reason)| *reason)

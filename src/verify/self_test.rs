@@ -19,6 +19,8 @@ pub struct Mutant {
     pub op: &'static str,
     pub shader: &'static str,
     pub kind: &'static str,
+    /// The function it stands in; empty outside of any.
+    pub function: String,
     /// The line, and what became of it.
     pub line: usize,
     pub change: String,
@@ -86,7 +88,7 @@ impl SelfTest {
 
     /// Runs a mutant on the cases of its shader until one fails, on every device.
     pub fn try_out(&self, mutant: &Mutant, gpus: &mut [Gpu]) -> Fate {
-        if let Some(reason) = reason(mutant.shader, &mutant.change) {
+        if let Some(reason) = reason(mutant.shader, &mutant.function, &mutant.change) {
             return Fate::Equivalent(reason);
         }
         self.run(mutant.shader, &mutant.text, gpus)
@@ -147,7 +149,8 @@ fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<Place>) -> Ve
             continue;
         }
         let (line, change) = mutation.describe(&text);
-        mutants.push(Mutant { op, shader: shader.name, kind: mutation.kind, line, change, text: spoilt });
+        let Mutation { kind, function, .. } = mutation;
+        mutants.push(Mutant { op, shader: shader.name, kind, function, line, change, text: spoilt });
     }
     mutants
 }

@@ -87,7 +87,7 @@ fn check_model(args: &Args, output: Output, gpu: &mut Gpu, report: &mut Report) 
         ));
     }
     let train = flops(&subject)? <= MOST_FLOPS;
-    let mut beside = Lockstep::new(gpu, Watch::Distinct);
+    let mut beside = Lockstep::new(gpu, Watch::Distinct { most_flops: u64::MAX });
     subject.run_once(&mut beside, train)?;
     let wanted = |op: &str| args.op.as_deref().is_none_or(|name| name == op);
     for check in std::mem::take(&mut beside.checks).into_iter().filter(|check| wanted(check.op)) {

@@ -22,6 +22,11 @@ struct Line<'a> {
     failure: Option<&'a str>,
 }
 
+/// Units in the last place, of which a result near zero among larger ones may be off by many.
+fn ulp(ulp: f64) -> String {
+    if ulp < 1e4 { format!("{ulp:.2}") } else { format!("{ulp:.1e}") }
+}
+
 #[derive(Serialize)]
 struct Done {
     event: &'static str,
@@ -116,9 +121,9 @@ impl Report {
             let mark = if *failures > 0 { format!("  {failures} FAILED") } else { String::new() };
             let place = match worst {
                 Some(check) if check.worst.error > 0.0 => format!(
-                    "{:>8.2} {:>9.2} {:>9.1e}  {}, {} at {}",
+                    "{:>8.2} {:>9} {:>9.1e}  {}, {} at {}",
                     check.worst.ratio(),
-                    check.worst.ulp(),
+                    ulp(check.worst.ulp()),
                     check.worst.relative(),
                     check.variant,
                     check.case,

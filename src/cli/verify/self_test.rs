@@ -13,7 +13,7 @@ use crate::cli::output::Output;
 use crate::verify::self_test::{Fate, SelfTest};
 
 /// Mistakes made in each shader.
-const MANY: usize = 12;
+const MANY: usize = 24;
 const FEW: usize = 3;
 
 #[derive(Serialize)]
@@ -77,7 +77,12 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         } else if fate != Fate::Survived {
             output.detail(format!("{name} {shader} {kind}: {change}: {why}"));
         } else {
-            bar.suspend(|| output.line(format!("SURVIVED {op}, shaders/{shader}.wgsl, {kind}: {change}")))?;
+            bar.suspend(|| {
+                output.line(format!(
+                    "SURVIVED {op}, {kind} in `{}` of shaders/{shader}.wgsl: {change}",
+                    mutant.function
+                ))
+            })?;
         }
     }
     bar.finish_and_clear();

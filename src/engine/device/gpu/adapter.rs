@@ -5,6 +5,9 @@ use wgpu::{Adapter, AdapterInfo, Backend, Backends, DeviceType, Instance, Instan
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::Target;
 
+/// The most storage buffers that a kernel binds: what WebGPU offers everywhere.
+pub(super) const STORAGE_BUFFERS: u32 = 8;
+
 /// How much of an adapter is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceLimits {

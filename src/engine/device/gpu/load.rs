@@ -60,7 +60,8 @@ impl Gpu {
             target: &self.target,
             places,
             scratch: self.memory.scratch(),
-            margin: self.memory.margin(),
+            // Shaders that compare indices with lengths must see the true ones.
+            margin: if self.pipelines.watched.is_some() { 0 } else { self.memory.margin() },
         };
         surroundings.bind(&mut self.pipelines, kernels)
     }

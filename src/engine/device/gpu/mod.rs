@@ -10,7 +10,9 @@ mod launch;
 mod load;
 mod memory;
 mod pipelines;
+mod races;
 pub mod shader;
+mod strays;
 pub mod substitute;
 mod timestamps;
 mod transfer;
@@ -71,6 +73,8 @@ pub struct Gpu {
     plans: Vec<Loaded>,
     step_buffer: Buffer,
     step_group: BindGroup,
+    /// Where shaders report an index beyond the end of an array.
+    stray: Buffer,
     in_flight: VecDeque<SubmissionIndex>,
     poison: bool,
 }
@@ -89,17 +93,30 @@ impl Gpu {
         if let Some(most) = options.max_grid {
             target.max_grid = target.max_grid.min(most);
         }
-        let pipelines = Pipelines::new(&context, options.checked);
+        let limits = context.device.limits();
+        // One storage buffer more than kernels use.
+        let watched = options.checked
+            && options.poison
+            && limits.max_storage_buffers_per_shader_stage > adapter::STORAGE_BUFFERS;
+        let pipelines = Pipelines::new(&context, options.checked, watched);
+        let stray = context.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("stray"),
+            size: size_of::<u32>() as u64,
+            usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
         let step_buffer = context.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("step"),
             size: size_of::<Step>() as u64,
             usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
+        let entries = [(0, &step_buffer), (strays::BINDING, &stray)]
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
         let step_group = context.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
             layout: &pipelines.step_layout,
-            entries: &[wgpu::BindGroupEntry { binding: 0, resource: step_buffer.as_entire_binding() }],
+            entries: if watched { &entries } else { &entries[..1] },
         });
         let entry = &context.entry;
         let kept_under =
@@ -115,6 +132,7 @@ impl Gpu {
             plans: Vec::new(),
             step_buffer,
             step_group,
+            stray,
             in_flight: VecDeque::new(),
             poison: options.poison,
             context,
@@ -165,18 +183,27 @@ impl Gpu {
         self.memory = Memory::new(self.context.entry.memory, self.poison);
     }
 
-    /// The name of a tensor of the plan beyond whose end something was written, if any. Needs
-    /// [`GpuOptions::poison`] and a plan of a single op, whose temporaries share no memory.
+    /// What the plan has read or written that it should not have since this was last asked, if anything. Needs
+    /// [`GpuOptions::poison`] and a plan of a single op, whose temporaries share no memory. With
+    /// [`GpuOptions::checked`] every index is compared with the length of its array, and races in workgroup
+    /// memory are noticed; without it, writes just behind a tensor are found by the marks that they erase.
     ///
     /// # Errors
     /// When the device is lost.
-    pub fn stray_write(&mut self, plan: PlanId) -> Result<Option<String>, DeviceError> {
+    pub fn stray_access(&mut self, plan: PlanId) -> Result<Option<String>, DeviceError> {
+        if let Some(arrays) = &self.pipelines.watched
+            && let Some(message) = arrays.message(read_words(&self.context, &self.stray, 0, 1)?[0])
+        {
+            self.context.queue.write_buffer(&self.stray, 0, &[0; 4]);
+            return Ok(Some(message));
+        }
         let loaded = self.loaded(plan)?;
         for &place in loaded.plan.nodes.iter().flat_map(|node| &node.outputs).filter(|_| self.poison) {
             let held = &loaded.places[place];
             let margin = read_words(&self.context, &held.buffer, 4 * held.len as u64, MARGIN as usize / 4)?;
             if margin.iter().any(|&word| word != SENTINEL) {
-                return Ok(Some(format!("{:?}", loaded.plan.places[place].home)));
+                let home = &loaded.plan.places[place].home;
+                return Ok(Some(format!("writes beyond the end of {home:?}")));
             }
         }
         Ok(None)

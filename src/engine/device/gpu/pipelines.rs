@@ -10,6 +10,7 @@ use wgpu::{
 
 use super::context::{Context, describe};
 use super::shader::{self, Interface, Parsed, fault};
+use super::strays::{self, Arrays};
 use super::substitute::Substitute;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::{Dispatch, Shader};
@@ -28,19 +29,26 @@ type Key = (Shader, Vec<(&'static str, u32)>);
 /// All pipelines of a device, by shader and constants.
 pub(super) struct Pipelines {
     compiled: HashMap<Key, Arc<Pipeline>>,
-    /// The layout of group 1: the per-step uniform.
+    /// The layout of group 1: the per-step uniform, and where stray indices are reported.
     pub step_layout: BindGroupLayout,
+    /// Arrays whose stray indices are reported, on a device that looks for them.
+    pub watched: Option<Arrays>,
     /// Bounds checks and bounded loops, for shaders that are not yet trusted.
     checked: bool,
     substitute: Option<Substitute>,
 }
 
 impl Pipelines {
-    pub fn new(context: &Context, checked: bool) -> Self {
-        let step = buffer_entry(0, BufferBindingType::Uniform, size_of::<Step>() as u64);
+    pub fn new(context: &Context, checked: bool, watched: bool) -> Self {
+        let mut step = vec![buffer_entry(0, BufferBindingType::Uniform, size_of::<Step>() as u64)];
+        if watched {
+            let report = BufferBindingType::Storage { read_only: false };
+            step.push(buffer_entry(strays::BINDING, report, size_of::<u32>() as u64));
+        }
         Self {
             compiled: HashMap::new(),
-            step_layout: layout(context, "step", &[step]),
+            step_layout: layout(context, "step", &step),
+            watched: watched.then(Arrays::default),
             checked,
             substitute: None,
         }
@@ -90,7 +98,12 @@ impl Pipelines {
     fn build(&self, context: &Context, (shader, constants): &Key) -> Result<Pipeline, DeviceError> {
         let substitute = self.substitute.as_ref().filter(|s| s.shader == shader.name);
         let text = substitute.map_or_else(|| shader::source(shader), |s| s.text.clone());
-        let Parsed { module, interface } = shader::parse_text(shader.name, &text, constants)?;
+        let Parsed { mut module, mut interface } = shader::parse_text(shader.name, &text, constants)?;
+        if let Some(arrays) = &self.watched {
+            let room = context.device.limits().max_compute_workgroup_storage_size;
+            arrays.watch(shader.name, &mut module, room);
+            interface.step = true;
+        }
         let built = context.caught(ErrorFilter::Validation, || {
             context.caught(ErrorFilter::Internal, || self.create(context, shader.name, module, &interface))
         });
@@ -139,8 +152,8 @@ impl Pipelines {
             module: &module,
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions {
-                // Every kernel writes its workgroup memory before reading it.
-                zero_initialize_workgroup_memory: false,
+                // Every kernel writes its workgroup memory before reading it, but not its shadows.
+                zero_initialize_workgroup_memory: self.watched.is_some(),
                 ..Default::default()
             },
             cache: None,

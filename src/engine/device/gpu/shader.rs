@@ -25,7 +25,7 @@ pub struct Interface {
     /// Storage variables of group 0, by name.
     pub storage: BTreeMap<String, StorageSlot>,
     params: Option<Params>,
-    /// It reads the per-step uniform (group 1, binding 0).
+    /// It uses group 1: the per-step uniform, or the report of stray indices.
     pub step: bool,
 }
 

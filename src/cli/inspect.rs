@@ -1,0 +1,244 @@
+//! `lal inspect`: where a model's heads look, and what it expects next.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::device::{DeviceArgs, Opened, tuning_file};
+use super::failure::{Exit, Usage};
+use super::output::Output;
+use crate::engine::device::gpu::autotune::{Autotune, Choices};
+use crate::inspect::attention::{Head, heads, svg};
+use crate::inspect::logits::{Expectation, Expected, expectation};
+use crate::run::aside::write_whole;
+use crate::sample::load::{Model, load};
+use crate::sample::strategy::Strategy;
+use crate::text::tokenizer::Tokenizer;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// A heat map of each head: how much each token takes from those before it
+    Attention(AttentionArgs),
+    /// The distribution of the token after a prompt
+    Logits(LogitsArgs),
+}
+
+/// The model and what it reads.
+#[derive(Debug, clap::Args)]
+struct Reading {
+    /// The folder of a trained run
+    #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
+    model: PathBuf,
+    /// What the model reads
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct AttentionArgs {
+    #[command(flatten)]
+    reading: Reading,
+    /// Only this layer, counted from 0
+    #[arg(long)]
+    layer: Option<usize>,
+    /// Only this head, counted from 0
+    #[arg(long)]
+    head: Option<usize>,
+    /// Write the maps as one picture
+    #[arg(long, value_name = "FILE.svg")]
+    svg: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct LogitsArgs {
+    #[command(flatten)]
+    reading: Reading,
+    /// Tokens to show
+    #[arg(long, default_value_t = 20)]
+    top: usize,
+    /// Flattens (above 1) or sharpens (below) the distribution; 0 always takes the likeliest token
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f32,
+    /// Keep only this many of the likeliest tokens
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Keep the likeliest tokens that together have this probability
+    #[arg(long)]
+    top_p: Option<f32>,
+    /// Keep tokens at least this share as likely as the likeliest
+    #[arg(long)]
+    min_p: Option<f32>,
+    /// Divides the logits of tokens already in the prompt; 1 leaves them
+    #[arg(long, default_value_t = 1.0)]
+    repetition_penalty: f32,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    Head {
+        layer: usize,
+        head: usize,
+        entropy: f64,
+        distance: f64,
+        p: Vec<&'a [f64]>,
+    },
+    Token {
+        id: u32,
+        token: String,
+        logit: f32,
+        probability: f32,
+        drawn: f32,
+    },
+    Done {
+        tokens: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        entropy: Option<f32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        drawn_entropy: Option<f32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kept: Option<usize>,
+    },
+}
+
+pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    match &args.what {
+        What::Attention(args) => attention(args, output),
+        What::Logits(args) => logits(args, output),
+    }
+}
+
+impl Reading {
+    /// The model on its device, and the tokens of the prompt.
+    fn open(&self, output: Output) -> anyhow::Result<(Opened, Model, Vec<u32>)> {
+        if self.prompt.is_empty() {
+            return Err(Usage("the prompt is empty: give at least one character".into()).into());
+        }
+        let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
+        let mut opened = self.device.open(autotune, output)?;
+        let model = load(opened.device(), &self.model)?;
+        let tokens = model.tokenizer.encode(&self.prompt).context("the prompt cannot be read")?;
+        Ok((opened, model, tokens))
+    }
+}
+
+/// Tokens as they are shown: a space as `␣`, a line's end as `⏎`.
+fn names(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<String> {
+    let name = |&id: &u32| tokenizer.decode(&[id]).replace(' ', "␣").replace('\n', "⏎").replace('\t', "⇥");
+    tokens.iter().map(name).collect()
+}
+
+fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
+    let (mut opened, model, tokens) = args.reading.open(output)?;
+    let wanted = |head: &Head| {
+        args.layer.is_none_or(|layer| layer == head.layer) && args.head.is_none_or(|h| h == head.head)
+    };
+    let mut heads = heads(opened.device(), &model.config, &tokens)?;
+    heads.retain(wanted);
+    if heads.is_empty() {
+        let (layers, n_head) = (model.config.n_layer, model.config.n_head);
+        return Err(
+            Usage(format!("the model has layers 0 to {}, heads 0 to {}", layers - 1, n_head - 1)).into()
+        );
+    }
+    let names = names(&model.tokenizer, &tokens);
+    if let Some(path) = &args.svg {
+        write_whole(path, svg(&heads, &names).as_bytes())?;
+        output.remark(format!("picture in {}", path.display()));
+    }
+    for head in &heads {
+        if output.json {
+            let p = (0..head.time).map(|t| head.row(t)).collect();
+            let (entropy, distance) = (head.entropy(), head.distance());
+            output.event(&Event::Head { layer: head.layer, head: head.head, entropy, distance, p })?;
+        } else {
+            map(output, head, &names)?;
+        }
+    }
+    if output.json {
+        output.event(&Event::Done { tokens: names, entropy: None, drawn_entropy: None, kept: None })?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A head's map: a row for each query, two signs for each key, by the root of p so that little is still seen.
+fn map(output: Output, head: &Head, names: &[String]) -> anyhow::Result<()> {
+    const SHADES: [char; 6] = ['·', '░', '▒', '▓', '█', '█'];
+    output.line(format!(
+        "\nlayer {}, head {}: {:.2} bits, {:.1} tokens back",
+        head.layer,
+        head.head,
+        head.entropy(),
+        head.distance()
+    ))?;
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    for (t, name) in names.iter().enumerate() {
+        let row: String =
+            head.row(t).iter().flat_map(|p| [SHADES[(p.sqrt() * 5.0).round() as usize]; 2]).collect();
+        output.line(format!("{name:>width$} {row}"))?;
+    }
+    Ok(())
+}
+
+fn logits(args: &LogitsArgs, output: Output) -> anyhow::Result<Exit> {
+    let strategy = Strategy {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+    };
+    strategy.check()?;
+    let (mut opened, mut model, tokens) = args.reading.open(output)?;
+    let logits = model.generator.start(opened.device(), &tokens)?;
+    let Expectation { tokens: expected, entropy, drawn_entropy, kept } =
+        expectation(&logits, &tokens, strategy)?;
+    let shown = &expected[..expected.len().min(args.top)];
+    let name = |token: &Expected| names(&model.tokenizer, &[token.id]).remove(0);
+    if output.json {
+        for token in shown {
+            let Expected { id, logit, probability, drawn } = *token;
+            output.event(&Event::Token { id, token: name(token), logit, probability, drawn })?;
+        }
+        let (tokens, kept) = (names(&model.tokenizer, &tokens), Some(kept));
+        output.event(&Event::Done {
+            tokens,
+            entropy: Some(entropy),
+            drawn_entropy: Some(drawn_entropy),
+            kept,
+        })?;
+        return Ok(Exit::Done);
+    }
+    let width = shown.iter().map(|token| name(token).chars().count()).max().unwrap_or(0).max(5);
+    output.line(format!("{:<width$}    logit    model    drawn", "token"))?;
+    for token in shown {
+        let bar = "━".repeat((30.0 * token.drawn).round() as usize);
+        let drawn = if token.drawn > 0.0 { format!("{:.2}%", 100.0 * token.drawn) } else { "-".into() };
+        let line = format!(
+            "{:<width$} {:>8.3} {:>7.2}% {drawn:>8}  {bar}",
+            name(token),
+            token.logit,
+            100.0 * token.probability
+        );
+        output.line(line.trim_end())?;
+    }
+    let rest: f32 = expected[shown.len()..].iter().map(|token| token.probability).sum();
+    if expected.len() > shown.len() {
+        output.line(format!("and {} more, {:.2}% together", expected.len() - shown.len(), 100.0 * rest))?;
+    }
+    output.line(format!(
+        "\nthe model: {entropy:.2} bits, as uncertain as {:.1} equal choices; drawn from {kept} tokens: \
+         {drawn_entropy:.2} bits",
+        entropy.exp2()
+    ))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,263 @@
+//! Mistakes of the kinds that people make, and that `verify --self-test` does not: each must fail some case of
+//! its op, and a training step beside the oracle must name the op that was edited.
+
+use std::sync::Arc;
+
+use lal::engine::case::Case;
+use lal::engine::device::gpu::shader::source;
+use lal::engine::device::gpu::substitute::Substitute;
+use lal::engine::device::gpu::{Gpu, GpuOptions};
+use lal::engine::device::{Device, DeviceError, HostData};
+
+use lal::engine::dispatch::{Kernel, Operands, Shader, Target};
+use lal::engine::step::Step;
+use lal::models::config::ModelConfig;
+use lal::nn::mlp::FeedForward;
+use lal::ops::OPS;
+use lal::ops::adamw::AdamW;
+use lal::optim::{Optimizer, Rule};
+use lal::train::plans::{StepShape, training};
+use lal::verify::check::{Prepared, specs};
+use lal::verify::lockstep::{Departure, Lockstep, Watch};
+
+/// A mistake: what it is, the shader, and each text with what stands in its place.
+struct Edit {
+    what: &'static str,
+    shader: &'static str,
+    changes: &'static [(&'static str, &'static str)],
+}
+
+const EDITS: &[Edit] = &[
+    Edit {
+        what: "a wrong stride",
+        shader: "softmax/plain",
+        changes: &[("let start = row * params.width;", "let start = row * (params.width | 1u);")],
+    },
+    Edit {
+        what: "the largest is not subtracted before exp",
+        shader: "softmax/plain",
+        changes: &[("exp(x[i] - largest)", "exp(x[i])")],
+    },
+    Edit {
+        what: "scores are not divided by √D",
+        shader: "attention/plain",
+        changes: &[("        score *= params.scale;\n", "")],
+    },
+    Edit {
+        what: "a variance with n - 1",
+        shader: "layer_norm/forward",
+        changes: &[("reduce_sum(local, squares) / n", "reduce_sum(local, squares) / (n - 1.0)")],
+    },
+    Edit {
+        what: "β₁ and β₂ swapped",
+        shader: "adamw",
+        changes: &[
+            ("params.beta1 * m[i] + (1.0 - params.beta1)", "params.beta2 * m[i] + (1.0 - params.beta2)"),
+            ("params.beta2 * v[i] + (1.0 - params.beta2)", "params.beta1 * v[i] + (1.0 - params.beta1)"),
+        ],
+    },
+    Edit {
+        what: "the last term of an odd sum taken twice",
+        shader: "matmul/naive",
+        changes: &[(
+            "    sum *= params.scale;\n",
+            "    if params.k % 2u == 1u {
+        let l = params.k - 1u;
+        let x = a[a_first + select(i * params.a_width + l, l * params.a_width + i, TRANSPOSE_A == 1u)];
+        let y = b[b_first + select(l * params.b_width + j, j * params.b_width + l, TRANSPOSE_B == 1u)];
+        sum += x * y;
+    }
+    sum *= params.scale;\n",
+        )],
+    },
+    Edit {
+        what: "what dropout keeps is not scaled",
+        shader: "dropout",
+        changes: &[("x[i] * params.scale", "x[i]")],
+    },
+    Edit {
+        what: "the second tile of keys is not masked",
+        shader: "attention/flash",
+        changes: &[(
+            "if CAUSAL == 1u {\n        end = min(end, t + 1u);",
+            "if CAUSAL == 1u && s / TILE != 1u {\n        end = min(end, t + 1u);",
+        )],
+    },
+    Edit {
+        what: "scores are exchanged without waiting for one another",
+        shader: "attention/flash",
+        changes: &[(
+            "        stage_block(row, col, scores);\n        workgroupBarrier();\n",
+            "        stage_block(row, col, scores);\n",
+        )],
+    },
+    Edit {
+        what: "a tree of sums with one barrier for all its levels",
+        shader: "layer_norm/forward",
+        changes: &[(
+            "scratch[local] = scratch[local] + scratch[local + half];
+        }
+        workgroupBarrier();
+    }
+",
+            "scratch[local] = scratch[local] + scratch[local + half];
+        }
+    }
+    workgroupBarrier();
+",
+        )],
+    },
+    Edit {
+        what: "added to where it should be stored",
+        shader: "layer_norm/sums",
+        changes: &[("    total[column] = sum;", "    total[column] += sum;")],
+    },
+    Edit {
+        what: "stored where it should be added to",
+        shader: "embedding/backward",
+        changes: &[("var sum = dtable[row + c];", "var sum = 0.0;")],
+    },
+    Edit {
+        what: "the derivative of x³ without its 3",
+        shader: "gelu/backward",
+        changes: &[("0.134145", "0.044715")],
+    },
+    Edit {
+        what: "the exact form's derivative for the tanh form",
+        shader: "gelu/backward",
+        changes: &[("if TANH == 1u {\n        let t ", "if TANH == 7u {\n        let t ")],
+    },
+    Edit {
+        what: "a gradient that forgets what runs through the variance",
+        shader: "layer_norm/backward",
+        changes: &[(" - (x[first + i] - m) * r * mean_gx", "")],
+    },
+    Edit {
+        what: "a gradient without its row's weight",
+        shader: "cross_entropy/gradient",
+        changes: &[("w * (p - select(", "1.0 * (p - select(")],
+    },
+    Edit {
+        what: "keys and values swapped",
+        shader: "attention_cached/store",
+        changes: &[("keys[", "swapped["), ("values[", "keys["), ("swapped[", "values[")],
+    },
+    Edit {
+        what: "queries see the key after their own",
+        shader: "attention_cached/attend",
+        changes: &[("let seen = step.position + token + 1u;", "let seen = step.position + token + 2u;")],
+    },
+];
+
+/// Opens a GPU that shows stray accesses; `None` where tests may go without one.
+fn gpu(checked: bool) -> Option<Gpu> {
+    match Gpu::open(GpuOptions { poison: true, checked, ..GpuOptions::default() }) {
+        Ok(gpu) => Some(gpu),
+        Err(DeviceError::NoAdapter) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => None,
+        Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the other tests without a GPU."),
+    }
+}
+
+/// The shaders of all kernels of a case.
+fn shaders(case: &Case, target: &Target) -> Vec<Shader> {
+    let (inputs, outputs) = specs(case).unwrap_or_else(|e| panic!("{}: {e}", case.name()));
+    let kernels = case.op.kernels(&Operands { inputs: &inputs, outputs: &outputs }, target);
+    kernels.iter().flat_map(|kernel| &kernel.dispatches).map(|dispatch| dispatch.shader).collect()
+}
+
+/// The shader with the mistake in it.
+fn edited(edit: &Edit, shader: &Shader) -> Substitute {
+    let mut text = source(shader);
+    for (from, to) in edit.changes {
+        assert!(text.contains(from), "{}: shaders/{}.wgsl has no {from:?}", edit.what, edit.shader);
+        text = text.replace(from, to);
+    }
+    Substitute { shader: shader.name, text }
+}
+
+#[test]
+fn an_edited_shader_fails_a_case() {
+    let Some(mut gpu) = gpu(true) else { return };
+    let mut cases: Vec<_> = OPS.iter().flat_map(|op| (op.cases)()).collect();
+    cases.sort_by_key(|case| case.inputs.iter().map(|input| input.spec.shape.len()).sum::<usize>());
+    let mut missed = Vec::new();
+    for edit in EDITS {
+        let found = cases.iter().find_map(|case| {
+            let shader = *shaders(case, gpu.target()).iter().find(|shader| shader.name == edit.shader)?;
+            let prepared = Prepared::new(case.clone()).unwrap_or_else(|e| panic!("{}: {e}", case.name()));
+            gpu.substitute(Some(edited(edit, &shader)));
+            let uses = |kernel: &Kernel| kernel.dispatches.iter().any(|d| d.shader == shader);
+            let failed = prepared.check(&mut gpu, uses).into_iter().find_map(|check| check.failure);
+            gpu.substitute(None);
+            failed.map(|message| (case.name(), message))
+        });
+        match found {
+            Some((_, message)) if message.starts_with("shader ") => panic!("{}: {message}", edit.what),
+            Some((case, message)) => println!("{}: {message}\n    on {case}", edit.what),
+            None => missed.push(edit.what),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {}", missed.join("; "));
+}
+
+/// One training step of a small model beside the oracle.
+fn first_departure(substitute: Option<(&'static str, Shader)>) -> Option<Option<Departure>> {
+    let mut gpu = gpu(false)?;
+    let edit = |(what, shader)| {
+        let edit = EDITS.iter().find(|edit| edit.what == what);
+        edited(edit.unwrap_or_else(|| panic!("there is no edit {what:?}")), &shader)
+    };
+    gpu.substitute(substitute.map(edit));
+    let config =
+        ModelConfig { bias: true, feed_forward: FeedForward::GeluTanh, ..ModelConfig::gpt(17, 7, 2, 3, 12) };
+    let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
+    let rule = Rule { optimizer: Optimizer::AdamW, adamw };
+    let shape = StepShape { batch_size: 2, grad_accum: 1, segments: false };
+    let plan = Arc::new(training(&config, shape, &rule).unwrap_or_else(|e| panic!("{e}")));
+    let mut beside = Lockstep::new(&mut gpu, Watch::Every);
+    let id = beside.load(&plan, 42).unwrap_or_else(|e| panic!("{e}"));
+    let rows = shape.batch_size * config.block_size;
+    let tokens: Vec<u32> = (0..rows as u32).map(|i| i * 5 % 17).collect();
+    let weights = vec![1.0 / rows as f32; rows];
+    let inputs = [
+        ("weights", HostData::F32(&weights)),
+        ("tokens", HostData::U32(&tokens)),
+        ("targets", HostData::U32(&tokens)),
+    ];
+    for (name, data) in inputs {
+        beside.set_input(id, name, data).unwrap_or_else(|e| panic!("{e}"));
+    }
+    let step = Step { learning_rate: 1e-3, correction1: 0.1, correction2: 0.01, ..Step::default() };
+    beside.run(id, plan.segment("step"), &step).unwrap_or_else(|e| panic!("{e}"));
+    assert!(beside.checks.len() > 50, "only {} nodes were watched", beside.checks.len());
+    Some(beside.departure)
+}
+
+#[test]
+fn a_step_beside_the_oracle_names_the_node_of_an_edited_shader() {
+    let Some(departure) = first_departure(None) else { return };
+    assert!(departure.is_none(), "{}", departure.map_or_else(String::new, |d| d.check.to_string()));
+
+    let shader = |name: &str| {
+        let mut all = OPS.iter().flat_map(|op| (op.cases)()).flat_map(|case| shaders(&case, &Target::WEBGPU));
+        all.find(|shader| shader.name == name).unwrap_or_else(|| panic!("there is no shader {name:?}"))
+    };
+    for (what, name, op, node) in [
+        ("the derivative of x³ without its 3", "gelu/backward", "gelu_backward", "transformer.h.1.mlp"),
+        (
+            "a gradient that forgets what runs through the variance",
+            "layer_norm/backward",
+            "layer_norm_backward",
+            "transformer.ln_f",
+        ),
+        ("stored where it should be added to", "embedding/backward", "embedding_backward", "transformer"),
+        ("β₁ and β₂ swapped", "adamw", "adamw", "adamw"),
+    ] {
+        let Some(Some(departure)) = first_departure(Some((what, shader(name)))) else {
+            panic!("{what}: every node stayed within its bound");
+        };
+        println!("{what}: {}", departure.check);
+        assert_eq!(departure.check.op, op, "{what}: {}", departure.check);
+        assert!(departure.check.case.contains(node), "{what}: {}", departure.check);
+    }
+}
