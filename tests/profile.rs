@@ -1,5 +1,6 @@
 //! Profiles: costs in closed form, times that add up, traces that nest, probes that compute what they say.
 
+use lal::engine::device::Device;
 use lal::engine::device::DeviceError;
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
