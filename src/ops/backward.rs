@@ -72,7 +72,10 @@ impl Tape {
                     _ => share,
                 };
                 gradients.insert(node.inputs[i], total);
-                holders.entry(self.storage(total)).or_default().push(node.inputs[i]);
+                let held = holders.entry(self.storage(total)).or_default();
+                if !held.contains(&node.inputs[i]) {
+                    held.push(node.inputs[i]);
+                }
             }
             self.scope = outer;
         }

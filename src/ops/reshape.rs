@@ -2,7 +2,9 @@
 
 use crate::engine::case::{Bound, Case};
 use crate::engine::dispatch::{Kernel, Operands, Target};
-use crate::engine::op::{Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect_operands, record_one};
+use crate::engine::op::{
+    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
+};
 use crate::engine::real::Real;
 use crate::engine::tensor::{Shape, Spec};
 use crate::engine::twin::Io;
@@ -20,13 +22,14 @@ impl Op for Reshape {
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
         expect_operands(inputs, 1, 1)?;
+        expect("x", inputs[0], Spec::f32(inputs[0].shape))?;
         if inputs[0].shape.len() != self.0.len() {
             return Err(OpError::new(format!(
                 "operand `x` is {}, which does not make {}",
                 inputs[0], self.0
             )));
         }
-        Ok(vec![Spec { shape: self.0, ..inputs[0] }])
+        Ok(vec![Spec::f32(self.0)])
     }
 
     fn in_place(&self) -> Vec<(usize, usize)> {
