@@ -18,6 +18,7 @@
 //! | [`text`] | tokenizers, corpora, the Tales world |
 //! | [`run`] | settings, run folders, checkpoints |
 //! | [`train`] | plans of a run, the model in training, the run around it |
+//! | [`finetune`] | answers from conversations |
 //! | [`sample`] | decoding strategies and the key-value cache |
 //! | [`verify`] | kernels against the f64 oracle, derivatives against finite differences |
 //! | [`cli`] | the programs |
@@ -64,6 +65,7 @@
 
 pub mod cli;
 pub mod engine;
+pub mod finetune;
 pub mod models;
 pub mod nn;
 pub mod objective;
