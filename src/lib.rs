@@ -12,9 +12,9 @@
 //! | [`engine`] | how ops run: tensors, ops, tape, plan, devices |
 //! | [`ops`] | what runs: one file per op, with its contract, twin, derivative, cases and cost |
 //! | [`nn`] | layers, as functions over the tape |
-//! | [`models`] | GPT, from layers |
+//! | [`models`] | Transformers, recurrent nets, an MLP and a bigram table, from layers |
 //! | [`objective`] | what models are trained for |
-//! | [`optim`] | AdamW and schedules |
+//! | [`optim`] | AdamW, Muon, SGD and schedules |
 //! | [`text`] | tokenizers, corpora, the Tales world |
 //! | [`run`] | settings, run folders, checkpoints |
 //! | [`train`] | plans of a run, the model in training, the run around it |

@@ -29,9 +29,6 @@ struct Params {
 
 // 0, or 1/(1 - p), for query t and key s of head `head`
 fn mask(head: u32, t: u32, s: u32) -> f32 {
-    if DROPOUT == 0u {
-        return 1.0;
-    }
     let index = ((params.first + head) * params.time + t) * params.time + s;
     let key = mask_key(step.seed, params.salt);
     return select(0.0, params.keep_scale, keep(key, index, params.threshold));

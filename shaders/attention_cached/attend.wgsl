@@ -61,6 +61,7 @@ fn main(
         let p = exp(score - larger);
         let shrink = exp(largest - larger);
         largest = larger;
+        // Nobody reads the weights of the tile before: the barriers of reduce_max lie in between.
         weights[local] = p;
         // Also the barrier after which all may read the weights.
         total = total * shrink + reduce_sum(local, p);
@@ -75,7 +76,6 @@ fn main(
             }
             sums[i] = sum;
         }
-        workgroupBarrier();
     }
     for (var i = 0u; i < SHARE; i++) {
         let d = local + i * WORKGROUP;

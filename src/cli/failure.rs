@@ -7,8 +7,10 @@ use crate::engine::device::DeviceError;
 use crate::models::config::SizeError;
 use crate::run::config::ConfigError;
 use crate::sample::strategy::StrategyError;
+use crate::text::chat::ChatError;
 use crate::text::corpus::CorpusError;
 use crate::text::dataset::DatasetError;
+use crate::text::pack::TooLong;
 use crate::text::tokenizer::TokenizerError;
 
 /// How the program ends.
@@ -57,6 +59,8 @@ fn classify(error: &anyhow::Error) -> Exit {
             || cause.is::<StrategyError>()
             || cause.is::<CorpusError>()
             || cause.is::<DatasetError>()
+            || cause.is::<ChatError>()
+            || cause.is::<TooLong>()
             || cause.is::<TokenizerError>()
             || cause.is::<Usage>()
         {

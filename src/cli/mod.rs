@@ -46,7 +46,7 @@ enum Verb {
     Ops(ops::Args),
     /// List the adapters and what Lal may use of them
     Devices,
-    /// List, download and check corpora
+    /// List, download, check and prepare corpora
     Data(data::Args),
     /// Print shell completions
     Completions(completions::Args),

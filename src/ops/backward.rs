@@ -40,26 +40,20 @@ impl Tape {
             }
             let sums: Vec<_> = node.inputs.iter().map(|v| gradients.get(v).copied()).collect();
             let same = |a: Var, b: Var| self.storage(a) == self.storage(b);
-            // Memory that also holds the gradient of another value, which an earlier node will read, stays as it is.
-            let is_free = |value: Var, sum: Var| {
+            // A sum stays as it is where the upstream gradient is the same memory, or the gradient of another
+            // value that an earlier node will read.
+            let may_overwrite = |value: Var, sum: Var| {
                 let mut others = holders.get(&self.storage(sum)).into_iter().flatten();
                 let is_done = |other: &Var| made_by[other.0].is_some_and(|by| by >= at);
                 others.all(|v| *v == value || is_done(v) || !same(gradients[v], sum))
+                    && !upstream.iter().flatten().any(|&u| same(u, sum))
             };
-            let free: Vec<_> = node
-                .inputs
-                .iter()
-                .zip(&sums)
-                .map(|(&v, sum)| sum.is_some_and(|sum| is_free(v, sum)))
+            let free: Vec<_> = (node.inputs.iter().zip(&sums))
+                .map(|(&v, sum)| sum.is_some_and(|sum| may_overwrite(v, sum)))
                 .collect();
             // Of an operand given twice, one share is added in place and the other to that.
-            let own = |i: usize, sum: &Var| {
-                free[i]
-                    && !upstream.iter().flatten().any(|&u| same(u, *sum))
-                    && !node.inputs[..i].contains(&node.inputs[i])
-            };
-            let so_far: Vec<_> =
-                sums.iter().enumerate().map(|(i, sum)| sum.filter(|sum| own(i, sum))).collect();
+            let own = |i: usize| free[i] && !node.inputs[..i].contains(&node.inputs[i]);
+            let so_far: Vec<_> = (0..sums.len()).map(|i| sums[i].filter(|_| own(i))).collect();
             let applied = Applied {
                 inputs: &node.inputs,
                 outputs: &node.outputs,

@@ -10,6 +10,9 @@ const STAGED: &str = "either order stages every block once: it only changes whic
 /// Of the last digits of tanh's polynomial below 0.625: the terms of high order are small.
 const BELOW_ROUNDING: &str = "moves the sum by half a unit of rounding at most";
 
+/// Of the end to which packed attention clamps tokens before it compares their segments.
+const CLAMPED: &str = "tokens from `time` on are neither seen nor stored: their segments say nothing";
+
 /// (shader, a part of its line with and without the mistake, why nothing changes). No shader stands for all: a
 /// function of `shaders/common/` is spoilt in one of those that call it.
 const EQUIVALENT: &[(&str, &str, &str)] = &[
@@ -30,6 +33,8 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "the keys that are added are masked: p is 0 there",
     ),
     ("attention/plain", "`if score > largest {`", "of equal scores either is the largest"),
+    ("attention/flash", "`let last = params.time + 1u;`", CLAMPED),
+    ("attention/flash_keys", "`let last = params.time + 1u;`", CLAMPED),
     ("attention/plain", "sum[d] = 0.1", "the first key scales what was there by exp(-3e38)"),
     ("gelu/backward", "clamp(v, -30.0, 30.1)", "the hyperbolic tangent is 1 in f32 long before"),
     (
@@ -37,6 +42,19 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "part <= PARTS",
         "the channels of a further part read as zero and are not stored: it adds nothing",
     ),
+    (
+        "attention/flash_keys",
+        "part <= PARTS",
+        "the channels of a further part read as zero and are not stored: it adds nothing",
+    ),
+    ("attention_cached/attend", "total = 0.1", "the first tile of keys scales what was there by exp(-3e38)"),
+    (
+        "attention_cached/attend",
+        "score = 0.1",
+        "what is added to all scores of a query leaves its probabilities as they are",
+    ),
+    ("attention_cached/attend", "first <= seen", "a tile behind the last key has only weights of 0"),
+    ("attention_cached/attend", "seen + first", "the weights that are added are 0"),
     (
         "attention_cached/attend",
         "sums[i] = 0.1",

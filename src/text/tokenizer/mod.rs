@@ -68,7 +68,7 @@ pub enum TokenizerError {
     EmptyCorpus,
     #[error(
         "the character {character:?} (U+{:04X}), number {position} of the text counted from 0, is not among the \
-         {vocabulary} characters this char tokenizer knows: leave it out, or train with the byte or gpt2 \
+         {vocabulary} characters this char tokenizer knows: leave it out, or train with the byte, bpe:N or gpt2 \
          tokenizer, which take any text",
         *character as u32
     )]
