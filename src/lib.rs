@@ -18,6 +18,7 @@
 //! | [`text`] | tokenizers, corpora, the Tales world |
 //! | [`run`] | settings, run folders, checkpoints |
 //! | [`train`] | plans of a run, the model in training, the run around it |
+//! | [`finetune`] | answers from conversations |
 //! | [`sample`] | decoding strategies and the key-value cache |
 //! | [`inspect`] | where a model's heads attend, what it expects next |
 //! | [`verify`] | kernels against the f64 oracle, derivatives against finite differences |
@@ -65,6 +66,7 @@
 
 pub mod cli;
 pub mod engine;
+pub mod finetune;
 pub mod inspect;
 pub mod models;
 pub mod nn;

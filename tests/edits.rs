@@ -145,7 +145,7 @@ const EDITS: &[Edit] = &[
     Edit {
         what: "queries see the key after their own",
         shader: "attention_cached/attend",
-        changes: &[("let seen = step.position + token + 1u;", "let seen = step.position + token + 2u;")],
+        changes: &[("let seen = t + 1u;", "let seen = t + 2u;")],
     },
 ];
 

@@ -34,27 +34,50 @@ pub enum LoadError {
     Plan(#[from] OpError),
 }
 
+/// The model of a run folder, its weights still on the disk.
+pub struct Stored {
+    pub config: ModelConfig,
+    pub tokenizer: Tokenizer,
+    layout: Layout,
+    file: TensorFile,
+}
+
+impl Stored {
+    /// # Errors
+    /// When a file is missing or cut short, or of another tokenizer.
+    pub fn open(folder: &Path) -> Result<Self, LoadError> {
+        let (config, mark) = model_file::read_config(folder)?;
+        let tokenizer = Tokenizer::load(folder)?;
+        if let Some(mark) = mark {
+            mark.check(&TokenizerMark::of(&tokenizer), &folder.join(MODEL))?;
+        }
+        let file = TensorFile::open(&folder.join(MODEL)).map_err(ModelError::from)?;
+        Ok(Self { layout: Layout::of(&config), config, tokenizer, file })
+    }
+
+    /// The elements of a parameter as the tape has it.
+    ///
+    /// # Errors
+    /// When it is missing or of another shape.
+    pub fn read(&mut self, parameter: &Entry) -> Result<Vec<f32>, ModelError> {
+        Ok(model_file::read(&mut self.file, self.layout, parameter)?)
+    }
+}
+
 /// Loads the model of a run folder onto a device.
 ///
 /// # Errors
 /// When a file is missing, cut short, of other shapes or of another tokenizer, or the device lacks memory.
 pub fn load(device: &mut dyn Device, folder: &Path) -> Result<Model, LoadError> {
-    let (config, mark) = model_file::read_config(folder)?;
-    let tokenizer = Tokenizer::load(folder)?;
-    if let Some(mark) = mark {
-        mark.check(&TokenizerMark::of(&tokenizer), &folder.join(MODEL))?;
-    }
-    let mut file = TensorFile::open(&folder.join(MODEL)).map_err(ModelError::from)?;
-    let plan = Arc::new(decode_plan(&config, decode_width(&config))?);
+    let mut stored = Stored::open(folder)?;
+    let plan = Arc::new(decode_plan(&stored.config, decode_width(&stored.config))?);
     device.load(&plan, 0)?;
-    let layout = Layout::of(&config);
     for place in &plan.places {
         if let Home::Persistent { name, parameter: true, .. } = &place.home {
             let entry = Entry { name: name.clone(), shape: place.spec.shape };
-            let elements = model_file::read(&mut file, layout, &entry).map_err(ModelError::from)?;
-            device.write(name, &elements)?;
+            device.write(name, &stored.read(&entry)?)?;
         }
     }
-    let generator = Generator::new(config.clone());
-    Ok(Model { config, tokenizer, generator })
+    let Stored { config, tokenizer, .. } = stored;
+    Ok(Model { generator: Generator::new(config.clone()), config, tokenizer })
 }

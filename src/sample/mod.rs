@@ -2,4 +2,5 @@
 
 pub mod generator;
 pub mod load;
+pub mod reply;
 pub mod strategy;

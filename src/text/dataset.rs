@@ -104,7 +104,7 @@ pub fn batch_rng(seed: u64, purpose: Purpose, step: u64, micro_step: u64) -> Cha
 
 /// A number below `end`, uniformly: the high half of a 128-bit product (Lemire 2019). The bias is below
 /// `end` / 2⁶⁴; written out here so that no library's next version can change what a seed means.
-pub(super) fn below(end: usize, rng: &mut impl Rng) -> usize {
+pub(crate) fn below(end: usize, rng: &mut impl Rng) -> usize {
     ((u128::from(rng.next_u64()) * end as u128) >> 64) as usize
 }
 
@@ -126,7 +126,7 @@ pub(super) fn pick(probabilities: impl ExactSizeIterator<Item = f64>, rng: &mut 
 }
 
 /// Every order is equally likely (Durstenfeld 1964).
-pub(super) fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
     for end in (2..=items.len()).rev() {
         items.swap(end - 1, below(end, rng));
     }

@@ -149,6 +149,21 @@ impl Trainer {
         Ok(())
     }
 
+    /// Trains until `steps` steps are done, and gives their losses.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn train_to(&mut self, device: &mut dyn Device, steps: u64) -> Result<Vec<f32>, TrainError> {
+        let mut losses = Vec::new();
+        while self.step < steps {
+            self.submit(device)?;
+            while let Some(report) = self.report(device, self.step == steps)? {
+                losses.push(report.loss);
+            }
+        }
+        Ok(losses)
+    }
+
     /// The oldest step not yet reported; `None` when there is none or, without `wait`, it is not done.
     ///
     /// # Errors

@@ -1,0 +1,205 @@
+//! The model that fine-tuning begins with, from the folder of its run or from the device it was trained on.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::engine::device::{Device, DeviceError, initial_values};
+use crate::engine::tape::Init;
+use crate::models::config::{Architecture, ModelConfig, Position};
+use crate::run::model_file::ModelError;
+use crate::run::tensor_file::Entry;
+use crate::sample::load::{LoadError, Stored};
+use crate::text::tokenizer::Tokenizer;
+use crate::train::trainer::Trainer;
+
+/// A pretrained model: what it is, its tokenizer, and its weights.
+pub struct Base {
+    pub config: ModelConfig,
+    pub tokenizer: Tokenizer,
+    /// What errors call it.
+    name: String,
+    weights: Weights,
+}
+
+enum Weights {
+    File(Box<Stored>),
+    Memory(HashMap<String, Vec<f32>>),
+}
+
+/// Why a model cannot be fine-tuned, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(
+        "{0} cannot learn to answer: conversations are for Transformers that read from left to right, such as those \
+         of the presets mini and llama-mini"
+    )]
+    NoConversations(String),
+    #[error(
+        "{name} has {config} tokens in its vocabulary and its tokenizer {tokenizer}: give a folder whose \
+         config.json and tokenizer.json belong together"
+    )]
+    Vocabulary { name: String, config: usize, tokenizer: usize },
+    #[error("{setting} is {asked}, and {base} in {name}: a fine-tuned model keeps the sizes of its base")]
+    Size { setting: &'static str, asked: usize, base: usize, name: String },
+    #[error("{name} has {found} elements in {tensor}, where this model has {shape}")]
+    Shape { name: String, tensor: String, found: usize, shape: String },
+}
+
+impl Base {
+    /// The model of a run folder.
+    ///
+    /// # Errors
+    /// When a file is missing, cut short or of another tokenizer, or the model is none that answers.
+    pub fn open(folder: &Path) -> Result<Self, BaseError> {
+        let stored = Stored::open(folder)?;
+        let (config, tokenizer) = (stored.config.clone(), stored.tokenizer.clone());
+        Self::new(folder.display().to_string(), config, tokenizer, Weights::File(Box::new(stored)))
+    }
+
+    /// The model that `trainer` has trained on `device`.
+    ///
+    /// # Errors
+    /// When it cannot be read back, or is none that answers.
+    pub fn of(device: &mut dyn Device, trainer: &Trainer, tokenizer: &Tokenizer) -> Result<Self, BaseError> {
+        let read = |entry: Entry| Ok((entry.name.clone(), device.read(&entry.name)?));
+        let weights = trainer.parameters().into_iter().map(read).collect::<Result<_, DeviceError>>()?;
+        let name = trainer.config.preset.clone();
+        Self::new(name, trainer.model.clone(), tokenizer.clone(), Weights::Memory(weights))
+    }
+
+    fn new(
+        name: String,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        weights: Weights,
+    ) -> Result<Self, BaseError> {
+        if config.architecture != Architecture::Transformer || !config.causal {
+            return Err(BaseError::NoConversations(name));
+        }
+        if config.vocab_size != tokenizer.vocab_size() {
+            let (config, tokenizer) = (config.vocab_size, tokenizer.vocab_size());
+            return Err(BaseError::Vocabulary { name, config, tokenizer });
+        }
+        Ok(Self { config, tokenizer, name, weights })
+    }
+
+    /// Its tokenizer with the tokens of a chat.
+    pub fn chat_tokenizer(&self) -> Tokenizer {
+        self.tokenizer.clone().with_chat()
+    }
+
+    /// The model to be trained: the base with rows for the tokens of a chat, perhaps with adapters, and with
+    /// another block size if no table limits it.
+    ///
+    /// # Errors
+    /// When the block is longer than the base's table of positions, or shorter.
+    pub fn for_chat(
+        &self,
+        block_size: usize,
+        dropout: f64,
+        lora_rank: usize,
+    ) -> Result<ModelConfig, BaseError> {
+        let base = self.config.block_size;
+        if self.config.position == Position::Learned && block_size != base {
+            let name = self.name.clone();
+            return Err(BaseError::Size { setting: "block_size", asked: block_size, base, name });
+        }
+        let vocab_size = self.chat_tokenizer().vocab_size();
+        Ok(ModelConfig { vocab_size, block_size, dropout, lora_rank, ..self.config.clone() })
+    }
+
+    /// Writes its weights over `parameters`, those of a model from [`for_chat`](Self::for_chat) on `device`.
+    ///
+    /// Tables with a row per token gain rows. They are drawn like the old ones, from the normal distribution with
+    /// these's mean and standard deviation in each channel: at the mean itself, none would be likelier than any
+    /// old token (Hewitt 2021), but behind a frozen table all new tokens would then be one and the same.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape, or the device fails.
+    pub fn write_to(
+        &mut self,
+        device: &mut dyn Device,
+        parameters: &[Entry],
+        seed: u64,
+    ) -> Result<(), BaseError> {
+        let had = self.config.vocab_size;
+        let has = self.chat_tokenizer().vocab_size();
+        for entry in parameters {
+            let mut stored = entry.clone();
+            let per_token = entry.name.ends_with(".wte.weight") || entry.name == "lm_head.weight";
+            if per_token && entry.shape.rows() == has {
+                stored.shape = [had, entry.shape.width()].into();
+            }
+            let mut elements = self.read(&stored)?;
+            if stored.shape != entry.shape {
+                let rows = new_rows(&elements, entry, has - had, seed);
+                elements.extend(rows);
+            }
+            device.write(&entry.name, &elements)?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, entry: &Entry) -> Result<Vec<f32>, BaseError> {
+        match &mut self.weights {
+            Weights::File(stored) => Ok(stored.read(entry).map_err(LoadError::from)?),
+            Weights::Memory(weights) => match weights.get(&entry.name) {
+                Some(elements) if elements.len() == entry.shape.len() => Ok(elements.clone()),
+                other => Err(BaseError::Shape {
+                    name: self.name.clone(),
+                    tensor: entry.name.clone(),
+                    found: other.map_or(0, Vec::len),
+                    shape: entry.shape.to_string(),
+                }),
+            },
+        }
+    }
+}
+
+impl From<ModelError> for BaseError {
+    fn from(error: ModelError) -> Self {
+        Self::Load(error.into())
+    }
+}
+
+/// `count` rows for a table whose other rows are `old`.
+fn new_rows(old: &[f32], entry: &Entry, count: usize, seed: u64) -> Vec<f32> {
+    let width = entry.shape.width();
+    let n = (old.len() / width) as f64;
+    let moments = |channel: usize| {
+        let column = || old.iter().skip(channel).step_by(width).map(|&x| f64::from(x));
+        let mean = column().sum::<f64>() / n;
+        let variance = column().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        (mean, variance.sqrt())
+    };
+    let moments: Vec<_> = (0..width).map(moments).collect();
+    let draws = initial_values(seed, &entry.name, Init::Normal(1.0), count * width);
+    let place = |(i, z): (usize, f32)| {
+        let (mean, std) = moments[i % width];
+        (mean + std * f64::from(z)) as f32
+    };
+    draws.into_iter().enumerate().map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Columns (1, 3) and (5, 5): means 2 and 5, deviations 1 and 0.
+    #[test]
+    fn new_rows_are_drawn_like_the_old_ones() {
+        let entry = Entry { name: "transformer.wte.weight".into(), shape: [2002, 2].into() };
+        let rows = new_rows(&[1.0, 5.0, 3.0, 5.0], &entry, 2000, 7);
+        let first: Vec<f32> = rows.iter().step_by(2).copied().collect();
+        assert!(rows.iter().skip(1).step_by(2).all(|&x| x == 5.0));
+        let mean = first.iter().sum::<f32>() / 2000.0;
+        let variance = first.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 2000.0;
+        // Four standard errors: 4/√2000 = 0.09 of the mean, 4·√(2/2000) = 0.13 of the variance.
+        assert!((mean - 2.0).abs() < 0.09 && (variance - 1.0).abs() < 0.13, "{mean} {variance}");
+        assert_ne!(rows[..2], rows[2..4]);
+    }
+}

@@ -1,0 +1,233 @@
+//! Supervised fine-tuning (Ouyang et al. 2022): next-token prediction on conversations, of the answers alone.
+//!
+//! Conversations are [packed](crate::text::pack) into windows; each epoch goes through all of them once, in an
+//! order of its own. Each answer token of a step counts the same, in whichever window or micro-step it stands.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::models::config::ModelConfig;
+use crate::run::config::TrainConfig;
+use crate::run::settings::Settings;
+use crate::text::chat::Example;
+use crate::text::dataset::{Purpose, Split, batch_rng, below, shuffle};
+use crate::text::pack::{TooLong, Window, pack};
+use crate::train::source::{Batch, Source};
+
+/// Every so many conversations of a file, one is held out.
+const HELD_OUT_OF: usize = 10;
+
+/// Conversations to learn from, and others to judge by.
+#[derive(Clone, Debug)]
+pub struct Conversations {
+    name: String,
+    train: Vec<Window>,
+    val: Vec<Window>,
+    /// A question held out.
+    prompt: Vec<u32>,
+    seed: u64,
+    batch_size: usize,
+    n_micro: usize,
+}
+
+/// Why there is nothing to learn from.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConversationsError {
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    #[error("{0} has too few conversations: some are needed to learn from, and others to judge by")]
+    TooFew(String),
+}
+
+/// What a run of fine-tuning does where nothing else is asked for.
+pub fn defaults() -> Settings {
+    Settings {
+        steps: Some(1000),
+        batch_size: Some(12),
+        learning_rate: Some(5e-4),
+        warmup_steps: Some(50),
+        weight_decay: Some(0.0),
+        eval_every: Some(100),
+        save_every: Some(500),
+        sample_tokens: Some(60),
+        ..Settings::default()
+    }
+}
+
+/// Every tenth of `examples` held out, as (train, val).
+pub fn hold_out(examples: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
+    let (val, train): (Vec<_>, Vec<_>) =
+        examples.into_iter().enumerate().partition(|(i, _)| i % HELD_OUT_OF == HELD_OUT_OF - 1);
+    let plain = |numbered: Vec<(usize, Example)>| numbered.into_iter().map(|(_, example)| example).collect();
+    (plain(train), plain(val))
+}
+
+impl Conversations {
+    /// Packs examples into windows of the model's block.
+    ///
+    /// # Errors
+    /// When there are none of either part, or one is longer than a block.
+    pub fn new(
+        name: &str,
+        train: &[Example],
+        val: &[Example],
+        config: &TrainConfig,
+        model: &ModelConfig,
+    ) -> Result<Self, ConversationsError> {
+        let Some(question) = val.first().filter(|_| !train.is_empty()) else {
+            return Err(ConversationsError::TooFew(name.to_owned()));
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            train: pack(train, model.block_size, config.seed)?,
+            val: pack(val, model.block_size, config.seed)?,
+            prompt: question.last_exchange().0.to_vec(),
+            seed: config.seed,
+            batch_size: config.batch_size,
+            n_micro: config.grad_accum,
+        })
+    }
+
+    /// The windows of a training step, those of all micro-steps in order.
+    fn of_step(&self, step: u64) -> Vec<&Window> {
+        let size = self.batch_size * self.n_micro;
+        let first = step as usize * size;
+        let mut epoch = None;
+        let mut order: Vec<usize> = Vec::new();
+        let window = |at: usize| {
+            let this = at / self.train.len();
+            if epoch != Some(this) {
+                epoch = Some(this);
+                order = (0..self.train.len()).collect();
+                shuffle(&mut order, &mut ChaCha8Rng::seed_from_u64(self.seed.wrapping_add(this as u64)));
+            }
+            &self.train[order[at % self.train.len()]]
+        };
+        (first..first + size).map(window).collect()
+    }
+
+    /// Windows of a split at random.
+    fn at_random(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Vec<&Window> {
+        let windows = if split == Split::Train { &self.train } else { &self.val };
+        let mut rng = batch_rng(self.seed, purpose, step, micro);
+        (0..self.batch_size).map(|_| &windows[below(windows.len(), &mut rng)]).collect()
+    }
+}
+
+impl Source for Conversations {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
+        if purpose == Purpose::Estimating || split == Split::Val {
+            let windows = self.at_random(split, purpose, step, micro);
+            return beside(&windows, 1.0 / answer_tokens(&windows));
+        }
+        let windows = self.of_step(step);
+        // The trainer divides by the number of micro-steps.
+        let weight = self.n_micro as f32 / answer_tokens(&windows);
+        let first = micro as usize * self.batch_size;
+        beside(&windows[first..first + self.batch_size], weight)
+    }
+
+    fn prompt(&self) -> &[u32] {
+        &self.prompt
+    }
+
+    fn has_segments(&self) -> bool {
+        true
+    }
+}
+
+/// How many tokens of windows are learned; every conversation has an answer.
+fn answer_tokens(windows: &[&Window]) -> f32 {
+    windows.iter().flat_map(|window| &window.weights).sum()
+}
+
+/// Windows as rows of a batch, each answer token weighing `weight`.
+fn beside(windows: &[&Window], weight: f32) -> Batch {
+    let all = |field: fn(&Window) -> &[u32]| windows.iter().flat_map(|w| field(w)).copied().collect();
+    Batch {
+        tokens: all(|window| &window.tokens),
+        targets: all(|window| &window.targets),
+        weights: windows.iter().flat_map(|window| &window.weights).map(|learned| learned * weight).collect(),
+        segments: Some(all(|window| &window.segments)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::presets;
+
+    fn example(first: u32, prompt: usize, answer: usize) -> Example {
+        let learned = (0..prompt + answer).map(|i| i >= prompt).collect();
+        let tokens = (first..).take(prompt + answer).collect();
+        Example { tokens, answer: learned, place: format!("x:{first}") }
+    }
+
+    /// 16 examples, two to a window of 8.
+    fn conversations(grad_accum: usize) -> Conversations {
+        let train: Vec<_> = (0..16).map(|i| example(1 + 10 * i, 3, 1 + i as usize % 2)).collect();
+        let config = TrainConfig { batch_size: 2, grad_accum, ..presets::named("mini").unwrap() };
+        let model = ModelConfig { block_size: 8, ..config.model(200) };
+        Conversations::new("x", &train, &[example(170, 4, 2)], &config, &model).unwrap()
+    }
+
+    fn train(source: &Conversations, step: u64, micro: u64) -> Batch {
+        source.batch(Split::Train, Purpose::Training, step, micro)
+    }
+
+    #[test]
+    fn every_answer_token_of_a_step_counts_the_same() {
+        for n_micro in [1, 2] {
+            let source = conversations(n_micro);
+            let batches: Vec<_> = (0..n_micro as u64).map(|micro| train(&source, 3, micro)).collect();
+            let weights: Vec<f32> = batches.iter().flat_map(|batch| batch.weights.clone()).collect();
+            let counted: Vec<f32> = weights.iter().copied().filter(|&weight| weight > 0.0).collect();
+            assert!(counted.iter().all(|&weight| weight == counted[0]), "{counted:?}");
+            assert!((counted.iter().sum::<f32>() - n_micro as f32).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn an_epoch_shows_every_window_once_and_the_next_in_another_order() {
+        let source = conversations(1);
+        let windows = source.train.len();
+        let steps = windows / 2;
+        let epoch = |first: usize| -> Vec<Vec<u32>> {
+            let batches = (first..first + steps).map(|step| train(&source, step as u64, 0));
+            batches.flat_map(|b| b.tokens.chunks(8).map(<[u32]>::to_vec).collect::<Vec<_>>()).collect()
+        };
+        let (first, second) = (epoch(0), epoch(steps));
+        assert_ne!(first, second);
+        let sorted = |mut rows: Vec<Vec<u32>>| {
+            rows.sort();
+            rows
+        };
+        let mut all: Vec<_> = source.train.iter().map(|window| window.tokens.clone()).collect();
+        all.sort();
+        assert_eq!((windows % 2, sorted(first), sorted(second)), (0, all.clone(), all));
+    }
+
+    #[test]
+    fn a_question_is_a_prompt_and_every_tenth_is_held_out() {
+        assert_eq!(conversations(1).prompt(), [170, 171, 172, 173]);
+        let examples: Vec<_> = (0..25).map(|i| example(i, 2, 2)).collect();
+        let (train, val) = hold_out(examples.clone());
+        assert_eq!((train.len(), val.as_slice()), (23, &[examples[9].clone(), examples[19].clone()][..]));
+    }
+
+    #[test]
+    fn too_few_and_too_long_are_named() {
+        let config = presets::named("mini").unwrap();
+        let model = ModelConfig { block_size: 8, ..config.model(200) };
+        let new = |train: &[Example], val: &[Example]| {
+            Conversations::new("chats.jsonl", train, val, &config, &model).unwrap_err().to_string()
+        };
+        let good = [example(1, 2, 2)];
+        assert!(new(&[], &good).contains("chats.jsonl") && new(&good, &[]).contains("too few"));
+        assert!(new(&good, &[example(7, 8, 2)]).contains("x:7"), "{}", new(&good, &[example(7, 8, 2)]));
+    }
+}

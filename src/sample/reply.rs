@@ -1,0 +1,55 @@
+//! What an assistant says: tokens up to the one that ends its message.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::generator::GenerateError;
+use super::load::Model;
+use super::strategy::{Sampler, StrategyError};
+use crate::engine::device::Device;
+use crate::text::tokenizer::Special;
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplyError {
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
+    #[error("cannot tell the reply: {0}")]
+    Tell(#[from] std::io::Error),
+}
+
+impl Model {
+    /// The tokens behind `prompt` until the message ends, at most `most`; each piece of text is given to `tell` as
+    /// soon as it is whole. The token that ends the message is neither told nor returned.
+    ///
+    /// # Errors
+    /// When the prompt is empty, or the device or `tell` fails.
+    pub fn reply(
+        &mut self,
+        device: &mut dyn Device,
+        prompt: &[u32],
+        most: usize,
+        sampler: &mut Sampler,
+        rng: &mut ChaCha8Rng,
+        tell: &mut dyn FnMut(&str) -> std::io::Result<()>,
+    ) -> Result<Vec<u32>, ReplyError> {
+        let end = self.tokenizer.special(Special::End);
+        let mut stream = self.tokenizer.stream();
+        let mut said = Vec::new();
+        let mut logits = self.generator.start(device, prompt)?;
+        while said.len() < most {
+            let token = sampler.next(&logits, &said, rng)?;
+            if Some(token) == end {
+                break;
+            }
+            said.push(token);
+            tell(&stream.push(token))?;
+            if said.len() < most {
+                logits = self.generator.push(device, token)?;
+            }
+        }
+        tell(&stream.finish())?;
+        Ok(said)
+    }
+}
