@@ -304,8 +304,9 @@ impl<'a> Session<'a> {
             let factors = ["lora_a", "lora_b"].map(|factor| format!("{layer}.{factor}"));
             let has_adapter = adapters.iter().any(|adapter| adapter.name == factors[0]);
             let read = if form == Form::Merged && has_adapter {
-                let [weight, a, b] = [&entry.name, &factors[0], &factors[1]].map(|name| device.read(name));
-                weight.and_then(|weight| Ok(give(&merged(weight, &a?, &b?, rank))))
+                let mut read_all =
+                    || Ok((device.read(&entry.name)?, device.read(&factors[0])?, device.read(&factors[1])?));
+                read_all().map(|(weight, a, b)| give(&merged(weight, &a, &b, rank)))
             } else {
                 device.read_parts(&entry.name, give)
             };
