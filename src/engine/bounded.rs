@@ -169,8 +169,9 @@ impl Real for Bounded {
     /// The argument is rounded again when it is multiplied by log₂ e: |x| units of the result.
     fn exp(self) -> Self {
         let value = self.value.exp();
-        if value < f64::from(f32::MIN_POSITIVE) {
-            return Self::rounded(value, 0.0);
+        if !(f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&value) {
+            // It becomes zero or infinite, so that all of it is error; twice, as for what else is rounded.
+            return Self::rounded(value, 2.0 * value / UNIT);
         }
         Self::rounded(value, value * (self.units() + 4.0 + 2.0 * self.value.abs()))
     }

@@ -28,7 +28,7 @@ pub struct GruCell {
     pub first: usize,
 }
 
-/// (gx, gh, h, dh', dgx (T·B, 3H), [dh]) → dgx, whose rows from `first` on are added to in place, dgh (B, 3H), dh
+/// (gx, gh, h, dh', dgx (T·B, 3H), \[dh\]) → dgx, whose rows from `first` on are added to in place, dgh (B, 3H), dh
 /// (B, H), in place where one is given.
 #[derive(Debug)]
 pub struct GruCellBackward {

@@ -12,7 +12,7 @@ use crate::shader;
 
 pub static SGD: OpInfo = OpInfo { name: "sgd", formula: "v ← μ v + g, p ← p - lr (v + decay p)", cases };
 
-/// (gradient, grad_norm (1), p, [v]) → p, [v], in place; v is there with a momentum. The step gives the learning
+/// (gradient, grad_norm (1), p, \[v\]) → p, \[v\], in place; v is there with a momentum. The step gives the learning
 /// rate; g is the gradient times min(1, clip / grad_norm).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
