@@ -5,6 +5,10 @@ use wgpu::{Adapter, AdapterInfo, Backend, Backends, DeviceType, Instance, Instan
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::Target;
 
+/// Bytes of a block of device memory that small buffers share, the first and the largest; what is larger gets
+/// memory of its own.
+const SHARED_BLOCK: std::ops::Range<u64> = 4 << 20..8 << 20;
+
 /// The most storage buffers that a kernel binds: what WebGPU offers everywhere.
 pub(super) const STORAGE_BUFFERS: u32 = 8;
 
@@ -70,8 +74,9 @@ pub fn open(wanted: Option<&str>, limits: DeviceLimits) -> Result<Opened, Device
         required_limits,
         // Noting times when asked to costs nothing when not.
         required_features: adapter.features() & super::timestamps::FEATURES,
-        // Buffers are few and large: blocks to share among small ones would be mostly empty.
-        memory_hints: wgpu::MemoryHints::MemoryUsage,
+        // Buffers are few and large: each gets memory of its own, and only the small ones share a block, which
+        // for larger ones would stay a tenth empty.
+        memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: SHARED_BLOCK },
         ..Default::default()
     });
     let (device, queue) = pollster::block_on(request)
