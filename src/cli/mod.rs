@@ -10,6 +10,7 @@ mod inspect;
 mod ops;
 mod output;
 mod profile;
+mod running;
 mod sample;
 mod train;
 mod verify;
