@@ -6,6 +6,7 @@ mod data;
 mod device;
 mod devices;
 mod failure;
+mod finetune;
 mod inspect;
 mod ops;
 mod output;
@@ -36,6 +37,8 @@ struct Lal {
 enum Verb {
     /// Train a model on text
     Train(Box<train::Args>),
+    /// Make an assistant of a trained model
+    Finetune(finetune::Args),
     /// Write text with a trained model
     Sample(sample::Args),
     /// Show where the time of a training step or of a decoded token goes
@@ -82,6 +85,7 @@ pub fn lal() -> ExitCode {
     let Lal { output, verb } = Lal::parse();
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
+        Verb::Finetune(args) => finetune::run(args, output),
         Verb::Sample(args) => sample::run(args, output),
         Verb::Profile(args) => profile::run(&args, output),
         Verb::Bench(args) => bench::run(&args, output),

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::data::DataPlaces;
 use super::device::DeviceArgs;
-use super::failure::Exit;
+use super::failure::{Exit, Usage};
 use super::output::Output;
 use super::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
+use crate::finetune::stage::STAGE;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::settings::Settings;
@@ -40,6 +41,10 @@ const VERBS: Verbs = Verbs { again: "train", next: "write: sample --model RUN --
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let resumed = args.resume.as_deref().map(RunFolder::open).transpose()?;
+    if let Some(folder) = args.resume.as_deref().filter(|folder| folder.join(STAGE).exists()) {
+        let folder = folder.display();
+        return Err(Usage(format!("{folder} is a run of fine-tuning: finetune sft --resume {folder}")).into());
+    }
     let settings = match (&resumed, &args.config) {
         (Some(folder), _) => args.settings.over(&folder.settings()?)?,
         (None, Some(file)) => args.settings.over(&Settings::from_file(file)?)?,
