@@ -9,6 +9,7 @@ use crate::finetune::sft::ConversationsError;
 use crate::finetune::stage::StageError;
 use crate::models::config::SizeError;
 use crate::run::config::ConfigError;
+use crate::sample::conversation::ConversationError;
 use crate::sample::strategy::StrategyError;
 use crate::text::chat::ChatError;
 use crate::text::corpus::CorpusError;
@@ -58,6 +59,9 @@ fn classify(error: &anyhow::Error) -> Exit {
             _ => {}
         }
         if let Some(BaseError::NoConversations(_) | BaseError::Differs { .. }) = cause.downcast_ref() {
+            return Exit::Usage;
+        }
+        if let Some(ConversationError::TooLong { .. }) = cause.downcast_ref() {
             return Exit::Usage;
         }
         if cause.is::<ConfigError>()

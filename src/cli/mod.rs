@@ -1,6 +1,7 @@
 //! The command line: one file per verb, each of them parse → call the library → print.
 
 mod bench;
+mod chat;
 mod completions;
 mod data;
 mod device;
@@ -39,6 +40,8 @@ enum Verb {
     Train(Box<train::Args>),
     /// Make an assistant of a trained model
     Finetune(finetune::Args),
+    /// Talk with a fine-tuned model
+    Chat(chat::Args),
     /// Write text with a trained model
     Sample(sample::Args),
     /// Show where the time of a training step or of a decoded token goes
@@ -86,6 +89,7 @@ pub fn lal() -> ExitCode {
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
         Verb::Finetune(args) => finetune::run(args, output),
+        Verb::Chat(args) => chat::run(args, output),
         Verb::Sample(args) => sample::run(args, output),
         Verb::Profile(args) => profile::run(&args, output),
         Verb::Bench(args) => bench::run(&args, output),
