@@ -4,8 +4,12 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use crate::engine::device::DeviceError;
+use crate::finetune::base::BaseError;
+use crate::finetune::sft::ConversationsError;
+use crate::finetune::stage::StageError;
 use crate::models::config::SizeError;
 use crate::run::config::ConfigError;
+use crate::sample::conversation::ConversationError;
 use crate::sample::strategy::StrategyError;
 use crate::text::chat::ChatError;
 use crate::text::corpus::CorpusError;
@@ -54,12 +58,20 @@ fn classify(error: &anyhow::Error) -> Exit {
             Some(DeviceError::UnknownAdapter { .. }) => return Exit::Usage,
             _ => {}
         }
+        if let Some(BaseError::NoConversations(_) | BaseError::Differs { .. }) = cause.downcast_ref() {
+            return Exit::Usage;
+        }
+        if let Some(ConversationError::TooLong { .. }) = cause.downcast_ref() {
+            return Exit::Usage;
+        }
         if cause.is::<ConfigError>()
             || cause.is::<SizeError>()
             || cause.is::<StrategyError>()
             || cause.is::<CorpusError>()
             || cause.is::<DatasetError>()
             || cause.is::<ChatError>()
+            || cause.is::<ConversationsError>()
+            || cause.is::<StageError>()
             || cause.is::<TooLong>()
             || cause.is::<TokenizerError>()
             || cause.is::<Usage>()

@@ -1,15 +1,18 @@
 //! The command line: one file per verb, each of them parse → call the library → print.
 
 mod bench;
+mod chat;
 mod completions;
 mod data;
 mod device;
 mod devices;
 mod failure;
+mod finetune;
 mod inspect;
 mod ops;
 mod output;
 mod profile;
+mod running;
 mod sample;
 mod train;
 mod verify;
@@ -35,6 +38,10 @@ struct Lal {
 enum Verb {
     /// Train a model on text
     Train(Box<train::Args>),
+    /// Make an assistant of a trained model
+    Finetune(finetune::Args),
+    /// Talk with a fine-tuned model
+    Chat(chat::Args),
     /// Write text with a trained model
     Sample(sample::Args),
     /// Show where the time of a training step or of a decoded token goes
@@ -81,6 +88,8 @@ pub fn lal() -> ExitCode {
     let Lal { output, verb } = Lal::parse();
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
+        Verb::Finetune(args) => finetune::run(args, output),
+        Verb::Chat(args) => chat::run(args, output),
         Verb::Sample(args) => sample::run(args, output),
         Verb::Profile(args) => profile::run(&args, output),
         Verb::Bench(args) => bench::run(&args, output),

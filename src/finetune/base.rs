@@ -6,7 +6,10 @@ use std::path::Path;
 use crate::engine::device::{Device, DeviceError, initial_values};
 use crate::engine::tape::Init;
 use crate::models::config::{Architecture, ModelConfig, Position};
+use crate::run::config::{ConfigError, TrainConfig};
+use crate::run::folder::SETTINGS;
 use crate::run::model_file::ModelError;
+use crate::run::settings::Settings;
 use crate::run::tensor_file::Entry;
 use crate::sample::load::{LoadError, Stored};
 use crate::text::tokenizer::Tokenizer;
@@ -16,6 +19,8 @@ use crate::train::trainer::Trainer;
 pub struct Base {
     pub config: ModelConfig,
     pub tokenizer: Tokenizer,
+    /// Its sizes, and the names of its preset and tokenizer where they are known.
+    settings: Settings,
     /// What errors call it.
     name: String,
     weights: Weights,
@@ -32,6 +37,8 @@ pub enum BaseError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
     Device(#[from] DeviceError),
     #[error(
         "{0} cannot learn to answer: conversations are for Transformers that read from left to right, such as those \
@@ -43,8 +50,8 @@ pub enum BaseError {
          config.json and tokenizer.json belong together"
     )]
     Vocabulary { name: String, config: usize, tokenizer: usize },
-    #[error("{setting} is {asked}, and {base} in {name}: a fine-tuned model keeps the sizes of its base")]
-    Size { setting: &'static str, asked: usize, base: usize, name: String },
+    #[error("{setting} is {asked}, and {base} in {name}: a fine-tuned model keeps what its base is")]
+    Differs { setting: String, asked: String, base: String, name: String },
     #[error("{name} has {found} elements in {tensor}, where this model has {shape}")]
     Shape { name: String, tensor: String, found: usize, shape: String },
 }
@@ -57,7 +64,11 @@ impl Base {
     pub fn open(folder: &Path) -> Result<Self, BaseError> {
         let stored = Stored::open(folder)?;
         let (config, tokenizer) = (stored.config.clone(), stored.tokenizer.clone());
-        Self::new(folder.display().to_string(), config, tokenizer, Weights::File(Box::new(stored)))
+        let written = folder.join(SETTINGS);
+        // A model from elsewhere has none.
+        let settings = if written.exists() { Settings::from_file(&written)? } else { Settings::default() };
+        let weights = Weights::File(Box::new(stored));
+        Self::new(folder.display().to_string(), settings, config, tokenizer, weights)
     }
 
     /// The model that `trainer` has trained on `device`.
@@ -67,12 +78,15 @@ impl Base {
     pub fn of(device: &mut dyn Device, trainer: &Trainer, tokenizer: &Tokenizer) -> Result<Self, BaseError> {
         let read = |entry: Entry| Ok((entry.name.clone(), device.read(&entry.name)?));
         let weights = trainer.parameters().into_iter().map(read).collect::<Result<_, DeviceError>>()?;
-        let name = trainer.config.preset.clone();
-        Self::new(name, trainer.model.clone(), tokenizer.clone(), Weights::Memory(weights))
+        let TrainConfig { preset, tokenizer: named, .. } = trainer.config.clone();
+        let name = preset.clone();
+        let settings = Settings { preset: Some(preset), tokenizer: Some(named), ..Settings::default() };
+        Self::new(name, settings, trainer.model.clone(), tokenizer.clone(), Weights::Memory(weights))
     }
 
     fn new(
         name: String,
+        settings: Settings,
         config: ModelConfig,
         tokenizer: Tokenizer,
         weights: Weights,
@@ -84,7 +98,27 @@ impl Base {
             let (config, tokenizer) = (config.vocab_size, tokenizer.vocab_size());
             return Err(BaseError::Vocabulary { name, config, tokenizer });
         }
-        Ok(Self { config, tokenizer, name, weights })
+        let Settings { preset, tokenizer: named, .. } = settings;
+        let settings = Settings { preset, tokenizer: named, ..Settings::of_model(&config) };
+        Ok(Self { config, tokenizer, settings, name, weights })
+    }
+
+    /// What the settings of a run must begin with to make this model.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether what is `asked` for could be this model; only its block and its dropout may be others.
+    ///
+    /// # Errors
+    /// When another preset, tokenizer or size is asked for, which the error names.
+    pub fn agrees(&self, asked: &Settings) -> Result<(), BaseError> {
+        for (setting, asked, base) in asked.differences(&self.settings) {
+            if !matches!(setting.as_str(), "block_size" | "dropout") {
+                return Err(BaseError::Differs { setting, asked, base, name: self.name.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Its tokenizer with the tokens of a chat.
@@ -105,8 +139,8 @@ impl Base {
     ) -> Result<ModelConfig, BaseError> {
         let base = self.config.block_size;
         if self.config.position == Position::Learned && block_size != base {
-            let name = self.name.clone();
-            return Err(BaseError::Size { setting: "block_size", asked: block_size, base, name });
+            let (setting, asked, base) = ("block_size".into(), block_size.to_string(), base.to_string());
+            return Err(BaseError::Differs { setting, asked, base, name: self.name.clone() });
         }
         let vocab_size = self.chat_tokenizer().vocab_size();
         Ok(ModelConfig { vocab_size, block_size, dropout, lora_rank, ..self.config.clone() })

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use toml::Table;
+use toml::{Table, Value};
 
 use super::config::ConfigError;
-use crate::models::config::{Architecture, NormPlace, Position};
+use crate::models::config::{Architecture, ModelConfig, NormPlace, Position};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
@@ -88,7 +88,7 @@ pub struct Settings {
     #[arg(long, env = "LAL_SCHEDULE", value_enum)]
     pub schedule: Option<Decay>,
     /// The peak learning rate
-    #[arg(long, env = "LAL_LEARNING_RATE", value_name = "X")]
+    #[arg(long, visible_alias = "lr", env = "LAL_LEARNING_RATE", value_name = "X")]
     pub learning_rate: Option<f64>,
     /// The learning rate of the last step [default: a tenth of --learning-rate]
     #[arg(long, env = "LAL_MIN_LEARNING_RATE", value_name = "X")]
@@ -135,6 +135,42 @@ impl Settings {
             .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
         toml::from_str(&text)
             .map_err(|source| ConfigError::BadFile { path: path.into(), source: source.into() })
+    }
+
+    /// The settings that make this model.
+    pub fn of_model(model: &ModelConfig) -> Self {
+        Self {
+            architecture: Some(model.architecture),
+            n_layer: Some(model.n_layer),
+            n_head: Some(model.n_head),
+            n_kv_head: Some(model.n_kv_head),
+            n_embd: Some(model.n_embd),
+            n_inner: Some(model.n_inner),
+            block_size: Some(model.block_size),
+            bias: Some(model.bias),
+            dropout: Some(model.dropout),
+            position: Some(model.position),
+            norm: Some(model.norm),
+            norm_place: Some(model.norm_place),
+            feed_forward: Some(model.feed_forward),
+            tied: Some(model.tied),
+            causal: Some(model.causal),
+            ..Self::default()
+        }
+    }
+
+    /// Of what both speak of, where they disagree: the setting, what these say, and what `other` says.
+    pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
+        let table = |settings| {
+            Table::try_from(settings)
+                .expect("settings are strings, numbers and truth values that TOML can hold")
+        };
+        let (own, other): (Table, Table) = (table(self), table(other));
+        let differing = |(key, value): (String, Value)| {
+            let theirs = other.get(&key).filter(|theirs| **theirs != value)?;
+            Some((key, value.to_string(), theirs.to_string()))
+        };
+        own.into_iter().filter_map(differing).collect()
     }
 
     /// These settings, and where they are silent those of `below`.

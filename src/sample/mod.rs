@@ -1,5 +1,6 @@
-//! Writing text: decoding strategies, the key-value cache, and models loaded from run folders.
+//! Writing text: decoding strategies, the key-value cache, models loaded from run folders, and conversations.
 
+pub mod conversation;
 pub mod generator;
 pub mod load;
 pub mod reply;

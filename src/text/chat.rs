@@ -11,14 +11,14 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::dataset::{DatasetError, read_text};
 use super::tokenizer::{Special, Tokenizer, TokenizerError};
 
 /// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     System,
@@ -27,7 +27,7 @@ pub enum Role {
 }
 
 /// What one of them says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
     pub role: Role,
     pub content: String,
@@ -89,6 +89,11 @@ pub fn parse(name: &str, text: &str) -> Result<Vec<Chat>, ChatError> {
     });
     let chats = chats.collect::<Result<Vec<_>, _>>()?;
     if chats.is_empty() { Err(ChatError::NoLines(name.to_owned())) } else { Ok(chats) }
+}
+
+/// The line of a `.jsonl` that holds a conversation.
+pub fn line(messages: &[Message]) -> String {
+    format!("{}\n", json!({"messages": messages}))
 }
 
 fn chat(line: &str) -> Result<Vec<Message>, String> {
@@ -241,6 +246,7 @@ mod tests {
         ];
         let chats = parse("a.jsonl", &lines.join("\n")).unwrap();
         assert!(chats.len() == 4 && chats.iter().all(|chat| chat.messages == wanted));
+        assert_eq!(parse("b.jsonl", &line(&wanted)).unwrap()[0].messages, wanted);
         assert_eq!((chats[1].place.as_str(), chats[2].place.as_str()), ("a.jsonl:2", "a.jsonl:4"));
     }
 

@@ -21,7 +21,7 @@ use grammar::Grammar;
 use telling::Telling;
 
 pub use grammar::GrammarError;
-pub use questions::{Exchange, Part, UNKNOWN, jsonl};
+pub use questions::{Exchange, Part, UNKNOWN, jsonl, messages};
 
 /// What follows every tale in a corpus.
 pub const SEPARATOR: &str = "\n\n";

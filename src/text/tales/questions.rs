@@ -12,6 +12,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{Fact, Tale, Tales};
+use crate::text::chat::{Message, Role};
 use crate::text::dataset::below;
 
 /// The answer where the tale does not tell.
@@ -58,6 +59,18 @@ pub fn jsonl(exchanges: &[Exchange]) -> String {
     exchanges.iter().map(line).collect()
 }
 
+/// Several questions about one tale as a conversation: the first comes with the tale, the others alone.
+pub fn messages(exchanges: &[Exchange]) -> Vec<Message> {
+    let said = |(turn, exchange): (usize, &Exchange)| {
+        let asked = if turn == 0 { exchange.prompt() } else { exchange.question.clone() };
+        [
+            Message { role: Role::User, content: asked },
+            Message { role: Role::Assistant, content: exchange.answer.clone() },
+        ]
+    };
+    exchanges.iter().enumerate().flat_map(said).collect()
+}
+
 /// The sorts of questions.
 #[derive(Clone, Copy, PartialEq)]
 enum Sort {
@@ -101,6 +114,10 @@ impl Candidate {
             question,
             answer: UNKNOWN.to_owned(),
         })
+    }
+
+    fn chars(&self) -> usize {
+        self.question.len() + self.answer.len()
     }
 
     fn part(&self) -> Part {
@@ -167,22 +184,8 @@ impl Tales {
                 break;
             }
             let tale = self.tell(&mut rng);
-            let mut candidates: Vec<Candidate> = match sort {
-                Sort::Told => tale.outcome().into_iter().filter_map(Candidate::known).collect(),
-                Sort::Absent => {
-                    let other = self.tell(&mut rng);
-                    let absent = |fact: &&Fact| !tale.mentions(fact.subject.trim_start_matches("the "));
-                    let absent = other.outcome().into_iter().filter(absent);
-                    absent.filter_map(|fact| Candidate::unknown(fact, &tale)).collect()
-                }
-                Sort::Homeless => {
-                    self.homeless(&tale).iter().filter_map(|fact| Candidate::unknown(fact, &tale)).collect()
-                }
-            };
-            candidates.retain(|candidate| {
-                let chars = tale.text.len() + 1 + candidate.question.len() + candidate.answer.len();
-                candidate.part() == part && chars <= longest
-            });
+            let mut candidates = self.candidates(&tale, sort, part, &mut rng);
+            candidates.retain(|candidate| tale.text.len() + 1 + candidate.chars() <= longest);
             if !candidates.is_empty() {
                 let Candidate { question, answer, .. } =
                     candidates.swap_remove(below(candidates.len(), &mut rng));
@@ -192,6 +195,75 @@ impl Tales {
             }
         }
         exchanges
+    }
+
+    /// `count` conversations of up to `most` questions each, no two of them the same, as [`questions`] has them:
+    /// a model that learns from these reads each tale once for several answers.
+    ///
+    /// [`questions`]: Self::questions
+    pub fn conversations(
+        &self,
+        seed: u64,
+        count: usize,
+        part: Part,
+        longest: usize,
+        most: usize,
+    ) -> Vec<Vec<Exchange>> {
+        let mut key = [1; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[8] = 1 + part as u8;
+        let mut rng = ChaCha8Rng::from_seed(key);
+        let mut conversations = Vec::new();
+        for _ in 0..count.saturating_mul(PATIENCE) {
+            if conversations.len() == count {
+                break;
+            }
+            let tale = self.tell(&mut rng);
+            let mut room = longest.saturating_sub(tale.text.len() + 1);
+            let mut told = self.candidates(&tale, Sort::Told, part, &mut rng);
+            let mut absent = self.candidates(&tale, Sort::Absent, part, &mut rng);
+            let mut homeless = self.candidates(&tale, Sort::Homeless, part, &mut rng);
+            let mut exchanges = Vec::new();
+            while exchanges.len() < most && !told.is_empty() {
+                let sort = Sort::draw(&mut rng);
+                let pool = match sort {
+                    Sort::Told => &mut told,
+                    Sort::Absent => &mut absent,
+                    Sort::Homeless => &mut homeless,
+                };
+                if pool.is_empty() {
+                    continue;
+                }
+                let candidate = pool.swap_remove(below(pool.len(), &mut rng));
+                let Some(left) = room.checked_sub(candidate.chars()) else { break };
+                room = left;
+                let Candidate { question, answer, .. } = candidate;
+                let known = sort == Sort::Told;
+                exchanges.push(Exchange { tale: tale.text.clone(), question, answer, known });
+            }
+            if !exchanges.is_empty() {
+                conversations.push(exchanges);
+            }
+        }
+        conversations
+    }
+
+    /// The questions of a sort and part about `tale`.
+    fn candidates(&self, tale: &Tale, sort: Sort, part: Part, rng: &mut ChaCha8Rng) -> Vec<Candidate> {
+        let mut candidates: Vec<Candidate> = match sort {
+            Sort::Told => tale.outcome().into_iter().filter_map(Candidate::known).collect(),
+            Sort::Absent => {
+                let other = self.tell(rng);
+                let absent = |fact: &&Fact| !tale.mentions(fact.subject.trim_start_matches("the "));
+                let absent = other.outcome().into_iter().filter(absent);
+                absent.filter_map(|fact| Candidate::unknown(fact, tale)).collect()
+            }
+            Sort::Homeless => {
+                self.homeless(tale).iter().filter_map(|fact| Candidate::unknown(fact, tale)).collect()
+            }
+        };
+        candidates.retain(|candidate| candidate.part() == part);
+        candidates
     }
 
     /// For everybody in a tale that names no home: the fact that is not told, without its object.

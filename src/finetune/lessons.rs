@@ -1,0 +1,110 @@
+//! What there is to learn from: the conversations of a file, or questions about the Tales world.
+
+use std::path::Path;
+use std::slice::from_ref;
+
+use super::sft::hold_out;
+use crate::text::chat::{Chat, ChatError, Example, encode, read};
+use crate::text::corpus::{TALES, TALES_SEED};
+use crate::text::tales::{Exchange, Part, Tales, messages};
+use crate::text::tokenizer::Tokenizer;
+
+/// Conversations about tales to learn from, and single questions to judge by.
+pub const TALES_CONVERSATIONS: usize = 20_000;
+pub const TALES_HELD_OUT: usize = 300;
+/// The most questions of a conversation.
+const MOST_QUESTIONS: usize = 8;
+/// The most characters of a conversation about a tale, and of a tale with one question.
+const LONGEST_CONVERSATION: usize = 450;
+const LONGEST_QUESTION: usize = 300;
+
+/// Conversations as tokens, in two parts.
+#[derive(Clone, Debug)]
+pub struct Lessons {
+    /// What errors and titles call them.
+    pub name: String,
+    pub train: Vec<Example>,
+    pub held_out: Vec<Example>,
+}
+
+impl Lessons {
+    /// The conversations of a `.jsonl`, every tenth held out.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a line is no conversation, or the tokenizer lacks a character of it.
+    pub fn of_file(path: &Path, tokenizer: &Tokenizer) -> Result<Self, ChatError> {
+        let chats = read(path)?;
+        let examples = chats.iter().map(|chat| encode(chat, tokenizer)).collect::<Result<_, _>>()?;
+        let (train, held_out) = hold_out(examples);
+        Ok(Self { name: path.display().to_string(), train, held_out })
+    }
+
+    /// `train` conversations of several questions each about tales of the built-in world, and `held_out` single
+    /// questions that nobody who learns from these has met with their answers.
+    ///
+    /// Conversations that a block of `block_size` tokens does not hold are left out, unless that is most of them:
+    /// then it is for [`pack`](crate::text::pack::pack) to say so.
+    ///
+    /// # Errors
+    /// When the tokenizer lacks the chat tokens, or a character.
+    pub fn of_tales(
+        train: usize,
+        held_out: usize,
+        block_size: usize,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, ChatError> {
+        let world = Tales::new();
+        let conversations =
+            world.conversations(TALES_SEED, train, Part::Train, LONGEST_CONVERSATION, MOST_QUESTIONS);
+        let questions = world.questions(TALES_SEED, held_out, Part::HeldOut, LONGEST_QUESTION);
+        let example = |number: usize, exchanges: &[Exchange]| {
+            let place = format!("conversation {} of {TALES}", number + 1);
+            encode(&Chat { messages: messages(exchanges), place }, tokenizer)
+        };
+        let train = conversations.iter().enumerate().map(|(i, exchanges)| example(i, exchanges));
+        let mut train = train.collect::<Result<Vec<Example>, _>>()?;
+        let held_out = questions.iter().enumerate().map(|(i, asked)| example(i, from_ref(asked)));
+        let held_out = held_out.collect::<Result<Vec<Example>, _>>()?;
+        let fits = |example: &Example| example.tokens.len() <= block_size + 1;
+        if 2 * train.iter().filter(|example| fits(example)).count() > train.len() {
+            train.retain(fits);
+        }
+        Ok(Self { name: TALES.to_owned(), train, held_out })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::from_name("byte", "").unwrap().with_chat()
+    }
+
+    #[test]
+    fn a_file_gives_every_tenth_to_judge_by() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chats.jsonl");
+        std::fs::write(&path, "{\"prompt\": \"a\", \"response\": \"b\"}\n".repeat(20)).unwrap();
+        let lessons = Lessons::of_file(&path, &tokenizer()).unwrap();
+        assert_eq!((lessons.train.len(), lessons.held_out.len()), (18, 2));
+        assert!(lessons.name.ends_with("chats.jsonl") && lessons.train[0].place.ends_with(":1"));
+    }
+
+    /// In bytes, so that a token is a character: a few conversations are too long for the block, and left out.
+    #[test]
+    fn tales_are_asked_after_in_several_ways_and_fit_the_block() {
+        let all = Lessons::of_tales(60, 20, 10_000, &tokenizer()).unwrap();
+        assert_eq!((all.train.len(), all.held_out.len()), (60, 20));
+        let answers = |example: &Example| {
+            (1..example.answer.len()).filter(|&i| example.answer[i] && !example.answer[i - 1]).count()
+        };
+        let mean = all.train.iter().map(answers).sum::<usize>() as f64 / 60.0;
+        assert!(mean > 2.0 && all.held_out.iter().all(|example| answers(example) == 1), "{mean}");
+        let mut lengths: Vec<usize> = all.train.iter().map(|example| example.tokens.len()).collect();
+        lengths.sort_unstable();
+        let some = Lessons::of_tales(60, 20, lengths[50], &tokenizer()).unwrap();
+        assert!((51..60).contains(&some.train.len()), "{}", some.train.len());
+        assert_eq!(Lessons::of_tales(60, 20, 8, &tokenizer()).unwrap().train.len(), 60);
+    }
+}

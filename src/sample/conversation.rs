@@ -1,0 +1,101 @@
+//! A conversation with a model: what was said, and what of it the model can still see.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::load::Model;
+use super::reply::ReplyError;
+use super::strategy::Sampler;
+use crate::engine::device::Device;
+use crate::text::chat::{ChatError, Message, Role, encode_prompt};
+
+/// Messages in turn: the user's and the assistant's, perhaps behind one of the system.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    messages: Vec<Message>,
+    /// Exchanges at the beginning that the model no longer sees.
+    forgotten: usize,
+    /// The most tokens of an answer.
+    most: usize,
+    rng: ChaCha8Rng,
+}
+
+/// Why there is no answer; what was said before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ConversationError {
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    #[error("this message has {tokens} tokens, and the model sees {block_size} at once: shorten it")]
+    TooLong { tokens: usize, block_size: usize },
+}
+
+impl Conversation {
+    /// Nothing said yet, except to the assistant how to be. Answers have at most `most` tokens.
+    pub fn new(system: Option<String>, most: usize, seed: u64) -> Self {
+        let messages = system.map(|content| Message { role: Role::System, content }).into_iter().collect();
+        Self { messages, forgotten: 0, most, rng: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Exchanges at the beginning that the model no longer sees.
+    pub fn forgotten(&self) -> usize {
+        self.forgotten
+    }
+
+    /// Forgets what was said, but not how to be.
+    pub fn reset(&mut self) {
+        self.messages.retain(|message| message.role == Role::System);
+        self.forgotten = 0;
+    }
+
+    /// Says `text` to the model and returns its answer; each piece is given to `tell` as soon as it is whole. Where a block does not hold all that was said, the oldest exchanges are left out.
+    ///
+    /// # Errors
+    /// When the message alone is longer than a block, the tokenizer has no chat tokens or lacks a character, or the
+    /// device or `tell` fails.
+    pub fn say(
+        &mut self,
+        device: &mut dyn Device,
+        model: &mut Model,
+        text: &str,
+        sampler: &mut Sampler,
+        tell: &mut dyn FnMut(&str) -> std::io::Result<()>,
+    ) -> Result<String, ConversationError> {
+        let said = Message { role: Role::User, content: text.to_owned() };
+        let (prompt, forgotten) = self.prompt(model, &said)?;
+        // What the model no longer sees would be dropped in the middle of the answer: it ends before.
+        let most = self.most.min(model.config.block_size + 1 - prompt.len());
+        let answer = model.reply(device, &prompt, most, sampler, &mut self.rng, tell)?;
+        let content = model.tokenizer.decode(&answer);
+        self.forgotten = forgotten;
+        self.messages.extend([said, Message { role: Role::Assistant, content: content.clone() }]);
+        Ok(content)
+    }
+
+    /// The tokens after which the assistant speaks, with as many of the latest exchanges as a block holds, and how
+    /// many are left out.
+    fn prompt(&self, model: &Model, said: &Message) -> Result<(Vec<u32>, usize), ConversationError> {
+        let block_size = model.config.block_size;
+        let system = usize::from(self.messages.first().is_some_and(|first| first.role == Role::System));
+        let exchanges = (self.messages.len() - system) / 2;
+        let mut forgotten = self.forgotten;
+        loop {
+            let latest = self.messages[system + 2 * forgotten..].iter().chain([said]);
+            let seen: Vec<Message> = self.messages[..system].iter().chain(latest).cloned().collect();
+            let prompt = encode_prompt(&seen, &model.tokenizer)?;
+            let tokens = prompt.len();
+            if tokens <= block_size {
+                return Ok((prompt, forgotten));
+            }
+            if forgotten == exchanges {
+                return Err(ConversationError::TooLong { tokens, block_size });
+            }
+            forgotten += 1;
+        }
+    }
+}

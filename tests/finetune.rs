@@ -1,0 +1,220 @@
+//! Fine-tuning and chat as a person meets them: what they print, how they exit, and what bad input gets.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use predicates::str::contains;
+use serde_json::Value;
+
+fn lal() -> Command {
+    let mut command = Command::cargo_bin("lal").expect("the program is built with the tests");
+    // Nothing of the person running the tests may leak into them.
+    for variable in
+        ["LAL_DEVICE", "LAL_PRESET", "LAL_DATA", "LAL_DATA_DIR", "LAL_OUT", "LAL_CONFIG", "LAL_MODEL"]
+    {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// A tiny run on the CPU: seconds, not minutes.
+fn tiny(verb: &[&str], data: &str, out: &Path) -> Command {
+    let mut command = lal();
+    command.args(verb).args([
+        "--device",
+        "cpu",
+        "--batch-size",
+        "4",
+        "--warmup-steps",
+        "2",
+        "--eval-every",
+        "10",
+    ]);
+    command.args(["--save-every", "10", "--steps", "20", "--sample-tokens", "20", "--quiet"]);
+    command.args(["--data", data, "--out"]).arg(out);
+    command
+}
+
+/// A model of bytes that was pretrained for a moment, and conversations to teach it.
+fn base(folder: &Path) -> (PathBuf, String) {
+    let out = folder.join("base");
+    let shape =
+        ["--tokenizer", "byte", "--n-layer", "2", "--n-head", "2", "--n-embd", "16", "--block-size", "32"];
+    tiny(&["train"], "tales", &out).args(shape).args(["--position", "rope"]).assert().success();
+    let line = |i| format!("{{\"prompt\": \"Say {i}!\", \"response\": \"It is {i}.\"}}\n");
+    (out, file(folder, "chats.jsonl", &(0..40).map(line).collect::<String>()))
+}
+
+fn sft(base: &Path, data: &str, out: &Path) -> Command {
+    let mut command = tiny(&["finetune", "sft"], data, out);
+    command.arg("--model").arg(base);
+    command
+}
+
+fn chat(model: &Path, typed: &str) -> Command {
+    let mut command = lal();
+    command.args(["chat", "--device", "cpu", "--max-tokens", "8", "--model"]).arg(model);
+    command.write_stdin(typed.to_owned());
+    command
+}
+
+fn file(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn events(command: &mut Command) -> Vec<Value> {
+    let output = command.arg("--json").assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(output).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_run_leaves_a_model_that_chats() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, chats) = base(folder.path());
+    let run = folder.path().join("run");
+    let told = events(sft(&base, &chats, &run).args(["--lr", "1e-2", "--steps", "60"]));
+    // 256 bytes and three tokens of a chat.
+    assert_eq!((told[0]["event"].as_str(), told[0]["vocab_size"].as_u64()), (Some("start"), Some(259)));
+    let losses: Vec<f64> = told.iter().filter_map(|event| event["loss"].as_f64()).collect();
+    assert!(losses.len() == 60 && losses[59] < 0.7 * losses[0], "{losses:?}");
+    assert_eq!(told.last().unwrap()["event"], "done");
+    for name in ["config.toml", "finetune.toml", "metrics.jsonl", "loss.svg", "model.safetensors"] {
+        assert!(fs::metadata(run.join(name)).unwrap().len() > 0, "{name}");
+    }
+
+    let typed = "Say 3!\n\nSay\\\n4!\n/temperature 0\nSay 4!\n/reset\nSay 5!\n";
+    let said = chat(&run, typed).assert().success().get_output().stdout.clone();
+    assert!(!said.is_empty() && chat(&run, typed).output().unwrap().stdout == said);
+    assert_eq!(events(&mut chat(&run, "Say 3!\nSay 4!\n")).last().unwrap()["answers"], 2);
+}
+
+#[test]
+fn a_conversation_is_saved_as_it_can_be_learned_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, chats) = base(folder.path());
+    let run = folder.path().join("run");
+    sft(&base, &chats, &run).assert().success();
+    let own = folder.path().join("own.jsonl");
+    let save = format!("/save {}\n", own.display());
+    chat(&run, &save).assert().code(2).stderr(contains("nothing was said"));
+    // Greedily, and from the same beginning, the answers are the same.
+    chat(&run, &format!("Say 1!\n{save}/reset\nSay 1!\n{save}"))
+        .args(["--temperature", "0"])
+        .assert()
+        .success();
+    let text = fs::read_to_string(&own).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() == 2 && lines[0] == lines[1], "{text}");
+    assert_eq!(lines[0]["messages"][0]["content"], "Say 1!");
+    assert_eq!(lines[0]["messages"][1]["role"], "assistant");
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, chats) = base(folder.path());
+    let extra = ["--lora-rank", "2", "--dropout", "0.1", "--steps", "600"];
+    let [whole, killed] = ["whole", "killed"].map(|name| folder.path().join(name));
+    sft(&base, &chats, &whole).args(extra).assert().success();
+    let bits = |run: &Path, name: &str| fs::read(run.join(name)).unwrap();
+    let mut resumed = 0;
+    for moment in [100, 200, 300, 500] {
+        let _ = fs::remove_dir_all(&killed);
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("lal"));
+        child.args(sft(&base, &chats, &killed).get_args()).args(extra);
+        let mut child = child.stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(moment));
+        let _ = child.kill();
+        let _ = child.wait();
+        if !killed.join("state.safetensors").exists() {
+            continue;
+        }
+        let mut resume = lal();
+        resume.args(["finetune", "sft", "--device", "cpu", "--quiet", "--resume"]).arg(&killed);
+        resume.assert().success();
+        for name in ["model.safetensors", "state.safetensors"] {
+            assert!(bits(&killed, name) == bits(&whole, name), "{name}, killed after {moment} ms");
+        }
+        resumed += 1;
+    }
+    assert!(resumed > 0, "every run was killed before its first checkpoint");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_finishes_the_step_saves_and_exits_130() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, chats) = base(folder.path());
+    let run = folder.path().join("run");
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("lal"));
+    command.args(sft(&base, &chats, &run).get_args()).args(["--steps", "1000000", "--eval-every", "1000000"]);
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    while !run.join("metrics.jsonl").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(run.join("state.safetensors").exists());
+}
+
+#[test]
+fn bad_conversations_are_named_before_training_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, chats) = base(folder.path());
+    let run = folder.path().join("run");
+    let good = fs::read_to_string(&chats).unwrap();
+    let refused = |data: &str, parts: &[&str]| {
+        let assert = sft(&base, data, &run).assert().code(2);
+        let error = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert!(!run.exists(), "{data}");
+    };
+    let long = format!("{good}{{\"prompt\": \"{}\", \"response\": \"b\"}}\n", "a".repeat(40));
+    for (text, parts) in [
+        ("", &["bad.jsonl"][..]),
+        ("\n \n", &["bad.jsonl", "no conversation"]),
+        (&format!("{good}{{\"prompt\": "), &["bad.jsonl:41:", "no JSON"]),
+        (&format!("{good}{{\"prompt\": \"a\"}}"), &["bad.jsonl:41:", "neither a response nor a completion"]),
+        (&long, &["bad.jsonl:41:", "45 tokens", "holds 33", "--block-size"]),
+        ("{\"prompt\": \"a\", \"response\": \"b\"}", &["bad.jsonl", "too few"]),
+    ] {
+        refused(&file(folder.path(), "bad.jsonl", text), parts);
+    }
+    refused("no/such.jsonl", &["no/such.jsonl"]);
+    // In bytes, a tale is longer than this block.
+    refused("tales", &["tales", "--block-size"]);
+}
+
+#[test]
+fn requests_that_make_no_sense_exit_2_and_say_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, chats) = base(folder.path());
+    let run = folder.path().join("run");
+    let refused = |args: &[&str], parts: &[&str]| {
+        let assert = sft(&base, &chats, &run).args(args).assert().code(2);
+        let error = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(parts.iter().all(|part| error.contains(part)) && !run.exists(), "{error}");
+    };
+    refused(&["--n-embd", "32"], &["n_embd is 32, and 16"]);
+    refused(&["--preset", "char"], &["preset", "char"]);
+    refused(&["--steps", "0"], &["steps = 0"]);
+    chat(&base, "Hi\n").assert().code(2).stderr(contains("no chat tokens"));
+
+    sft(&base, &chats, &run).assert().success();
+    let train = |folder: &Path| {
+        let mut command = lal();
+        command.args(["train", "--device", "cpu", "--resume"]).arg(folder);
+        command
+    };
+    train(&run).assert().code(2).stderr(contains("finetune sft --resume"));
+    let mut resume = lal();
+    resume.args(["finetune", "sft", "--device", "cpu", "--resume"]).arg(&base);
+    resume.assert().code(2).stderr(contains("train --resume"));
+    chat(&run, "/dance\n").assert().code(2).stderr(contains("/dance"));
+    chat(&run, &format!("{}\n", "a".repeat(40))).assert().code(2).stderr(contains("shorten it"));
+}
