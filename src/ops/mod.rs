@@ -17,6 +17,7 @@ pub mod cross_entropy;
 pub mod divide;
 pub mod dropout;
 pub mod embedding;
+pub mod entropy;
 pub mod gated;
 pub mod gelu;
 pub mod grad_norm;
@@ -26,6 +27,7 @@ pub mod layer_norm;
 pub mod logistic_loss;
 pub mod lstm_cell;
 pub mod matmul;
+pub mod policy_loss;
 pub mod reshape;
 pub mod residual_norm;
 pub mod rms_norm;
@@ -34,6 +36,7 @@ pub mod rope;
 pub mod rows;
 pub mod sgd;
 pub mod softmax;
+pub mod squared_loss;
 pub mod sum;
 pub mod zeros;
 
@@ -76,6 +79,9 @@ pub static OPS: &[&OpInfo] = &[
     &lstm_cell::LSTM_CELL_BACKWARD,
     &cross_entropy::CROSS_ENTROPY,
     &logistic_loss::LOGISTIC_LOSS,
+    &squared_loss::SQUARED_LOSS,
+    &policy_loss::POLICY_LOSS,
+    &entropy::ENTROPY,
     &add::ADD,
     &combine::COMBINE,
     &reshape::RESHAPE,
