@@ -212,7 +212,7 @@ fn first_departure(substitute: Option<(&'static str, Shader)>) -> Option<Option<
         ModelConfig { bias: true, feed_forward: FeedForward::GeluTanh, ..ModelConfig::gpt(17, 7, 2, 3, 12) };
     let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
     let rule = Rule { optimizer: Optimizer::AdamW, adamw };
-    let shape = StepShape { batch_size: 2, grad_accum: 1, segments: false };
+    let shape = StepShape::pretraining(&config, 2, 1);
     let plan = Arc::new(training(&config, shape, &rule).unwrap_or_else(|e| panic!("{e}")));
     let mut beside = Lockstep::new(&mut gpu, Watch::Every);
     let id = beside.load(&plan, 42).unwrap_or_else(|e| panic!("{e}"));

@@ -141,7 +141,7 @@ fn logits_loss_and_gradients(device: &mut dyn Device, name: &str, relative: f32)
 fn ten_steps(device: &mut dyn Device, name: &str, relative: f64) {
     let golden = golden(name);
     let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
-    let shape = StepShape { batch_size: golden.batch, grad_accum: 1, segments: false };
+    let shape = StepShape::pretraining(&golden.config, golden.batch, 1);
     let rule = Rule { optimizer: Optimizer::AdamW, adamw };
     let plan = training(&golden.config, shape, &rule).unwrap();
     let id = golden.load(device, &plan, 1.0 / golden.rows() as f32);

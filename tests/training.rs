@@ -26,8 +26,8 @@ fn odd_gpt(dropout: f64) -> ModelConfig {
     ModelConfig { bias: true, dropout, ..ModelConfig::gpt(17, 7, 2, 3, 12) }
 }
 
-fn shape(grad_accum: usize) -> StepShape {
-    StepShape { batch_size: 3, grad_accum, segments: false }
+fn shape(config: &ModelConfig, grad_accum: usize) -> StepShape {
+    StepShape::pretraining(config, 3, grad_accum)
 }
 
 /// Tokens that follow a rule a model can learn, the same for every device.
@@ -43,7 +43,7 @@ fn train(
     grad_accum: usize,
     steps: u64,
 ) -> (Vec<[f32; 2]>, Vec<f32>) {
-    let plan = Arc::new(training(config, shape(grad_accum), &RULE).unwrap());
+    let plan = Arc::new(training(config, shape(config, grad_accum), &RULE).unwrap());
     let id = device.load(&plan, 42).unwrap();
     let rows = 3 * config.block_size;
     let weight = 1.0 / (rows * grad_accum) as f32;
@@ -152,7 +152,7 @@ fn accumulated_micro_steps_equal_one_large_batch() {
     let (tokens, targets) = batch(1, rows);
     let mut norms = Vec::new();
     for (device, grad_accum) in [(&mut once, 1), (&mut twice, 2)] {
-        let plan = Arc::new(training(&config, shape(grad_accum), &RULE).unwrap());
+        let plan = Arc::new(training(&config, shape(config, grad_accum), &RULE).unwrap());
         let id = device.load(&plan, 42).unwrap();
         let weight = 1.0 / (rows * grad_accum) as f32;
         device.set_input(id, "weights", HostData::F32(&vec![weight; rows])).unwrap();

@@ -138,9 +138,10 @@ impl<'a> Screen<'a> {
                 let rate = self.tokens_per_step * 1e3 / ms;
                 self.bar.set_message(format!("loss {loss:.4}  {} tokens/s", HumanCount(rate as u64)));
             }
-            Event::Eval { step, train_loss, val_loss } => {
-                let floor = self.floor.map_or(String::new(), |floor| format!(" (floor {floor:.4})"));
-                self.remark(&format!("step {step:>6}  train {train_loss:.4}  val {val_loss:.4}{floor}"));
+            Event::Eval { step, train_loss, val_loss, measures } => {
+                let mut more = self.floor.map_or(String::new(), |floor| format!(" (floor {floor:.4})"));
+                measures.iter().for_each(|(name, value)| more += &format!("  {name} {value:.3}"));
+                self.remark(&format!("step {step:>6}  train {train_loss:.4}  val {val_loss:.4}{more}"));
             }
             Event::Sample { text, .. } => self.last_sample.clone_from(text),
             Event::Saved { step } => {

@@ -81,9 +81,9 @@ impl ModelConfig {
         if self.is_recurrent() { [time, batch] } else { [batch, time] }
     }
 
-    /// Predictions of a batch of whole blocks: one for each token, but of an MLP only one behind its window.
-    pub fn n_predictions(&self, batch: usize) -> usize {
-        if self.architecture == Architecture::Mlp { batch } else { batch * self.block_size }
+    /// Predictions of a batch of sequences: one for each token, but of an MLP only one behind its window.
+    pub fn n_predictions(&self, batch: usize, time: usize) -> usize {
+        if self.architecture == Architecture::Mlp { batch } else { batch * time }
     }
 
     /// How many numbers the model consists of; a tied head counts once, as the embedding.

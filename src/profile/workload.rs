@@ -37,8 +37,7 @@ impl Workload {
     /// # Errors
     /// When the sizes do not fit together.
     pub fn training(config: &TrainConfig, model: &ModelConfig) -> Result<Self, OpError> {
-        let shape =
-            StepShape { batch_size: config.batch_size, grad_accum: config.grad_accum, segments: false };
+        let shape = StepShape::pretraining(model, config.batch_size, config.grad_accum);
         let plan = training(model, shape, &config.rule())?;
         let times = |name: &str| if name == "micro" { config.grad_accum } else { 1 };
         let part = |(segment, name)| Part { segment, times: times(name) };

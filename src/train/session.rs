@@ -1,5 +1,6 @@
 //! A run from its first step to its last: steps, estimates, samples, checkpoints, and what is told of them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::trainer::{StepReport, TrainError, Trainer};
+use super::trainer::{Estimate, StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
 use crate::nn::linear::merged;
 use crate::run::aside::FileError;
@@ -43,11 +44,17 @@ pub enum Event {
         learning_rate: f64,
         grad_norm: f32,
         ms: f64,
+        /// What else the objective measured.
+        #[serde(flatten)]
+        measures: BTreeMap<&'static str, f64>,
     },
     Eval {
         step: u64,
         train_loss: f64,
         val_loss: f64,
+        /// What else the objective measures on what is held out.
+        #[serde(flatten)]
+        measures: BTreeMap<&'static str, f64>,
     },
     Sample {
         step: u64,
@@ -189,13 +196,16 @@ impl<'a> Session<'a> {
     pub fn run(&mut self, tell: Tell) -> Result<Ending, SessionError> {
         let steps = self.trainer.config.steps;
         self.last_tick = Instant::now();
-        while self.trainer.step < steps && !self.stop.load(Ordering::Relaxed) {
+        while self.trainer.step < steps && !(self.trainer.may_stop() && self.stop.load(Ordering::Relaxed)) {
+            if self.trainer.waits() {
+                self.take_reports(true, tell)?;
+            }
             self.trainer.submit(self.device)?;
             self.take_reports(false, tell)?;
             let step = self.trainer.step;
             let due = |every: u64| every > 0 && step.is_multiple_of(every);
             let evaluate = due(self.trainer.config.eval_every) || step == steps;
-            let save = due(self.trainer.config.save_every) || step == steps;
+            let save = due(self.trainer.config.save_every) && self.trainer.may_stop() || step == steps;
             if evaluate || save {
                 self.take_reports(true, tell)?;
             }
@@ -233,7 +243,7 @@ impl<'a> Session<'a> {
 
     /// Passes on the reports of finished steps; with `all`, waits for every step.
     fn take_reports(&mut self, all: bool, tell: Tell) -> Result<(), SessionError> {
-        while let Some(StepReport { step, loss, learning_rate, grad_norm }) =
+        while let Some(StepReport { step, loss, learning_rate, grad_norm, measures }) =
             self.trainer.report(self.device, all)?
         {
             let now = Instant::now();
@@ -247,7 +257,8 @@ impl<'a> Session<'a> {
                 };
                 return Err(SessionError::NotFinite { step, loss, saved });
             }
-            let event = Event::Step { step, loss, learning_rate, grad_norm, ms };
+            let measures = measures.into_iter().collect();
+            let event = Event::Step { step, loss, learning_rate, grad_norm, ms, measures };
             self.journal.metric(&event)?;
             self.curve.steps.push((step, loss.into()));
             tell(&event).map_err(SessionError::Tell)?;
@@ -256,22 +267,30 @@ impl<'a> Session<'a> {
     }
 
     fn evaluate(&mut self, tell: Tell) -> Result<(), SessionError> {
-        let train_loss = self.trainer.estimate(self.device, Split::Train)?;
-        let val_loss = self.trainer.estimate(self.device, Split::Val)?;
+        if self.trainer.source().is_estimated() {
+            self.estimate(tell)?;
+        }
         let step = self.trainer.step;
-        self.progress.val_loss = Some(val_loss);
-        self.progress.best_val_loss =
-            Some(self.progress.best_val_loss.map_or(val_loss, |best| best.min(val_loss)));
-        let event = Event::Eval { step, train_loss, val_loss };
-        self.journal.metric(&event)?;
-        self.curve.val.push((step, val_loss));
-        tell(&event).map_err(SessionError::Tell)?;
         if self.trainer.config.sample_tokens > 0 && self.trainer.model.causal {
             let text = self.sample()?;
             self.journal.sample(step, &text)?;
             tell(&Event::Sample { step, text }).map_err(SessionError::Tell)?;
         }
         self.draw()
+    }
+
+    fn estimate(&mut self, tell: Tell) -> Result<(), SessionError> {
+        let train_loss = self.trainer.estimate(self.device, Split::Train)?.loss;
+        let Estimate { loss: val_loss, measures } = self.trainer.estimate(self.device, Split::Val)?;
+        let step = self.trainer.step;
+        self.progress.val_loss = Some(val_loss);
+        self.progress.best_val_loss =
+            Some(self.progress.best_val_loss.map_or(val_loss, |best| best.min(val_loss)));
+        let measures = measures.into_iter().collect();
+        let event = Event::Eval { step, train_loss, val_loss, measures };
+        self.journal.metric(&event)?;
+        self.curve.val.push((step, val_loss));
+        tell(&event).map_err(SessionError::Tell)
     }
 
     /// What the model writes behind the beginning of the validation text.

@@ -2,23 +2,33 @@
 
 use rand_chacha::rand_core::Rng;
 
+use crate::engine::device::Device;
 use crate::models::config::{Architecture, ModelConfig};
+use crate::objective::Objective;
 use crate::run::config::TrainConfig;
 use crate::text::dataset::{Dataset, Purpose, Split, batch_rng};
 use crate::text::masked::{Masked, hide};
 
 /// One micro-step's worth of examples.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// In the shape of [`ModelConfig::tokens_shape`].
     pub tokens: Vec<u32>,
-    /// One for each prediction.
+    /// One for each prediction; none where the objective has no targets.
     pub targets: Vec<u32>,
-    /// One for each prediction; they sum to 1.
+    /// One for each prediction or pair; they sum to 1.
     pub weights: Vec<f32>,
     /// For each token the example it belongs to, where examples share a row.
     pub segments: Option<Vec<u32>>,
+    /// The objective's other inputs, by name.
+    pub others: Vec<(&'static str, Vec<f32>)>,
 }
+
+/// Figures of a batch beside its loss, by name.
+pub type Measures = Vec<(&'static str, f64)>;
+
+/// Why a source has no batches.
+pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Batches as a function of step and micro-step, so that a resumed run reads on where it stopped.
 pub trait Source: Send {
@@ -34,6 +44,46 @@ pub trait Source: Send {
     /// Whether batches name segments.
     fn has_segments(&self) -> bool {
         false
+    }
+
+    /// What its batches are for.
+    fn objective(&self) -> Objective {
+        Objective::Tokens
+    }
+
+    /// Tokens of a sequence, where that is not a block.
+    fn time(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether batches of `split` can be judged by their loss alone.
+    fn is_estimated(&self) -> bool {
+        true
+    }
+
+    /// Whether batches from `step` on need the model as it then is: see [`prepare`](Self::prepare). Only there can a
+    /// run be stopped and continued.
+    fn is_due(&self, _step: u64) -> bool {
+        true
+    }
+
+    /// Whether [`prepare`](Self::prepare) does anything.
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    /// Makes the batches from `step` on with the model in training: called where they are [due](Self::is_due), when
+    /// nothing else is under way on the device.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn prepare(&mut self, _device: &mut dyn Device, _step: u64) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// What the objective's outputs say of a batch.
+    fn measures(&self, _batch: &Batch, _outputs: &[Vec<f32>]) -> Measures {
+        Vec::new()
     }
 }
 
@@ -112,7 +162,7 @@ impl Pretraining {
     fn hide(&self, tokens: &[u32], rng: &mut impl Rng) -> Batch {
         let mask = self.vocab_size - 1;
         let Masked { tokens, targets, weights } = hide(tokens, mask as u32, mask, rng);
-        Batch { tokens, targets, weights: normalised(weights), segments: None }
+        Batch { tokens, targets, weights: normalised(weights), ..Batch::default() }
     }
 }
 
@@ -141,7 +191,7 @@ impl Source for Pretraining {
             }
         };
         let weights = vec![1.0 / targets.len() as f32; targets.len()];
-        Batch { tokens, targets, weights, segments: None }
+        Batch { tokens, targets, weights, ..Batch::default() }
     }
 
     fn prompt(&self) -> &[u32] {

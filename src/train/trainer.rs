@@ -1,15 +1,17 @@
 //! A model in training on a device: steps, loss estimates, and the tensors a checkpoint holds.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::plans::{StepShape, evaluation, training};
-use super::source::{Batch, Source};
+use super::source::{Batch, Measures, Source, SourceError};
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::hash::hash;
 use crate::engine::op::OpError;
 use crate::engine::plan::{Home, Memory, Place, Plan};
 use crate::engine::step::Step;
 use crate::models::config::ModelConfig;
+use crate::objective::Objective;
 use crate::optim::schedule::Schedule;
 use crate::run::config::TrainConfig;
 use crate::run::tensor_file::Entry;
@@ -22,18 +24,29 @@ pub enum TrainError {
     Device(#[from] DeviceError),
     #[error("the model does not fit together: {0}")]
     Model(#[from] OpError),
+    #[error("there is nothing to learn from: {0}")]
+    Source(SourceError),
 }
 
 /// What one step did.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
     /// Steps done, this one included.
     pub step: u64,
-    /// The mean cross-entropy of the batch, in nats per token.
+    /// The objective's loss: for tokens the mean cross-entropy of the batch, in nats per token.
     pub loss: f32,
     pub learning_rate: f64,
     /// The global norm of the gradients before clipping.
     pub grad_norm: f32,
+    /// What else the objective measured.
+    pub measures: Measures,
+}
+
+/// A loss over fixed batches, and what else the objective measures on them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    pub loss: f64,
+    pub measures: Measures,
 }
 
 /// A model in training.
@@ -65,7 +78,9 @@ impl Trainer {
         source: Box<dyn Source>,
     ) -> Result<Self, TrainError> {
         let shape = StepShape {
+            objective: source.objective(),
             batch_size: config.batch_size,
+            time: source.time().unwrap_or(model.block_size),
             grad_accum: config.grad_accum,
             segments: source.has_segments(),
         };
@@ -106,7 +121,7 @@ impl Trainer {
 
     /// Tokens that one step learns from.
     pub fn tokens_per_step(&self) -> usize {
-        self.config.batch_size * self.config.grad_accum * self.model.block_size
+        self.shape.sequences() * self.shape.grad_accum * self.shape.time
     }
 
     /// Continues behind `step` steps done earlier, whose tensors the caller has written to the device.
@@ -115,11 +130,25 @@ impl Trainer {
         self.reported = step;
     }
 
+    /// Whether the reports of all steps must be taken before the next one is [submitted](Self::submit): its batch
+    /// is made with the model as it is after them.
+    pub fn waits(&self) -> bool {
+        self.source.prepares() && self.source.is_due(self.step)
+    }
+
+    /// Whether a run can stop before the next step and be continued from there.
+    pub fn may_stop(&self) -> bool {
+        self.source.is_due(self.step)
+    }
+
     /// Hands the device one step. Its report comes from [`report`](Self::report), perhaps some steps later.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When the device fails, or there are no batches.
     pub fn submit(&mut self, device: &mut dyn Device) -> Result<(), TrainError> {
+        if self.waits() {
+            self.source.prepare(device, self.step).map_err(TrainError::Source)?;
+        }
         let t = (self.step + 1) as f64;
         let learning_rate = self.schedule.rate(self.step);
         let mut step = Step {
@@ -157,7 +186,7 @@ impl Trainer {
         let mut losses = Vec::new();
         while self.step < steps {
             self.submit(device)?;
-            while let Some(report) = self.report(device, self.step == steps)? {
+            while let Some(report) = self.report(device, self.step == steps || self.waits())? {
                 losses.push(report.loss);
             }
         }
@@ -172,25 +201,38 @@ impl Trainer {
         if self.reported == self.step {
             return Ok(None);
         }
-        let mut loss = 0.0;
         let Some(mut results) = device.results(wait)? else { return Ok(None) };
         // Once the first micro-step is there the rest is on its way.
         let mut next = || -> Result<Vec<Vec<f32>>, DeviceError> {
             device.results(true)?.ok_or_else(|| DeviceError::Gpu("a step gave no results".into()))
         };
+        let mut loss = results[0][0];
+        let mut of_micros = Vec::new();
         let grad_norm = if self.config.grad_accum > 1 {
-            loss += results[0][0];
+            of_micros.push(results);
             for _ in 1..self.config.grad_accum {
-                loss += next()?[0][0];
+                let results = next()?;
+                loss += results[0][0];
+                of_micros.push(results);
             }
             next()?[0][0]
         } else {
-            loss += results[0][0];
-            results.swap_remove(1)[0]
+            let grad_norm = results.pop().map_or(f32::NAN, |norm| norm[0]);
+            of_micros.push(results);
+            grad_norm
         };
-        let learning_rate = self.schedule.rate(self.reported);
+        let step = self.reported;
+        let of_micro = |(micro, results): (usize, &Vec<Vec<f32>>)| {
+            let batch = self.source.batch(Split::Train, Purpose::Training, step, micro as u64);
+            self.source.measures(&batch, &results[1..])
+        };
+        let measures = match self.shape.objective {
+            Objective::Tokens => Vec::new(),
+            _ => mean(of_micros.iter().enumerate().map(of_micro)),
+        };
+        let learning_rate = self.schedule.rate(step);
         self.reported += 1;
-        Ok(Some(StepReport { step: self.reported, loss, learning_rate, grad_norm }))
+        Ok(Some(StepReport { step: self.reported, loss, learning_rate, grad_norm, measures }))
     }
 
     /// The mean loss over fixed random windows of a split, dropout off: nanoGPT's `estimate_loss`. All steps
@@ -198,7 +240,7 @@ impl Trainer {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn estimate(&mut self, device: &mut dyn Device, split: Split) -> Result<f64, TrainError> {
+    pub fn estimate(&mut self, device: &mut dyn Device, split: Split) -> Result<Estimate, TrainError> {
         let plan = match self.evaluation {
             Some(plan) => plan,
             None => {
@@ -209,25 +251,21 @@ impl Trainer {
         };
         // A run of a few steps does not want an estimate many times its length.
         let iterations = self.config.eval_iters.min(self.config.steps.max(1) as usize);
-        let mut total = 0.0;
-        let mut outstanding = 0;
+        let mut batches = VecDeque::new();
+        let (mut loss, mut measures) = (0.0, Vec::new());
         for i in 0..iterations {
             let batch = self.source.batch(split, Purpose::Estimating, i as u64, split as u64);
             set_batch(device, plan, &batch)?;
             device.run(plan, 0, &Step::default())?;
-            outstanding += 1;
-            while let Some(results) = device.results(outstanding > 2)? {
-                total += f64::from(results[0][0]);
-                outstanding -= 1;
+            batches.push_back(batch);
+            // The last ones are waited for, the others as long as more than two are under way.
+            while let Some(results) = device.results(batches.len() > 2 || i + 1 == iterations)? {
+                let Some(batch) = batches.pop_front() else { break };
+                loss += f64::from(results[0][0]);
+                measures.push(self.source.measures(&batch, &results[1..]));
             }
         }
-        while outstanding > 0 {
-            if let Some(results) = device.results(true)? {
-                total += f64::from(results[0][0]);
-            }
-            outstanding -= 1;
-        }
-        Ok(total / iterations as f64)
+        Ok(Estimate { loss: loss / iterations as f64, measures: mean(measures.into_iter()) })
     }
 
     /// The tensors that make up the model.
@@ -235,16 +273,16 @@ impl Trainer {
         self.entries(|name, parameter| parameter && !is_adapter(name))
     }
 
-    /// Its low-rank adapters, `….lora_a` and `….lora_b`.
+    /// What is trained beside it: low-rank adapters, `….lora_a` and `….lora_b`, and a value head.
     pub fn adapters(&self) -> Vec<Entry> {
         self.entries(|name, parameter| parameter && is_adapter(name))
     }
 
-    /// The other tensors that a continued run needs: the optimiser's moments, and what a recurrent net carries
-    /// from window to window.
+    /// The other tensors that a continued run needs: the optimiser's moments, what a recurrent net carries from
+    /// window to window, and the cost of a policy's divergence.
     pub fn states(&self) -> Vec<Entry> {
-        const MOMENTS: [&str; 4] = ["adamw.m.", "adamw.v.", "muon.m.", "sgd.v."];
-        self.entries(|name, _| MOMENTS.iter().any(|kind| name.starts_with(kind)) || name.ends_with(".train"))
+        const KEPT: [&str; 5] = ["adamw.m.", "adamw.v.", "muon.m.", "sgd.v.", "policy."];
+        self.entries(|name, _| KEPT.iter().any(|kind| name.starts_with(kind)) || name.ends_with(".train"))
     }
 
     fn entries(&self, wanted: fn(&str, bool) -> bool) -> Vec<Entry> {
@@ -269,13 +307,31 @@ impl Trainer {
     }
 }
 
+/// What is trained beside the model and is no part of its file.
 fn is_adapter(name: &str) -> bool {
-    name.ends_with(".lora_a") || name.ends_with(".lora_b")
+    name.ends_with(".lora_a") || name.ends_with(".lora_b") || name.starts_with("value_head.")
+}
+
+/// Each measure's mean over the batches that have it.
+fn mean(batches: impl Iterator<Item = Measures>) -> Measures {
+    let mut sums: Vec<(&'static str, f64, f64)> = Vec::new();
+    for (name, value) in batches.flatten() {
+        match sums.iter_mut().find(|(known, ..)| *known == name) {
+            Some((_, sum, count)) => (*sum, *count) = (*sum + value, *count + 1.0),
+            None => sums.push((name, value, 1.0)),
+        }
+    }
+    sums.into_iter().map(|(name, sum, count)| (name, sum / count)).collect()
 }
 
 fn set_batch(device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(), DeviceError> {
     device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
-    device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
+    if !batch.targets.is_empty() {
+        device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
+    }
     device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
+    for (name, numbers) in &batch.others {
+        device.set_input(plan, name, HostData::F32(numbers))?;
+    }
     batch.segments.as_ref().map_or(Ok(()), |ids| device.set_input(plan, "segments", HostData::U32(ids)))
 }

@@ -52,11 +52,7 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
 impl Subject {
     /// FLOPs of one step.
     pub fn step_flops(&self) -> anyhow::Result<u64> {
-        let shape = StepShape {
-            batch_size: self.config.batch_size,
-            grad_accum: self.config.grad_accum,
-            segments: false,
-        };
+        let shape = StepShape::pretraining(&self.model, self.config.batch_size, self.config.grad_accum);
         let plan = training(&self.model, shape, &self.config.rule())?;
         Ok((0..plan.segments.len()).map(|segment| plan.cost(segment).flops).sum())
     }

@@ -1,0 +1,53 @@
+// entropy with gradient: h_i = w_i H_i, H_i = ln S_i - Σ_j e_ij (x_ij - max_i) / S_i, e_ij = exp(x_ij - max_i),
+//   S_i = Σ_j e_ij, and dx_ij = -w_i p_ij (ln p_ij + H_i), p_ij = e_ij / S_i
+// logits x (rows, width); weights w from `first` on; h (rows); dlogits (rows, width)
+// One workgroup per row. f32 sums, strided by thread, then a tree.
+const WORKGROUP: u32 = 64u;
+
+struct Params { rows: u32, width: u32, first: u32 }
+
+@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read_write> entropy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dlogits: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let row = group.x + group.y * groups.x;
+    if row >= params.rows {
+        return;
+    }
+    let begin = row * params.width;
+
+    var largest = logits[begin];
+    for (var j = local; j < params.width; j += WORKGROUP) {
+        largest = max(largest, logits[begin + j]);
+    }
+    largest = reduce_max(local, largest);
+
+    var sum = 0.0;
+    var weighted = 0.0;
+    for (var j = local; j < params.width; j += WORKGROUP) {
+        let x = logits[begin + j] - largest;
+        sum += exp(x);
+        weighted += exp(x) * x;
+    }
+    sum = reduce_sum(local, sum);
+    weighted = reduce_sum(local, weighted);
+
+    let w = weights[params.first + row];
+    let mean = weighted / sum;
+    for (var j = local; j < params.width; j += WORKGROUP) {
+        // ln p + H: the logarithms of the sum cancel.
+        let x = logits[begin + j] - largest;
+        dlogits[begin + j] = -w * exp(x) / sum * (x - mean);
+    }
+    if local == 0u {
+        entropy[row] = w * (log(sum) - mean);
+    }
+}

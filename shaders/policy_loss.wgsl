@@ -1,0 +1,41 @@
+// policy_loss: loss = w (-min(r a, clamp(r, 1 - CLIP, 1 + CLIP) a) + kl (exp(d) - d - 1)), r = exp(old - nll),
+//   d = nll - reference, and its derivative by nll
+// nll, old, advantages a, weights w, reference, loss, dnll (len); one thread per element
+// Without a reference, KL is 0 and `reference` is bound to nll.
+const WORKGROUP: u32 = 64u;
+const KL: u32 = 0u;
+
+struct Params { first: u32, len: u32, clip: f32, kl: f32 }
+
+@group(0) @binding(0) var<storage, read> nll: array<f32>;
+@group(0) @binding(1) var<storage, read> old: array<f32>;
+@group(0) @binding(2) var<storage, read> advantages: array<f32>;
+@group(0) @binding(3) var<storage, read> weights: array<f32>;
+@group(0) @binding(4) var<storage, read> reference: array<f32>;
+@group(0) @binding(5) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dnll: array<f32>;
+@group(0) @binding(7) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
+    if i >= params.len {
+        return;
+    }
+    let a = advantages[i];
+    let gain = exp(old[i] - nll[i]) * a;
+    let clipped = clamp(exp(old[i] - nll[i]), 1.0 - params.clip, 1.0 + params.clip) * a;
+    var value = -min(gain, clipped);
+    var slope = select(0.0, gain, gain <= clipped);
+    if KL == 1u {
+        let d = nll[i] - reference[i];
+        value += params.kl * (exp(d) - d - 1.0);
+        slope += params.kl * (exp(d) - 1.0);
+    }
+    loss[i] = weights[i] * value;
+    dnll[i] = weights[i] * slope;
+}

@@ -1,0 +1,97 @@
+//! Reinforcement learning from rewards: proximal policy optimisation (Schulman et al. 2017) with a value head, and
+//! GRPO (Shao et al. 2024), which has none.
+//!
+//! loss = Σ w (policy_loss + c_v value_loss − c_e entropy) over the tokens that the policy chose.
+
+use std::collections::HashMap;
+
+use super::score::Score;
+use super::{BatchShape, Loss, tokens};
+use crate::engine::op::{OpError, Var};
+use crate::engine::tape::{Init, Tape};
+use crate::engine::tensor::Spec;
+use crate::models::Trunk;
+use crate::ops::combine::Combine;
+use crate::ops::policy_loss::PolicyLoss;
+use crate::ops::squared_loss::SquaredLoss;
+
+/// The state that holds what a nat of divergence costs in rewards: it is adapted, and a resumed run needs it.
+pub const KL_COEFFICIENT: &str = "policy.kl_coefficient";
+
+/// The coefficients of a policy's loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// ε of the ratio, and of values.
+    pub clip: f32,
+    /// What a nat of divergence from the reference costs within the loss, as in GRPO.
+    pub kl: f32,
+    /// What it costs in the rewards at first, as in PPO.
+    pub reward_kl: f32,
+    /// c_v; `None` without a value head.
+    pub value: Option<f32>,
+    /// c_e
+    pub entropy: f32,
+}
+
+impl Policy {
+    /// Inputs, all (predictions): `targets`; `weights`, 0 for tokens that the policy did not choose; `old`, the
+    /// negative log-probabilities under the policy that sampled; `advantages`; with `kl` also `reference`, those
+    /// under the reference; with a value head `returns` and `old_values`.
+    ///
+    /// The outputs are the negative log-probabilities now, (predictions), with an entropy coefficient −c_e Σ w H,
+    /// (1), and with a value head the values, (predictions).
+    ///
+    /// # Errors
+    /// When the model does not fit.
+    pub fn record(
+        &self,
+        tape: &mut Tape,
+        trunk: &Trunk,
+        value_head: Option<&Score>,
+        shape: BatchShape,
+        gradient: bool,
+        into: &HashMap<Var, Var>,
+    ) -> Result<Loss, OpError> {
+        let n = shape.predictions;
+        let targets = tape.input("targets", Spec::u32([n]));
+        let numbers = |tape: &mut Tape, name: &str| tape.input(name, Spec::f32([n]));
+        let weights = numbers(tape, "weights");
+        let mut operands = vec![numbers(tape, "old"), numbers(tape, "advantages"), weights];
+        if self.kl != 0.0 {
+            operands.push(numbers(tape, "reference"));
+        }
+        tape.state(KL_COEFFICIENT, [1], Init::Constant(self.reward_kl));
+
+        let nll = tokens::nll(tape, trunk, targets)?;
+        operands.insert(0, nll);
+        let of_policy = tape.apply(PolicyLoss { clip: self.clip, kl: self.kl }, &operands)?;
+        let mut total = tokens::add_sum(tape, of_policy[0], None)?;
+        let mut outputs = vec![nll];
+        let mut seeds = Vec::new();
+
+        let entropy = match self.entropy {
+            0.0 => None,
+            coefficient => Some(tape.apply_one(Combine::scale(-coefficient), &[weights])?),
+        };
+        if gradient || entropy.is_some() {
+            let rows = tokens::Rows { targets, weights: of_policy[1], entropy };
+            let loss = rows.loss(tape, trunk, gradient, into)?;
+            seeds.extend(loss.seeds);
+            for &entropy in &loss.outputs {
+                total = tokens::add_sum(tape, entropy, Some(total))?;
+            }
+            outputs.extend(loss.outputs);
+        }
+        if let (Some(coefficient), Some(head)) = (self.value, value_head) {
+            let (returns, old) = (numbers(tape, "returns"), numbers(tape, "old_values"));
+            let values = head.record(tape, trunk.hidden)?;
+            let weights = tape.apply_one(Combine::scale(coefficient), &[weights])?;
+            let loss = SquaredLoss { clip: Some(self.clip) };
+            let of_values = tape.apply(loss, &[values, returns, weights, old])?;
+            total = tokens::add_sum(tape, of_values[0], Some(total))?;
+            seeds.push((values, of_values[1]));
+            outputs.push(values);
+        }
+        Ok(Loss { total, seeds: if gradient { seeds } else { Vec::new() }, outputs })
+    }
+}

@@ -1,0 +1,99 @@
+//! Direct preference optimisation (Rafailov et al. 2023): the better of two answers becomes likelier, measured
+//! against a reference, without a reward model in between.
+//!
+//! With h = ln π(better) − ln π(worse) − (ln π_ref(better) − ln π_ref(worse)), the sum being over an answer's tokens:
+//!
+//! | form | loss |
+//! |---|---|
+//! | sigmoid (eq. 7) | −ln σ(β h) |
+//! | with labels that are wrong with probability ε (Mitchell 2023) | −(1 − ε) ln σ(β h) − ε ln σ(−β h) |
+//! | identity, IPO (Azar et al. 2024, eq. 17) | (h − 1 / 2β)², h being a mean over tokens as in TRL |
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::pairs::Pairs;
+use super::{BatchShape, Loss, constant, tokens};
+use crate::engine::op::{OpError, Var};
+use crate::engine::tape::Tape;
+use crate::engine::tensor::Spec;
+use crate::models::Trunk;
+use crate::ops::add::Add;
+use crate::ops::combine::Combine;
+use crate::ops::logistic_loss::LogisticLoss;
+use crate::ops::squared_loss::SquaredLoss;
+
+/// The shape of the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    #[default]
+    Sigmoid,
+    Ipo,
+}
+
+/// Preferences to be learned against a reference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preference {
+    pub form: Form,
+    /// How strongly the policy is held to the reference.
+    pub beta: f32,
+    /// ε: the share of labels taken to be wrong; for the sigmoid.
+    pub label_smoothing: f32,
+}
+
+impl Preference {
+    /// What a token of an answer of `len` tokens counts for.
+    pub fn token_share(&self, len: usize) -> f32 {
+        match self.form {
+            Form::Sigmoid => self.beta,
+            Form::Ipo => 1.0 / len as f32,
+        }
+    }
+
+    /// Inputs `targets` (predictions), `pairs` (count, predictions), which hold ∓[share](Self::token_share) at the
+    /// tokens of answers, `weights` (count) and `offsets` (count), minus what the reference has of each difference.
+    /// The output is that difference, β h or for IPO h, of each pair, (count).
+    ///
+    /// # Errors
+    /// When the model does not fit.
+    pub fn record(
+        &self,
+        tape: &mut Tape,
+        trunk: &Trunk,
+        shape: BatchShape,
+        gradient: bool,
+        into: &HashMap<Var, Var>,
+    ) -> Result<Loss, OpError> {
+        let targets = tape.input("targets", Spec::u32([shape.predictions]));
+        let pairs = Pairs::declare(tape, shape);
+        let offsets = tape.input("offsets", Spec::f32([pairs.count]));
+
+        let nll = tokens::nll(tape, trunk, targets)?;
+        let of_policy = pairs.compare(tape, nll)?;
+        let margins = tape.apply_one(Add, &[of_policy, offsets])?;
+        let (losses, dmargins) = match self.form {
+            Form::Sigmoid => {
+                let labels = constant(tape, pairs.count, 1.0 - self.label_smoothing);
+                // The gradient takes the place of what it is given, and the margins are read back.
+                let copy = tape.apply_one(Combine::scale(1.0), &[margins])?;
+                let outputs = tape.apply(LogisticLoss { gradient: true }, &[copy, labels, pairs.weights])?;
+                (outputs[0], outputs[1])
+            }
+            Form::Ipo => {
+                let goal = constant(tape, pairs.count, 0.5 / self.beta);
+                let twice = tape.apply_one(Combine::scale(2.0), &[pairs.weights])?;
+                let outputs = tape.apply(SquaredLoss { clip: None }, &[margins, goal, twice])?;
+                (outputs[0], outputs[1])
+            }
+        };
+        let total = tokens::add_sum(tape, losses, None)?;
+        let mut seeds = Vec::new();
+        if gradient {
+            let dnll = pairs.spread(tape, dmargins)?;
+            seeds = tokens::loss(tape, trunk, targets, dnll, true, into)?.seeds;
+        }
+        Ok(Loss { total, seeds, outputs: vec![margins] })
+    }
+}

@@ -1,0 +1,44 @@
+//! A head that gives one number for each row: a reward, or what is expected of one.
+
+use crate::engine::op::{OpError, Record, Var};
+use crate::engine::tape::{Init, Tape};
+use crate::ops::matmul::Matmul;
+use crate::ops::reshape::Reshape;
+
+/// hidden · weight + bias.
+#[derive(Clone, Copy, Debug)]
+pub struct Score {
+    /// (1, n_embd)
+    weight: Var,
+    /// (1)
+    bias: Option<Var>,
+}
+
+impl Score {
+    /// Declares `score.weight`, which rewards are read off by, as Hugging Face's sequence classifiers call it.
+    pub fn reward(tape: &mut Tape, n_embd: usize) -> Self {
+        let init = Init::Normal(1.0 / (n_embd as f32).sqrt());
+        tape.scoped("score", |tape| Self { weight: tape.adapter("weight", [1, n_embd], init), bias: None })
+    }
+
+    /// Declares `value_head.weight` and `value_head.bias`: at first nothing is expected.
+    pub fn value(tape: &mut Tape, n_embd: usize) -> Self {
+        let zero = Init::Constant(0.0);
+        tape.scoped("value_head", |tape| Self {
+            weight: tape.adapter("weight", [1, n_embd], zero),
+            bias: Some(tape.adapter("bias", [1], zero)),
+        })
+    }
+
+    /// hidden (…, n_embd) → (rows)
+    ///
+    /// # Errors
+    /// When the widths differ.
+    pub fn record(&self, tape: &mut Tape, hidden: Var) -> Result<Var, OpError> {
+        let rows = tape.spec(hidden).shape.rows();
+        let operands: Vec<_> = [hidden, self.weight].into_iter().chain(self.bias).collect();
+        let product = Matmul { bias: self.bias.is_some(), ..Matmul::LINEAR };
+        let scores = tape.apply_one(product, &operands)?;
+        tape.apply_one(Reshape([rows].into()), &[scores])
+    }
+}
