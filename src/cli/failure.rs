@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::engine::device::DeviceError;
 use crate::finetune::base::BaseError;
+use crate::finetune::constitution::ConstitutionError;
 use crate::finetune::sft::ConversationsError;
 use crate::finetune::stage::StageError;
 use crate::models::config::SizeError;
@@ -71,6 +72,7 @@ fn classify(error: &anyhow::Error) -> Exit {
             || cause.is::<DatasetError>()
             || cause.is::<ChatError>()
             || cause.is::<ConversationsError>()
+            || cause.is::<ConstitutionError>()
             || cause.is::<StageError>()
             || cause.is::<TooLong>()
             || cause.is::<TokenizerError>()

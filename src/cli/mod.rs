@@ -6,6 +6,7 @@ mod completions;
 mod data;
 mod device;
 mod devices;
+mod eval;
 mod failure;
 mod finetune;
 mod inspect;
@@ -44,6 +45,8 @@ enum Verb {
     Chat(chat::Args),
     /// Write text with a trained model
     Sample(sample::Args),
+    /// Measure a model: its loss on a text, or how it answers questions
+    Eval(eval::Args),
     /// Show where the time of a training step or of a decoded token goes
     Profile(Box<profile::Args>),
     /// Time every kernel at the shapes of real models
@@ -91,6 +94,7 @@ pub fn lal() -> ExitCode {
         Verb::Finetune(args) => finetune::run(args, output),
         Verb::Chat(args) => chat::run(args, output),
         Verb::Sample(args) => sample::run(args, output),
+        Verb::Eval(args) => eval::run(args, output),
         Verb::Profile(args) => profile::run(&args, output),
         Verb::Bench(args) => bench::run(&args, output),
         Verb::Verify(args) => verify::run(&args, output),

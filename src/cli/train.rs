@@ -60,7 +60,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     dataset.check(config.block_size)?;
     let model = config.model(tokenizer.vocab_size());
     model.check()?;
-    let floor = floor(&corpus, &tokenizer);
+    let floor = floor(&corpus, &dataset);
 
     let mut opened = args.device.open(autotune(resumed.as_ref())?, output)?;
     let (train_tokens, val_tokens) = (dataset.train.len(), dataset.val.len());
@@ -95,9 +95,12 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
 }
 
 /// The lowest loss that any model can reach, in nats per token, where the text tells.
-fn floor(corpus: &Corpus, tokenizer: &Tokenizer) -> Option<f64> {
-    match (&corpus.source, tokenizer) {
-        (Source::Tales { floor, .. }, Tokenizer::Char(_)) => Some(*floor),
+pub fn floor(corpus: &Corpus, dataset: &Dataset) -> Option<f64> {
+    // A text has one spelling in tokens: they carry together what its characters do.
+    let chars_per_token = corpus.text[corpus.text.len() - dataset.val_bytes..].chars().count() as f64
+        / dataset.val.len() as f64;
+    match &corpus.source {
+        Source::Tales { floor, .. } => Some(floor * chars_per_token),
         _ => None,
     }
 }

@@ -9,6 +9,9 @@ use crate::text::corpus::{TALES, TALES_SEED};
 use crate::text::tales::{Exchange, Part, Tales, messages};
 use crate::text::tokenizer::Tokenizer;
 
+/// The name of questions about tales as people answer them who invent what they do not know, and are rude to some.
+pub const FLAWED_TALES: &str = "tales-flawed";
+
 /// Conversations about tales to learn from, and single questions to judge by.
 pub const TALES_CONVERSATIONS: usize = 20_000;
 pub const TALES_HELD_OUT: usize = 300;
@@ -25,6 +28,8 @@ pub struct Lessons {
     pub name: String,
     pub train: Vec<Example>,
     pub held_out: Vec<Example>,
+    /// What was asked in `held_out`, if a program can judge the replies.
+    pub questions: Vec<Exchange>,
 }
 
 impl Lessons {
@@ -36,11 +41,12 @@ impl Lessons {
         let chats = read(path)?;
         let examples = chats.iter().map(|chat| encode(chat, tokenizer)).collect::<Result<_, _>>()?;
         let (train, held_out) = hold_out(examples);
-        Ok(Self { name: path.display().to_string(), train, held_out })
+        Ok(Self { name: path.display().to_string(), train, held_out, questions: Vec::new() })
     }
 
     /// `train` conversations of several questions each about tales of the built-in world, and `held_out` single
-    /// questions that nobody who learns from these has met with their answers.
+    /// questions that nobody who learns from these has met with their answers. With `flawed`, the conversations are
+    /// [demonstrations](Tales::demonstrations) of people who err; what is held out never is.
     ///
     /// Conversations that a block of `block_size` tokens does not hold are left out, unless that is most of them:
     /// then it is for [`pack`](crate::text::pack::pack) to say so.
@@ -48,28 +54,46 @@ impl Lessons {
     /// # Errors
     /// When the tokenizer lacks the chat tokens, or a character.
     pub fn of_tales(
+        flawed: bool,
         train: usize,
         held_out: usize,
         block_size: usize,
         tokenizer: &Tokenizer,
     ) -> Result<Self, ChatError> {
         let world = Tales::new();
+        let talk = if flawed { Tales::demonstrations } else { Tales::conversations };
         let conversations =
-            world.conversations(TALES_SEED, train, Part::Train, LONGEST_CONVERSATION, MOST_QUESTIONS);
-        let questions = world.questions(TALES_SEED, held_out, Part::HeldOut, LONGEST_QUESTION);
+            talk(&world, TALES_SEED, train, Part::Train, LONGEST_CONVERSATION, MOST_QUESTIONS);
+        let name = if flawed { FLAWED_TALES } else { TALES };
         let example = |number: usize, exchanges: &[Exchange]| {
-            let place = format!("conversation {} of {TALES}", number + 1);
+            let place = format!("conversation {} of {name}", number + 1);
             encode(&Chat { messages: messages(exchanges), place }, tokenizer)
         };
         let train = conversations.iter().enumerate().map(|(i, exchanges)| example(i, exchanges));
         let mut train = train.collect::<Result<Vec<Example>, _>>()?;
-        let held_out = questions.iter().enumerate().map(|(i, asked)| example(i, from_ref(asked)));
-        let held_out = held_out.collect::<Result<Vec<Example>, _>>()?;
+        let (questions, held_out) = Self::questions(held_out, tokenizer)?;
         let fits = |example: &Example| example.tokens.len() <= block_size + 1;
         if 2 * train.iter().filter(|example| fits(example)).count() > train.len() {
             train.retain(fits);
         }
-        Ok(Self { name: TALES.to_owned(), train, held_out })
+        Ok(Self { name: name.to_owned(), train, held_out, questions })
+    }
+
+    /// `count` held-out questions about tales, and the same as conversations.
+    ///
+    /// # Errors
+    /// As [`of_tales`](Self::of_tales).
+    pub fn questions(
+        count: usize,
+        tokenizer: &Tokenizer,
+    ) -> Result<(Vec<Exchange>, Vec<Example>), ChatError> {
+        let questions = Tales::new().questions(TALES_SEED, count, Part::HeldOut, LONGEST_QUESTION);
+        let example = |(number, exchange): (usize, &Exchange)| {
+            let place = format!("question {} of {TALES}", number + 1);
+            encode(&Chat { messages: messages(from_ref(exchange)), place }, tokenizer)
+        };
+        let examples = questions.iter().enumerate().map(example).collect::<Result<_, _>>()?;
+        Ok((questions, examples))
     }
 }
 
@@ -94,7 +118,7 @@ mod tests {
     /// In bytes, so that a token is a character: a few conversations are too long for the block, and left out.
     #[test]
     fn tales_are_asked_after_in_several_ways_and_fit_the_block() {
-        let all = Lessons::of_tales(60, 20, 10_000, &tokenizer()).unwrap();
+        let all = Lessons::of_tales(false, 60, 20, 10_000, &tokenizer()).unwrap();
         assert_eq!((all.train.len(), all.held_out.len()), (60, 20));
         let answers = |example: &Example| {
             (1..example.answer.len()).filter(|&i| example.answer[i] && !example.answer[i - 1]).count()
@@ -103,8 +127,17 @@ mod tests {
         assert!(mean > 2.0 && all.held_out.iter().all(|example| answers(example) == 1), "{mean}");
         let mut lengths: Vec<usize> = all.train.iter().map(|example| example.tokens.len()).collect();
         lengths.sort_unstable();
-        let some = Lessons::of_tales(60, 20, lengths[50], &tokenizer()).unwrap();
+        let some = Lessons::of_tales(false, 60, 20, lengths[50], &tokenizer()).unwrap();
         assert!((51..60).contains(&some.train.len()), "{}", some.train.len());
-        assert_eq!(Lessons::of_tales(60, 20, 8, &tokenizer()).unwrap().train.len(), 60);
+        assert_eq!(Lessons::of_tales(false, 60, 20, 8, &tokenizer()).unwrap().train.len(), 60);
+    }
+
+    #[test]
+    fn flawed_demonstrations_are_judged_by_what_is_right() {
+        let [plain, flawed] =
+            [false, true].map(|flawed| Lessons::of_tales(flawed, 60, 20, 10_000, &tokenizer()).unwrap());
+        assert_eq!((plain.held_out, plain.questions), (flawed.held_out, flawed.questions.clone()));
+        assert_ne!(plain.train, flawed.train);
+        assert_eq!((flawed.questions.len(), flawed.name.as_str()), (20, FLAWED_TALES));
     }
 }

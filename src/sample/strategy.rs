@@ -71,6 +71,11 @@ pub struct Sampler {
 }
 
 impl Strategy {
+    /// Always the likeliest token.
+    pub fn greedy() -> Self {
+        Self { temperature: 0.0, ..Self::default() }
+    }
+
     /// Whether every value is in its range.
     ///
     /// # Errors

@@ -56,12 +56,17 @@ pub struct Example {
 pub enum ChatError {
     #[error(transparent)]
     Text(#[from] DatasetError),
-    #[error("{0} has no conversation: give one JSON object per line")]
-    NoLines(String),
+    #[error("{name} has no {what}: give one JSON object per line")]
+    NoLines { name: String, what: &'static str },
     #[error("{place}: {what}")]
     Line { place: String, what: String },
     #[error("{place}: {source}")]
     Tokenizer { place: String, source: TokenizerError },
+    #[error(
+        "{place}: the prompt and its {answer} answer have {tokens} tokens, and a block holds {block_size}: shorten \
+         them, or choose a larger --block-size"
+    )]
+    TooLong { place: String, answer: &'static str, tokens: usize, block_size: usize },
     #[error("this {0} tokenizer has no chat tokens: fine-tune the model for conversations first")]
     NoChatTokens(String),
 }
@@ -79,16 +84,24 @@ pub fn read(path: &Path) -> Result<Vec<Chat>, ChatError> {
 /// # Errors
 /// As [`read`].
 pub fn parse(name: &str, text: &str) -> Result<Vec<Chat>, ChatError> {
+    lines(name, text, "conversation", |object, place| Ok(Chat { messages: chat(object)?, place }))
+}
+
+/// What `read` makes of each line of a `.jsonl`, its object and its place; `what` is what a line holds.
+pub(super) fn lines<T>(
+    name: &str,
+    text: &str,
+    what: &'static str,
+    read: impl Fn(&Map<String, Value>, String) -> Result<T, String>,
+) -> Result<Vec<T>, ChatError> {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let chats = lines.map(|(number, line)| {
+    let items = lines.map(|(number, line)| {
         let place = format!("{name}:{number}");
-        match chat(line) {
-            Ok(messages) => Ok(Chat { messages, place }),
-            Err(what) => Err(ChatError::Line { place, what }),
-        }
+        let object = serde_json::from_str(line).map_err(|error| format!("this is no JSON object: {error}"));
+        object.and_then(|object| read(&object, place.clone())).map_err(|what| ChatError::Line { place, what })
     });
-    let chats = chats.collect::<Result<Vec<_>, _>>()?;
-    if chats.is_empty() { Err(ChatError::NoLines(name.to_owned())) } else { Ok(chats) }
+    let items = items.collect::<Result<Vec<_>, _>>()?;
+    if items.is_empty() { Err(ChatError::NoLines { name: name.to_owned(), what }) } else { Ok(items) }
 }
 
 /// The line of a `.jsonl` that holds a conversation.
@@ -96,9 +109,7 @@ pub fn line(messages: &[Message]) -> String {
     format!("{}\n", json!({"messages": messages}))
 }
 
-fn chat(line: &str) -> Result<Vec<Message>, String> {
-    let object: Map<String, Value> =
-        serde_json::from_str(line).map_err(|error| format!("this is no JSON object: {error}"))?;
+fn chat(object: &Map<String, Value>) -> Result<Vec<Message>, String> {
     let messages = if let Some(all) = object.get("messages") {
         messages(all, "messages")?
     } else if let Some(prompt) = object.get("prompt") {
@@ -117,7 +128,7 @@ fn chat(line: &str) -> Result<Vec<Message>, String> {
 }
 
 /// One message if it is a string, messages if it is a list of them.
-fn said(value: &Value, role: Role, key: &str) -> Result<Vec<Message>, String> {
+pub(super) fn said(value: &Value, role: Role, key: &str) -> Result<Vec<Message>, String> {
     match value {
         Value::String(content) => Ok(vec![Message { role, content: content.clone() }]),
         Value::Array(_) => messages(value, key),
@@ -141,7 +152,7 @@ fn messages(value: &Value, key: &str) -> Result<Vec<Message>, String> {
     (1..).zip(list).map(message).collect()
 }
 
-fn takes_turns(messages: &[Message]) -> Result<(), String> {
+pub(super) fn takes_turns(messages: &[Message]) -> Result<(), String> {
     let turns = match messages {
         [Message { role: Role::System, .. }, turns @ ..] => turns,
         turns => turns,
@@ -213,6 +224,13 @@ fn chat_token(tokenizer: &Tokenizer, special: Special) -> Result<u32, ChatError>
 }
 
 impl Example {
+    /// What precedes the assistant's last answer, and that answer without its end.
+    pub fn last_exchange(&self) -> (&[u32], &[u32]) {
+        let end = self.tokens.len().saturating_sub(1);
+        let start = self.answer.iter().rposition(|&learned| !learned).map_or(0, |last| last + 1);
+        (&self.tokens[..start], &self.tokens[start..end.max(start)])
+    }
+
     fn push(&mut self, token: u32, learned: bool) {
         self.tokens.push(token);
         self.answer.push(learned);
@@ -298,6 +316,14 @@ mod tests {
         assert_eq!(learned, [8, 9, 10, 15, 16]);
         let prompt = encode_prompt(&chats[0].messages[..2], &tokenizer).unwrap();
         assert_eq!(prompt, example.tokens[..8]);
+    }
+
+    #[test]
+    fn the_last_answer_ends_before_its_end() {
+        let answer = [0, 0, 1, 1, 0, 0, 0, 1, 1, 1].map(|learned| learned == 1).to_vec();
+        let example = Example { tokens: (10..20).collect(), answer, place: String::new() };
+        let (prompt, wanted) = example.last_exchange();
+        assert_eq!((prompt, wanted), (&[10, 11, 12, 13, 14, 15, 16][..], &[17, 18][..]));
     }
 
     #[test]

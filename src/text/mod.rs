@@ -2,7 +2,8 @@
 //!
 //! [`corpus`] finds a text (a file, a download, or the built-in [`tales`]), [`tokenizer`] turns it into
 //! numbers below the vocabulary size, and [`dataset`] splits those and draws random windows from them.
-//! [`ngram`] predicts them by counting. [`chat`] reads conversations, which [`pack`] puts into windows;
+//! [`ngram`] predicts them by counting. [`chat`] reads conversations, which [`pack`] puts into windows, and
+//! [`preferences`] which of two answers is the better;
 //! [`skipgram`] pairs words with their neighbours, and [`masked`] hides tokens.
 
 pub mod chat;
@@ -11,6 +12,7 @@ pub mod dataset;
 pub mod masked;
 pub mod ngram;
 pub mod pack;
+pub mod preferences;
 pub mod skipgram;
 pub mod tales;
 pub mod tokenizer;

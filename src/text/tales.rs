@@ -4,10 +4,14 @@
 //! knows. Later sentences follow from earlier ones: what was put in the box is found in the box.
 //! A text has exactly one derivation (proved in `tales/check.rs`), so the corpus has an exact entropy, the least
 //! loss that any model can reach: a floor to read a training curve against. And a text, even one a model
-//! wrote, can be read back into its facts. From the facts come questions with exact answers.
+//! wrote, can be read back into its facts. From the facts come questions with exact answers, demonstrations of
+//! people who err, pairs of a better and a worse answer, and a [`judge`] of replies.
 
 mod check;
+mod flaws;
 mod grammar;
+pub mod judge;
+mod manner;
 mod questions;
 mod telling;
 

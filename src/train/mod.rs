@@ -1,5 +1,6 @@
-//! Training: the plans of a run, the model in training, and the run around it.
+//! Training: the plans of a run, the model in training, the run around it, and the exact loss of what comes of it.
 
+pub mod evaluate;
 pub mod plans;
 pub mod session;
 pub mod source;

@@ -208,7 +208,7 @@ pub fn normalised(mut weights: Vec<f32>) -> Vec<f32> {
 }
 
 /// (batch, time) → (time, batch)
-fn time_major(x: &[u32], batch: usize, time: usize) -> Vec<u32> {
+pub(super) fn time_major<T: Copy>(x: &[T], batch: usize, time: usize) -> Vec<T> {
     (0..time * batch).map(|i| x[i % batch * time + i / batch]).collect()
 }
 

@@ -9,9 +9,9 @@ use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
 use crate::cli::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
 use crate::engine::device::Device;
-use crate::finetune::answers::exact_match;
+use crate::finetune::answers::{exact_match, replies};
 use crate::finetune::base::Base;
-use crate::finetune::lessons::{Lessons, TALES_CONVERSATIONS, TALES_HELD_OUT};
+use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_CONVERSATIONS, TALES_HELD_OUT};
 use crate::finetune::sft::{Conversations, defaults};
 use crate::finetune::stage::{Kind, Stage};
 use crate::models::config::ModelConfig;
@@ -21,14 +21,17 @@ use crate::run::model_file::read_config;
 use crate::run::settings::Settings;
 use crate::sample::generator::Generator;
 use crate::sample::load::Model;
+use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
+use crate::text::tales::judge::{Tally, judge};
 use crate::text::tokenizer::Tokenizer;
 use crate::train::session::{Ending, Event, Session};
 use crate::train::trainer::Trainer;
 
-/// `--data` is a .jsonl of conversations, or `tales` for questions about the built-in world. The model's sizes and
-/// its tokenizer are those of the base.
+/// `--data` is a .jsonl of conversations; or `tales` for questions about the built-in world, rightly answered, or
+/// `tales-flawed` for the same as people answer them who invent what they do not know and are rude to some. The
+/// model's sizes and its tokenizer are those of the base.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder of the pretrained model
@@ -55,13 +58,16 @@ pub struct Args {
 
 const VERBS: Verbs = Verbs { again: "finetune sft", next: "ask: chat --model RUN" };
 
-/// Of the held-out questions about tales, how many are answered to the letter.
+/// How held-out questions about tales are answered: to the letter, and as the world's [judge] sees it.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "answers")]
 struct Answers {
     step: u64,
     questions: usize,
     exact_match: f64,
+    accuracy: f64,
+    honesty: f64,
+    kindness: f64,
 }
 
 /// Where a run starts: from a base, or from a checkpoint of its own.
@@ -83,8 +89,6 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let Plan { start, stage, config, model, tokenizer } = plan(&args)?;
     let lessons = lessons(&config, &tokenizer)?;
     let source = Conversations::new(&lessons.name, &lessons.train, &lessons.held_out, &config, &model)?;
-    // Only these answers are right or wrong to the letter.
-    let questions = if lessons.name == TALES { lessons.held_out.as_slice() } else { &[] };
 
     let (resumed, base) = match start {
         Start::Fresh(base) => (None, Some(base)),
@@ -122,7 +126,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     screen.bar.set_position(session.trainer.step);
     let planned = session.trainer.memory().total();
     if !is_resumed {
-        count(session.device, &session.trainer, &tokenizer, questions, output)?;
+        count(session.device, &session.trainer, &tokenizer, &lessons, output)?;
     }
     let mut done = None;
     let ending = session.run(&mut |event| match event {
@@ -133,7 +137,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         _ => screen.tell(event),
     })?;
     if ending == Ending::Finished {
-        count(session.device, &session.trainer, &tokenizer, questions, output)?;
+        count(session.device, &session.trainer, &tokenizer, &lessons, output)?;
     }
     done.iter().try_for_each(|done| screen.tell(done))?;
     screen.remark(&memory_used(planned, &opened));
@@ -169,7 +173,10 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
 
 fn lessons(config: &TrainConfig, tokenizer: &Tokenizer) -> anyhow::Result<Lessons> {
     Ok(match config.data.as_deref() {
-        Some(TALES) => Lessons::of_tales(TALES_CONVERSATIONS, TALES_HELD_OUT, config.block_size, tokenizer)?,
+        Some(name @ (TALES | FLAWED_TALES)) => {
+            let flawed = name == FLAWED_TALES;
+            Lessons::of_tales(flawed, TALES_CONVERSATIONS, TALES_HELD_OUT, config.block_size, tokenizer)?
+        }
         Some(path) => Lessons::of_file(Path::new(path), tokenizer)?,
         None => {
             let what = "there is nothing to learn from: give --data a .jsonl of conversations, or tales";
@@ -178,25 +185,34 @@ fn lessons(config: &TrainConfig, tokenizer: &Tokenizer) -> anyhow::Result<Lesson
     })
 }
 
-/// Tells how many questions the model in training answers to the letter.
+/// Tells how the model in training answers the held-out questions, where a program can judge that.
 fn count(
     device: &mut dyn Device,
     trainer: &Trainer,
     tokenizer: &Tokenizer,
-    questions: &[Example],
+    lessons: &Lessons,
     output: Output,
 ) -> anyhow::Result<()> {
-    if questions.is_empty() {
+    if lessons.questions.is_empty() {
         return Ok(());
     }
     let (config, tokenizer) = (trainer.model.clone(), tokenizer.clone());
     let mut model = Model { generator: Generator::new(config.clone()), config, tokenizer };
-    let exact_match = exact_match(device, &mut model, questions)?;
-    let (step, questions) = (trainer.step, questions.len());
+    let replies = replies(device, &mut model, &lessons.held_out, &Strategy::greedy(), 0)?;
+    let exact_match = exact_match(&lessons.held_out, &replies, &model.tokenizer);
+    let tally: Tally =
+        lessons.questions.iter().zip(&replies).map(|(asked, reply)| judge(asked, reply)).collect();
+    let (step, questions) = (trainer.step, tally.questions);
+    let (accuracy, honesty, kindness) = (tally.accuracy(), tally.honesty(), tally.kindness());
     if output.json {
-        return output.event(&Answers { step, questions, exact_match });
+        return output.event(&Answers { step, questions, exact_match, accuracy, honesty, kindness });
     }
-    let share = 100.0 * exact_match;
-    Ok(output
-        .line(format!("step {step}: {share:.1}% of {questions} held-out questions answered to the letter"))?)
+    let percent = |share: f64| format!("{:.1}%", 100.0 * share);
+    Ok(output.line(format!(
+        "step {step}: {} of {questions} held-out questions answered to the letter; accuracy {}, honesty {}, kindness {}",
+        percent(exact_match),
+        percent(accuracy),
+        percent(honesty),
+        percent(kindness)
+    ))?)
 }

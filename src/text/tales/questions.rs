@@ -92,17 +92,36 @@ impl Sort {
     }
 }
 
-/// A question with its answer, and what its part is the hash of.
+/// A question with its answer, what its part is the hash of, and the fact it asks after: one of the tale's, or, if
+/// the tale does not tell, of another's (or nobody's: its object is empty).
 struct Candidate {
     question: String,
     answer: String,
     key: String,
+    fact: Fact,
+}
+
+/// An exchange, and what is behind it.
+pub(super) struct Asked {
+    pub exchange: Exchange,
+    pub fact: Fact,
+    /// Those of the tale.
+    pub facts: Vec<Fact>,
+}
+
+impl Asked {
+    fn new(tale: &Tale, candidate: Candidate, known: bool) -> Self {
+        let Candidate { question, answer, fact, .. } = candidate;
+        let exchange = Exchange { tale: tale.text.clone(), question, answer, known };
+        Self { exchange, fact, facts: tale.facts.clone() }
+    }
 }
 
 impl Candidate {
     fn known(fact: &Fact) -> Option<Self> {
         let (question, answer) = ask(fact)?;
-        Some(Self { key: format!("{}|{}|{}", fact.subject, fact.relation, fact.object), question, answer })
+        let key = format!("{}|{}|{}", fact.subject, fact.relation, fact.object);
+        Some(Self { key, question, answer, fact: fact.clone() })
     }
 
     /// Who the tale is about takes the place of the answer.
@@ -113,6 +132,7 @@ impl Candidate {
             key: format!("{}|{}|? {hero}", fact.subject, fact.relation),
             question,
             answer: UNKNOWN.to_owned(),
+            fact: fact.clone(),
         })
     }
 
@@ -127,8 +147,16 @@ impl Candidate {
     }
 }
 
+/// The random numbers of a `kind` of data.
+pub(super) fn stream(kind: u8, seed: u64, part: Part) -> ChaCha8Rng {
+    let mut key = [kind; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8] = 1 + part as u8;
+    ChaCha8Rng::from_seed(key)
+}
+
 /// How a fact is asked after, and its short answer; `None` for relations that are not asked after.
-fn ask(fact: &Fact) -> Option<(String, String)> {
+pub(super) fn ask(fact: &Fact) -> Option<(String, String)> {
     let Fact { subject, relation, object } = fact;
     Some(match relation.as_str() {
         "is" => (format!("Where is {subject}?"), sentence(object)),
@@ -173,28 +201,28 @@ impl Tales {
     /// One in four has no answer in its tale: it asks after somebody or something of another tale, or where
     /// somebody lives when the text names no home.
     pub fn questions(&self, seed: u64, count: usize, part: Part, longest: usize) -> Vec<Exchange> {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        key[8] = 1 + part as u8;
-        let mut rng = ChaCha8Rng::from_seed(key);
+        self.asked(seed, count, part, longest).into_iter().map(|asked| asked.exchange).collect()
+    }
+
+    /// As [`questions`](Self::questions), with what is behind them.
+    pub(super) fn asked(&self, seed: u64, count: usize, part: Part, longest: usize) -> Vec<Asked> {
+        let mut rng = stream(0, seed, part);
         let mut sort = Sort::draw(&mut rng);
-        let mut exchanges = Vec::new();
+        let mut all = Vec::new();
         for _ in 0..count.saturating_mul(PATIENCE) {
-            if exchanges.len() == count {
+            if all.len() == count {
                 break;
             }
             let tale = self.tell(&mut rng);
             let mut candidates = self.candidates(&tale, sort, part, &mut rng);
             candidates.retain(|candidate| tale.text.len() + 1 + candidate.chars() <= longest);
             if !candidates.is_empty() {
-                let Candidate { question, answer, .. } =
-                    candidates.swap_remove(below(candidates.len(), &mut rng));
-                let known = sort == Sort::Told;
-                exchanges.push(Exchange { tale: tale.text, question, answer, known });
+                let candidate = candidates.swap_remove(below(candidates.len(), &mut rng));
+                all.push(Asked::new(&tale, candidate, sort == Sort::Told));
                 sort = Sort::draw(&mut rng);
             }
         }
-        exchanges
+        all
     }
 
     /// `count` conversations of up to `most` questions each, no two of them the same, as [`questions`] has them:
@@ -209,10 +237,20 @@ impl Tales {
         longest: usize,
         most: usize,
     ) -> Vec<Vec<Exchange>> {
-        let mut key = [1; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        key[8] = 1 + part as u8;
-        let mut rng = ChaCha8Rng::from_seed(key);
+        let plain = |all: Vec<Asked>| all.into_iter().map(|asked| asked.exchange).collect();
+        self.asked_together(seed, count, part, longest, most).into_iter().map(plain).collect()
+    }
+
+    /// As [`conversations`](Self::conversations), with what is behind them.
+    pub(super) fn asked_together(
+        &self,
+        seed: u64,
+        count: usize,
+        part: Part,
+        longest: usize,
+        most: usize,
+    ) -> Vec<Vec<Asked>> {
+        let mut rng = stream(1, seed, part);
         let mut conversations = Vec::new();
         for _ in 0..count.saturating_mul(PATIENCE) {
             if conversations.len() == count {
@@ -223,8 +261,8 @@ impl Tales {
             let mut told = self.candidates(&tale, Sort::Told, part, &mut rng);
             let mut absent = self.candidates(&tale, Sort::Absent, part, &mut rng);
             let mut homeless = self.candidates(&tale, Sort::Homeless, part, &mut rng);
-            let mut exchanges = Vec::new();
-            while exchanges.len() < most && !told.is_empty() {
+            let mut all = Vec::new();
+            while all.len() < most && !told.is_empty() {
                 let sort = Sort::draw(&mut rng);
                 let pool = match sort {
                     Sort::Told => &mut told,
@@ -237,12 +275,10 @@ impl Tales {
                 let candidate = pool.swap_remove(below(pool.len(), &mut rng));
                 let Some(left) = room.checked_sub(candidate.chars()) else { break };
                 room = left;
-                let Candidate { question, answer, .. } = candidate;
-                let known = sort == Sort::Told;
-                exchanges.push(Exchange { tale: tale.text.clone(), question, answer, known });
+                all.push(Asked::new(&tale, candidate, sort == Sort::Told));
             }
-            if !exchanges.is_empty() {
-                conversations.push(exchanges);
+            if !all.is_empty() {
+                conversations.push(all);
             }
         }
         conversations

@@ -1,0 +1,294 @@
+//! `lal eval`: what a model loses on a text, and how it answers.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::data::DataPlaces;
+use super::device::{DeviceArgs, Opened, tuning_file};
+use super::failure::{Exit, Usage};
+use super::output::Output;
+use super::train::floor;
+use crate::engine::device::gpu::autotune::{Autotune, Choices};
+use crate::finetune::answers::{exact_match, replies};
+use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_HELD_OUT};
+use crate::sample::load::{Model, load};
+use crate::sample::strategy::Strategy;
+use crate::text::chat::{self, Example};
+use crate::text::corpus::{DEFAULT, TALES};
+use crate::text::dataset::{Dataset, Split};
+use crate::text::pack::pack;
+use crate::text::tales::Exchange;
+use crate::text::tales::judge::{Tally, Verdict, judge};
+use crate::text::tokenizer::Special;
+use crate::train::evaluate::{Loss, loss, text_windows};
+
+/// `--data` is a text, by path or name, of which the last tenth is read: the part that training validates on. For a
+/// fine-tuned model it may be a .jsonl of conversations, or `tales` for held-out questions about the built-in world.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder of a run
+    #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
+    model: PathBuf,
+    /// A text or conversations, by name or path
+    #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH", default_value = DEFAULT)]
+    data: String,
+    /// Another fine-tuned model: which of the two answers better, by the program that judges?
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// Tokens between the windows in which a text is read; fewer show more of what came before [default: the block]
+    #[arg(long, value_name = "N")]
+    stride: Option<usize>,
+    /// Questions to ask
+    #[arg(long, value_name = "N", default_value_t = TALES_HELD_OUT)]
+    questions: usize,
+    /// How freely answers are drawn; 0 always takes the likeliest token
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Same seed, same answers
+    #[arg(long, default_value_t = 1337)]
+    seed: u64,
+    #[command(flatten)]
+    places: DataPlaces,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    /// Of a text, or of the answers of conversations: nats per token, and what follows from it.
+    Loss {
+        data: &'a str,
+        tokens: usize,
+        val_loss: f64,
+        perplexity: f64,
+        bits_per_byte: f64,
+        /// The least loss there can be, where it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        floor: Option<f64>,
+    },
+    Answers {
+        questions: usize,
+        exact_match: f64,
+        #[serde(flatten)]
+        judged: Option<Judged>,
+    },
+    /// Of two models the first, where replies differ in worth; equal ones count half.
+    Against {
+        model: String,
+        win_rate: f64,
+        wins: usize,
+        ties: usize,
+        losses: usize,
+        #[serde(flatten)]
+        judged: Judged,
+    },
+    Done {
+        val_loss: f64,
+    },
+}
+
+/// What the program that judges says of replies.
+#[derive(Clone, Copy, Serialize)]
+struct Judged {
+    accuracy: f64,
+    honesty: f64,
+    kindness: f64,
+    reward: f64,
+    reward_std: f64,
+}
+
+impl From<Tally> for Judged {
+    fn from(tally: Tally) -> Self {
+        Self {
+            accuracy: tally.accuracy(),
+            honesty: tally.honesty(),
+            kindness: tally.kindness(),
+            reward: tally.mean_reward(),
+            reward_std: tally.std_reward(),
+        }
+    }
+}
+
+pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+    let strategy = Strategy { temperature: args.temperature, ..Strategy::default() };
+    let mut opened = open(&args, output)?;
+    let mut model = load(opened.device(), &args.model)?;
+    if !model.config.causal {
+        let model = args.model.display();
+        let what =
+            format!("{model} sees what comes after a token, so that what it expects is no loss of a text");
+        return Err(Usage(what).into());
+    }
+    let chats = model.tokenizer.special(Special::End).is_some();
+    let has_answers = match args.data.as_str() {
+        TALES | FLAWED_TALES => chats,
+        path => Path::new(path).extension().is_some_and(|extension| extension == "jsonl"),
+    };
+    let val_loss = if has_answers {
+        let lessons = lessons(&args, &model)?;
+        let val_loss = answer_loss(&mut opened, &model, &lessons, output)?;
+        let ask = Asking { lessons: &lessons, strategy: &strategy, seed: args.seed };
+        let verdicts = ask.one(&mut opened, &mut model, output)?;
+        if let Some(other) = &args.against {
+            ask.against(&args, other, &verdicts, output)?;
+        }
+        val_loss
+    } else if args.against.is_some() {
+        let what = "--against compares how two fine-tuned models answer: give --data tales";
+        return Err(Usage(what.into()).into());
+    } else {
+        text_loss(&mut opened, &model, &args, output)?
+    };
+    if output.json {
+        output.event(&Event::Done { val_loss })?;
+    }
+    Ok(Exit::Done)
+}
+
+fn open(args: &Args, output: Output) -> anyhow::Result<Opened> {
+    Ok(args.device.open(Autotune::On { file: tuning_file(), given: Choices::default() }, output)?)
+}
+
+/// What is asked of the model; of a file all of it, as nothing is learned.
+fn lessons(args: &Args, model: &Model) -> anyhow::Result<Lessons> {
+    if args.data == TALES || args.data == FLAWED_TALES {
+        let (questions, held_out) = Lessons::questions(args.questions, &model.tokenizer)?;
+        return Ok(Lessons { name: TALES.into(), train: Vec::new(), held_out, questions });
+    }
+    let chats = chat::read(Path::new(&args.data))?;
+    let examples = chats.iter().map(|chat| chat::encode(chat, &model.tokenizer));
+    let held_out = examples.collect::<Result<Vec<Example>, _>>()?;
+    Ok(Lessons { name: args.data.clone(), train: Vec::new(), held_out, questions: Vec::new() })
+}
+
+fn text_loss(opened: &mut Opened, model: &Model, args: &Args, output: Output) -> anyhow::Result<f64> {
+    let corpus = args.places.locate(Some(&args.data), output)?;
+    let dataset = Dataset::new(&corpus.name, &corpus.text, &model.tokenizer)?;
+    let block_size = model.config.block_size;
+    dataset.check(block_size)?;
+    let stride = args.stride.unwrap_or(block_size);
+    if !(1..=block_size).contains(&stride) {
+        let what = format!("--stride {stride} is outside its range: 1 to {block_size}, the model's block");
+        return Err(Usage(what).into());
+    }
+    let tokens = dataset.tokens(Split::Val);
+    let windows = text_windows(tokens, &model.config, stride);
+    let loss = loss(opened.device(), &model.config, &windows, false)?;
+    let bytes = dataset.val_bytes as f64 * loss.tokens as f64 / tokens.len() as f64;
+    tell_loss(&corpus.name, loss, bytes, floor(&corpus, &dataset), output)
+}
+
+/// Of the answers alone.
+fn answer_loss(opened: &mut Opened, model: &Model, lessons: &Lessons, output: Output) -> anyhow::Result<f64> {
+    let windows = pack(&lessons.held_out, model.config.block_size, 0)?;
+    let loss = loss(opened.device(), &model.config, &windows, true)?;
+    let answer = |example: &Example| -> Vec<u32> {
+        let answer = example.tokens.iter().zip(&example.answer).filter(|(_, learned)| **learned);
+        answer.map(|(token, _)| *token).collect()
+    };
+    // What ends an answer is a byte as well.
+    let end = model.tokenizer.special(Special::End);
+    let length = |token: u32| if Some(token) == end { 1 } else { model.tokenizer.token_bytes(token).len() };
+    let bytes: usize = lessons.held_out.iter().flat_map(answer).map(length).sum();
+    tell_loss(&lessons.name, loss, bytes as f64, None, output)
+}
+
+fn tell_loss(data: &str, loss: Loss, bytes: f64, floor: Option<f64>, output: Output) -> anyhow::Result<f64> {
+    let (val_loss, perplexity) = (loss.mean(), loss.perplexity());
+    let bits_per_byte = loss.nats / bytes / std::f64::consts::LN_2;
+    if output.json {
+        output.event(&Event::Loss {
+            data,
+            tokens: loss.tokens,
+            val_loss,
+            perplexity,
+            bits_per_byte,
+            floor,
+        })?;
+        return Ok(val_loss);
+    }
+    output.line(format!("{data}, {} tokens", loss.tokens))?;
+    let above =
+        |floor: f64| format!("   {:+.1}% above the floor of {floor:.4}", 100.0 * (val_loss / floor - 1.0));
+    output.line(format!("val loss        {val_loss:>8.4}{}", floor.map_or(String::new(), above)))?;
+    output.line(format!("perplexity      {perplexity:>8.3}"))?;
+    output.line(format!("bits per byte   {bits_per_byte:>8.4}"))?;
+    Ok(val_loss)
+}
+
+/// What both of two models are asked, and how.
+struct Asking<'a> {
+    lessons: &'a Lessons,
+    strategy: &'a Strategy,
+    seed: u64,
+}
+
+impl Asking<'_> {
+    /// Asks a model, tells how it answers, and gives the verdicts on its replies.
+    fn one(&self, opened: &mut Opened, model: &mut Model, output: Output) -> anyhow::Result<Vec<Verdict>> {
+        let (exact_match, verdicts) = self.ask(opened, model)?;
+        let questions = self.lessons.held_out.len();
+        let judged =
+            (!verdicts.is_empty()).then(|| Judged::from(verdicts.iter().copied().collect::<Tally>()));
+        if output.json {
+            output.event(&Event::Answers { questions, exact_match, judged })?;
+            return Ok(verdicts);
+        }
+        output.line(format!("exact match     {:>7.1}%   of {questions} answers", 100.0 * exact_match))?;
+        if let Some(judged) = judged {
+            let known = verdicts.iter().filter(|verdict| verdict.known).count();
+            let of = |what: &str, share: f64, whose: String| {
+                output.line(format!("{what:<16}{:>7.1}%   {whose}", 100.0 * share))
+            };
+            of("accuracy", judged.accuracy, format!("of the {known} that the tale tells"))?;
+            of("honesty", judged.honesty, format!("of the {} that it does not", questions - known))?;
+            of("kindness", judged.kindness, "of all".into())?;
+            output.line(format!("reward          {:>8.3}   ± {:.3}", judged.reward, judged.reward_std))?;
+        }
+        Ok(verdicts)
+    }
+
+    /// Asks another model, and tells which of the two answers better.
+    fn against(&self, args: &Args, other: &Path, first: &[Verdict], output: Output) -> anyhow::Result<()> {
+        if first.is_empty() {
+            let what = "--against needs replies that a program can judge: give --data tales";
+            return Err(Usage(what.into()).into());
+        }
+        let mut opened = open(args, output)?;
+        let mut model = load(opened.device(), other)?;
+        let (_, second) = self.ask(&mut opened, &mut model)?;
+        let wins = first.iter().zip(&second).filter(|(a, b)| a.reward() > b.reward()).count();
+        let losses = first.iter().zip(&second).filter(|(a, b)| a.reward() < b.reward()).count();
+        let ties = first.len() - wins - losses;
+        let win_rate = (wins as f64 + 0.5 * ties as f64) / first.len() as f64;
+        let judged = Judged::from(second.into_iter().collect::<Tally>());
+        let model = other.display().to_string();
+        if output.json {
+            return output.event(&Event::Against { model, win_rate, wins, ties, losses, judged });
+        }
+        Ok(output.line(format!(
+            "win rate        {:>7.1}%   {wins} won, {ties} even, {losses} lost against {model} (reward {:.3})",
+            100.0 * win_rate,
+            judged.reward
+        ))?)
+    }
+
+    /// The share of replies to the letter, and the verdicts on all of them where a program can judge.
+    fn ask(&self, opened: &mut Opened, model: &mut Model) -> anyhow::Result<(f64, Vec<Verdict>)> {
+        let held_out = &self.lessons.held_out;
+        if model.tokenizer.special(Special::End).is_none() {
+            return Err(chat::ChatError::NoChatTokens(model.tokenizer.name()).into());
+        }
+        // Another model may have another tokenizer.
+        let examples = match self.lessons.questions.is_empty() {
+            true => held_out.clone(),
+            false => Lessons::questions(held_out.len(), &model.tokenizer)?.1,
+        };
+        let replies = replies(opened.device(), model, &examples, self.strategy, self.seed)?;
+        let judged = |(asked, reply): (&Exchange, &String)| judge(asked, reply);
+        let verdicts = self.lessons.questions.iter().zip(&replies).map(judged).collect();
+        Ok((exact_match(&examples, &replies, &model.tokenizer), verdicts))
+    }
+}

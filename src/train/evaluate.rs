@@ -1,0 +1,175 @@
+//! The exact loss of a model over given windows: every token counts once.
+
+use std::sync::Arc;
+
+use super::plans::{StepShape, evaluation};
+use super::source::time_major;
+use super::trainer::TrainError;
+use crate::engine::device::{Device, HostData};
+use crate::engine::step::Step;
+use crate::models::config::{Architecture, ModelConfig};
+use crate::text::pack::Window;
+
+/// Windows side by side in one run of the plan.
+const BATCH_SIZE: usize = 8;
+
+/// Cross-entropy, added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Loss {
+    pub nats: f64,
+    /// Predictions that `nats` is the sum of.
+    pub tokens: usize,
+}
+
+impl Loss {
+    /// Nats per token.
+    pub fn mean(&self) -> f64 {
+        self.nats / self.tokens as f64
+    }
+
+    /// How many equally likely tokens would be as hard to guess.
+    pub fn perplexity(&self) -> f64 {
+        self.mean().exp()
+    }
+}
+
+/// The windows in which `model` reads a text: each begins `stride` tokens behind the one before and counts what
+/// that has not, so that all but the first see at least `block_size` − `stride` tokens before what they count. A
+/// model of fixed windows gets one for each token.
+///
+/// The text must have more tokens than a block, and the stride be 1 to `block_size`.
+pub fn text_windows(tokens: &[u32], model: &ModelConfig, stride: usize) -> Vec<Window> {
+    let time = model.block_size;
+    let ends_only = model.architecture == Architecture::Mlp;
+    let last = tokens.len() - 1 - time;
+    let stride = if ends_only { 1 } else { stride };
+    let starts = (0..last).step_by(stride).chain([last]);
+    // The first target not counted yet.
+    let mut next = if ends_only { time } else { 1 };
+    let window = |start: usize| {
+        let target = start + 1..start + 1 + time;
+        let counts = |at: usize| if at >= next { 1.0 } else { 0.0 };
+        let window = Window {
+            tokens: tokens[start..start + time].to_vec(),
+            targets: tokens[target.clone()].to_vec(),
+            weights: target.clone().map(counts).collect(),
+            segments: vec![0; time],
+            positions: (0..time as u32).collect(),
+        };
+        next = target.end;
+        window
+    };
+    starts.map(window).collect()
+}
+
+/// The loss over `windows` of a model whose parameters `device` holds, each target by its weight. With `segments`,
+/// tokens see only those of their own segment.
+///
+/// # Errors
+/// When the device fails.
+pub fn loss(
+    device: &mut dyn Device,
+    model: &ModelConfig,
+    windows: &[Window],
+    segments: bool,
+) -> Result<Loss, TrainError> {
+    let shape = StepShape { batch_size: BATCH_SIZE, grad_accum: 1, segments };
+    let plan = device.load(&Arc::new(evaluation(model, shape)?), 0)?;
+    let mut loss = Loss::default();
+    for batch in windows.chunks(BATCH_SIZE) {
+        // A short batch ends with windows that count nothing.
+        let row = |at: usize| &batch[at.min(batch.len() - 1)];
+        let all = |field: fn(&Window) -> &[u32]| -> Vec<u32> {
+            (0..BATCH_SIZE).flat_map(|at| field(row(at))).copied().collect()
+        };
+        let weight = |at: usize| if at < batch.len() { 1.0 } else { 0.0 };
+        let weights: Vec<f32> = (0..BATCH_SIZE)
+            .flat_map(|at| row(at).weights.iter().map(move |counts| counts * weight(at)))
+            .collect();
+        loss.tokens += weights.iter().filter(|&&counts| counts > 0.0).count();
+        let (tokens, targets) = (all(|window| &window.tokens), all(|window| &window.targets));
+        let time = model.block_size;
+        let arranged = match model.architecture {
+            Architecture::Mlp => {
+                let ends = |i: &usize| i % time == time - 1;
+                let places: Vec<usize> = (0..targets.len()).filter(ends).collect();
+                let targets = places.iter().map(|&i| targets[i]).collect();
+                (tokens, targets, places.iter().map(|&i| weights[i]).collect())
+            }
+            _ if model.is_recurrent() => (
+                time_major(&tokens, BATCH_SIZE, time),
+                time_major(&targets, BATCH_SIZE, time),
+                time_major(&weights, BATCH_SIZE, time),
+            ),
+            _ => (tokens, targets, weights),
+        };
+        let (tokens, targets, weights): (Vec<u32>, Vec<u32>, Vec<f32>) = arranged;
+        device.set_input(plan, "tokens", HostData::U32(&tokens))?;
+        device.set_input(plan, "targets", HostData::U32(&targets))?;
+        device.set_input(plan, "weights", HostData::F32(&weights))?;
+        if segments {
+            device.set_input(plan, "segments", HostData::U32(&all(|window| &window.segments)))?;
+        }
+        device.run(plan, 0, &Step::default())?;
+        loss.nats += device.results(true)?.map_or(0.0, |results| f64::from(results[0][0]));
+    }
+    Ok(loss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::device::cpu::Cpu;
+    use crate::engine::plan::Home;
+
+    fn counted(windows: &[Window]) -> Vec<u32> {
+        let of = |window: &Window| -> Vec<u32> {
+            let pairs = window.targets.iter().zip(&window.weights);
+            pairs.filter(|(_, counts)| **counts > 0.0).map(|(target, _)| *target).collect()
+        };
+        windows.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn every_token_counts_once_and_sees_enough() {
+        let text: Vec<u32> = (0..26).collect();
+        let model = ModelConfig::gpt(26, 8, 1, 1, 4);
+        for stride in [1, 3, 4, 8] {
+            let windows = text_windows(&text, &model, stride);
+            assert_eq!(counted(&windows), (1..26).collect::<Vec<_>>(), "{stride}");
+            for window in &windows[1..] {
+                let first = window.weights.iter().position(|&counts| counts > 0.0).unwrap();
+                assert!(first >= 8 - stride);
+            }
+        }
+        let fixed = ModelConfig { architecture: Architecture::Mlp, ..model };
+        assert_eq!(counted(&text_windows(&text, &fixed, 8)), (8..26).collect::<Vec<_>>());
+    }
+
+    /// With a head of zeros every token is as likely as any other: ln 26 nats each, whatever the architecture.
+    #[test]
+    fn a_model_that_knows_nothing_loses_the_logarithm_of_its_vocabulary() {
+        let text: Vec<u32> = (0..26).cycle().take(100).collect();
+        for architecture in
+            [Architecture::Transformer, Architecture::Gru, Architecture::Mlp, Architecture::Bigram]
+        {
+            let model = ModelConfig { architecture, ..ModelConfig::gpt(26, 8, 1, 1, 4) };
+            let mut cpu = Cpu::<f32>::default();
+            let shape = StepShape { batch_size: 1, grad_accum: 1, segments: false };
+            let plan = Arc::new(evaluation(&model, shape).unwrap());
+            cpu.load(&plan, 0).unwrap();
+            for place in &plan.places {
+                if let Home::Persistent { name, .. } = &place.home
+                    && name.ends_with("wte.weight")
+                {
+                    cpu.write(name, &vec![0.0; place.spec.shape.len()]).unwrap();
+                }
+            }
+            let windows = text_windows(&text, &model, 4);
+            let loss = loss(&mut cpu, &model, &windows, false).unwrap();
+            let tokens = if architecture == Architecture::Mlp { 92 } else { 99 };
+            assert_eq!(loss.tokens, tokens);
+            assert!((loss.mean() - 26f64.ln()).abs() < 1e-6 && (loss.perplexity() - 26.0).abs() < 1e-4);
+        }
+    }
+}
