@@ -1,13 +1,14 @@
 //! How many questions a model answers to the letter.
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-
 use crate::engine::device::Device;
-use crate::sample::load::Model;
+use crate::sample::batch::{BatchGenerator, Reply};
 use crate::sample::reply::ReplyError;
-use crate::sample::strategy::{Sampler, Strategy};
+use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
+use crate::text::tokenizer::{Special, Tokenizer};
+
+/// Examples that are answered side by side.
+pub const SIDE_BY_SIDE: usize = 32;
 
 impl Example {
     /// What precedes the assistant's last answer, and that answer without its end.
@@ -18,35 +19,39 @@ impl Example {
     }
 }
 
-/// The likeliest reply to what precedes an example's last answer, at most twice as long as that answer and a few
-/// tokens more: enough to see that it is wrong.
+/// The likeliest replies to what precedes each example's last answer, at most twice as long as the longest of these
+/// answers and a few tokens more: enough to see that one is wrong.
 ///
 /// # Errors
-/// When the device fails.
-pub fn answer(device: &mut dyn Device, model: &mut Model, example: &Example) -> Result<String, ReplyError> {
-    let (prompt, wanted) = example.last_exchange();
-    let mut greedy = Sampler::new(Strategy { temperature: 0.0, ..Strategy::default() })?;
+/// When that of an example is longer than a block, or the device fails.
+pub fn answers(
+    device: &mut dyn Device,
+    generator: &mut BatchGenerator,
+    tokenizer: &Tokenizer,
+    examples: &[Example],
+) -> Result<Vec<Reply>, ReplyError> {
+    let (prompts, wanted): (Vec<_>, Vec<_>) = examples.iter().map(Example::last_exchange).unzip();
+    let most = 2 * wanted.iter().map(|answer| answer.len()).max().unwrap_or(0) + 8;
+    let greedy = Strategy { temperature: 0.0, ..Strategy::default() };
     // Greedy choices draw nothing.
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let most = 2 * wanted.len() + 8;
-    let said = model.reply(device, prompt, most, &mut greedy, &mut rng, &mut |_| Ok(()))?;
-    Ok(model.tokenizer.decode(&said))
+    generator.replies(device, &prompts, most, &greedy, 0, tokenizer.special(Special::End))
 }
 
 /// The share of `examples` whose last answer the model gives exactly, ended where it ends.
 ///
 /// # Errors
-/// When the device fails.
+/// As [`answers`].
 pub fn exact_match(
     device: &mut dyn Device,
-    model: &mut Model,
+    generator: &mut BatchGenerator,
+    tokenizer: &Tokenizer,
     examples: &[Example],
 ) -> Result<f64, ReplyError> {
-    let mut right = 0;
-    for example in examples {
-        let wanted = model.tokenizer.decode(example.last_exchange().1);
-        right += usize::from(answer(device, model, example)? == wanted);
-    }
+    let replies = answers(device, generator, tokenizer, examples)?;
+    let is_right = |(example, reply): &(&Example, &Reply)| {
+        reply.ended && tokenizer.decode(reply.said()) == tokenizer.decode(example.last_exchange().1)
+    };
+    let right = examples.iter().zip(&replies).filter(is_right).count();
     Ok(right as f64 / examples.len().max(1) as f64)
 }
 

@@ -9,7 +9,7 @@ use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
 use crate::cli::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
 use crate::engine::device::Device;
-use crate::finetune::answers::exact_match;
+use crate::finetune::answers::{SIDE_BY_SIDE, exact_match};
 use crate::finetune::base::Base;
 use crate::finetune::lessons::{Lessons, TALES_CONVERSATIONS, TALES_HELD_OUT};
 use crate::finetune::sft::{Conversations, defaults};
@@ -19,8 +19,7 @@ use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::model_file::read_config;
 use crate::run::settings::Settings;
-use crate::sample::generator::Generator;
-use crate::sample::load::Model;
+use crate::sample::batch::BatchGenerator;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
 use crate::text::tokenizer::Tokenizer;
@@ -189,9 +188,8 @@ fn count(
     if questions.is_empty() {
         return Ok(());
     }
-    let (config, tokenizer) = (trainer.model.clone(), tokenizer.clone());
-    let mut model = Model { generator: Generator::new(config.clone()), config, tokenizer };
-    let exact_match = exact_match(device, &mut model, questions)?;
+    let mut generator = BatchGenerator::new(trainer.model.clone(), SIDE_BY_SIDE);
+    let exact_match = exact_match(device, &mut generator, tokenizer, questions)?;
     let (step, questions) = (trainer.step, questions.len());
     if output.json {
         return output.event(&Answers { step, questions, exact_match });
