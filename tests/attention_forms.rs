@@ -170,7 +170,7 @@ fn decodes_as_at_once(device: &mut dyn Device, form: &Form, tensors: &Tensors, r
         let x = tape.input("qkv", Spec::f32([1, n, form.row()]));
         let x = form.rotate(&mut tape, x, ROOM);
         let cache = ["keys", "values"]
-            .map(|name| tape.state(name, [ROOM, op.n_kv_head * form.width], Init::Constant(0.0)));
+            .map(|name| tape.state(name, [1, ROOM, op.n_kv_head * form.width], Init::Constant(0.0)));
         let cached = AttentionCached { n_head: op.n_head, n_kv_head: op.n_kv_head, alibi: op.alibi };
         let result = tape.apply(cached, &[x, cache[0], cache[1]]).unwrap()[0];
         let plan = Arc::new(Plan::new(&tape, &[result]).unwrap());

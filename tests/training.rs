@@ -14,7 +14,9 @@ use lal::models::{Reading, trunk};
 use lal::nn::Pass;
 use lal::ops::adamw::AdamW;
 use lal::optim::{Optimizer, Rule};
+use lal::sample::batch::BatchGenerator;
 use lal::sample::generator::Generator;
+use lal::sample::strategy::Strategy;
 use lal::train::plans::{StepShape, training};
 
 const RULE: Rule = Rule {
@@ -218,4 +220,24 @@ fn cached_decoding_equals_uncached() {
     let Some(mut gpu) = gpu() else { return };
     train(&mut gpu, &config, 1, 0);
     decodes_like_uncached(&mut gpu, &config, 1e-5);
+}
+
+/// After the same weights were learned on both.
+#[test]
+fn streams_side_by_side_say_on_a_gpu_what_they_say_on_the_cpu() {
+    let Some(mut gpu) = gpu() else { return };
+    let config = odd_gpt(0.0);
+    let prompts: [&[u32]; 5] = [&[1, 2, 3], &[4], &[5, 6, 7, 8], &[9, 10], &[11, 12, 13, 14, 15, 16, 0]];
+    let mut said = |device: &mut dyn Device| {
+        train(device, &config, 1, 20);
+        let mut generator = BatchGenerator::new(config.clone(), 3);
+        generator.replies(device, &prompts, 9, &Strategy::default(), 3, Some(2)).unwrap()
+    };
+    let (cpu, gpu) = (said(&mut Cpu::<f32>::default()), said(&mut gpu));
+    for (cpu, gpu) in cpu.iter().zip(&gpu) {
+        assert_eq!((&cpu.tokens, cpu.ended), (&gpu.tokens, gpu.ended));
+        for (cpu, gpu) in cpu.log_probs.iter().zip(&gpu.log_probs) {
+            assert!((cpu - gpu).abs() < 1e-3, "{cpu} and {gpu}");
+        }
+    }
 }

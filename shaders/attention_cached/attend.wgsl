@@ -1,5 +1,6 @@
 // attention_cached, second: out_i = Σ_s p_is values_s, p_i = softmax(q_i·keys_s/√D) over s ≤ position + i
-// qkv (n, n_head + 2 n_kv_head, WIDTH), keys, values (T_max, n_kv_head, WIDTH), out (n, n_head, WIDTH)
+// qkv (streams, n, n_head + 2 n_kv_head, WIDTH), keys, values (streams, room, n_kv_head, WIDTH),
+// out (streams, n, n_head, WIDTH); tokens = streams · n
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
 // One workgroup per new token and head. Keys come in tiles of one per thread; then each thread sums its
 // channels over the tile. The softmax is online; f32 sums, in the order of keys.
@@ -9,7 +10,16 @@ const ALIBI: u32 = 0u;
 // channels of one thread
 const SHARE: u32 = (WIDTH + WORKGROUP - 1u) / WORKGROUP;
 
-struct Params { n: u32, n_head: u32, n_kv_head: u32, scale: f32, alibi_heads: u32, alibi_step: f32 }
+struct Params {
+    tokens: u32,
+    n: u32,
+    room: u32,
+    n_head: u32,
+    n_kv_head: u32,
+    scale: f32,
+    alibi_heads: u32,
+    alibi_step: f32,
+}
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> keys: array<f32>;
@@ -27,14 +37,15 @@ fn main(
 ) {
     let number = group.x + group.y * groups.x;
     let token = number / params.n_head;
-    if token >= params.n {
+    if token >= params.tokens {
         return;
     }
     let h = number % params.n_head;
     let row = params.n_kv_head * WIDTH;
-    let column = h / (params.n_head / params.n_kv_head) * WIDTH;
+    // the channels of this head in the first row of this stream's cache
+    let cache = token / params.n * params.room * row + h / (params.n_head / params.n_kv_head) * WIDTH;
     let q = (token * (params.n_head + 2u * params.n_kv_head) + h) * WIDTH;
-    let t = step.position + token;
+    let t = step.position + token % params.n;
     let seen = t + 1u;
     let slope = alibi_slope(h);
 
@@ -48,7 +59,7 @@ fn main(
         if s < seen {
             score = 0.0;
             for (var d = 0u; d < WIDTH; d++) {
-                score += qkv[q + d] * keys[s * row + column + d];
+                score += qkv[q + d] * keys[cache + s * row + d];
             }
             score *= params.scale;
             if ALIBI == 1u {
@@ -69,7 +80,7 @@ fn main(
             var sum = sums[i] * shrink;
             if d < WIDTH {
                 for (var j = 0u; j < count; j++) {
-                    sum += weights[j] * values[(first + j) * row + column + d];
+                    sum += weights[j] * values[cache + (first + j) * row + d];
                 }
             }
             sums[i] = sum;

@@ -1,9 +1,10 @@
-// attention_cached, first: the keys and values of n new tokens into the cache, from row `position` on
-// qkv (n, row): queries, then channels of keys and of values; keys, values (T_max, channels); len = n · channels
+// attention_cached, first: the keys and values of n new tokens of each stream into its cache, from row `position` on
+// qkv (streams, n, row): queries, then channels of keys and of values; keys, values (streams, room, channels);
+// len = streams · n · channels
 // one thread per channel of a token
 const WORKGROUP: u32 = 64u;
 
-struct Params { len: u32, row: u32, channels: u32 }
+struct Params { n: u32, room: u32, len: u32, row: u32, channels: u32 }
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read_write> keys: array<f32>;
@@ -20,8 +21,11 @@ fn main(
     if i >= params.len {
         return;
     }
-    let end = (i / params.channels + 1u) * params.row + i % params.channels;
-    let to = step.position * params.channels + i;
+    let token = i / params.channels;
+    let channel = i % params.channels;
+    let end = (token + 1u) * params.row + channel;
+    let t = step.position + token % params.n;
+    let to = (token / params.n * params.room + t) * params.channels + channel;
     keys[to] = qkv[end - 2u * params.channels];
     values[to] = qkv[end - params.channels];
 }

@@ -286,7 +286,10 @@ impl Asking<'_> {
             true => held_out.clone(),
             false => Lessons::questions(held_out.len(), &model.tokenizer)?.1,
         };
-        let replies = replies(opened.device(), model, &examples, self.strategy, self.seed)?;
+        let replies = {
+            let Model { config, tokenizer, .. } = &*model;
+            replies(opened.device(), config, tokenizer, &examples, self.strategy, self.seed)?
+        };
         let judged = |(asked, reply): (&Exchange, &String)| judge(asked, reply);
         let verdicts = self.lessons.questions.iter().zip(&replies).map(judged).collect();
         Ok((exact_match(&examples, &replies, &model.tokenizer), verdicts))

@@ -74,9 +74,9 @@ pub fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
 
 /// The commands that a run points to when it ends.
 #[derive(Clone, Copy, Debug)]
-pub struct Verbs {
+pub struct Verbs<'a> {
     /// What continues it.
-    pub again: &'static str,
+    pub again: &'a str,
     /// What to do with the model, which is called RUN.
     pub next: &'static str,
 }
@@ -86,7 +86,7 @@ pub struct Screen<'a> {
     output: Output,
     /// How far the run is, for a person at a terminal.
     pub bar: ProgressBar,
-    verbs: Verbs,
+    verbs: Verbs<'a>,
     folder: &'a Path,
     tokens_per_step: f64,
     floor: Option<f64>,
@@ -99,7 +99,7 @@ impl<'a> Screen<'a> {
         config: &TrainConfig,
         folder: &'a Path,
         floor: Option<f64>,
-        verbs: Verbs,
+        verbs: Verbs<'a>,
     ) -> Self {
         let bar = match output.draws() {
             true => ProgressBar::new(config.steps),

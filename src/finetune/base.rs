@@ -146,7 +146,8 @@ impl Base {
         Ok(ModelConfig { vocab_size, block_size, dropout, lora_rank, ..self.config.clone() })
     }
 
-    /// Writes its weights over `parameters`, those of a model from [`for_chat`](Self::for_chat) on `device`.
+    /// Writes its weights over `parameters`, those of a model from [`for_chat`](Self::for_chat) on `device`, whose
+    /// names stand behind that of a `scope`; a head that reads off rewards is left as it is.
     ///
     /// Tables with a row per token gain rows. They are drawn like the old ones, from the normal distribution with
     /// these's mean and standard deviation in each channel: at the mean itself, none would be likelier than any
@@ -158,11 +159,14 @@ impl Base {
         &mut self,
         device: &mut dyn Device,
         parameters: &[Entry],
+        scope: &str,
         seed: u64,
     ) -> Result<(), BaseError> {
         let had = self.config.vocab_size;
         let has = self.chat_tokenizer().vocab_size();
-        for entry in parameters {
+        for entry in parameters.iter().filter(|entry| !entry.name.starts_with("score.")) {
+            let name = entry.name.strip_prefix(scope).unwrap_or(&entry.name).trim_start_matches('.');
+            let entry = &Entry { name: name.to_owned(), shape: entry.shape };
             let mut stored = entry.clone();
             let per_token = entry.name.ends_with(".wte.weight") || entry.name == "lm_head.weight";
             if per_token && entry.shape.rows() == has {
@@ -173,7 +177,8 @@ impl Base {
                 let rows = new_rows(&elements, entry, has - had, seed);
                 elements.extend(rows);
             }
-            device.write(&entry.name, &elements)?;
+            let to = if scope.is_empty() { entry.name.clone() } else { format!("{scope}.{}", entry.name) };
+            device.write(&to, &elements)?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ pub const TALES_HELD_OUT: usize = 300;
 const MOST_QUESTIONS: usize = 8;
 /// The most characters of a conversation about a tale, and of a tale with one question.
 const LONGEST_CONVERSATION: usize = 450;
-const LONGEST_QUESTION: usize = 300;
+pub const LONGEST_QUESTION: usize = 300;
 
 /// Conversations as tokens, in two parts.
 #[derive(Clone, Debug)]
@@ -87,7 +87,19 @@ impl Lessons {
         count: usize,
         tokenizer: &Tokenizer,
     ) -> Result<(Vec<Exchange>, Vec<Example>), ChatError> {
-        let questions = Tales::new().questions(TALES_SEED, count, Part::HeldOut, LONGEST_QUESTION);
+        Self::questions_of(Part::HeldOut, count, tokenizer)
+    }
+
+    /// The same of another part.
+    ///
+    /// # Errors
+    /// As [`of_tales`](Self::of_tales).
+    pub fn questions_of(
+        part: Part,
+        count: usize,
+        tokenizer: &Tokenizer,
+    ) -> Result<(Vec<Exchange>, Vec<Example>), ChatError> {
+        let questions = Tales::new().questions(TALES_SEED, count, part, LONGEST_QUESTION);
         let example = |(number, exchange): (usize, &Exchange)| {
             let place = format!("question {} of {TALES}", number + 1);
             encode(&Chat { messages: messages(from_ref(exchange)), place }, tokenizer)

@@ -3,14 +3,12 @@
 //! Conversations are [packed](crate::text::pack) into windows; each epoch goes through all of them once, in an
 //! order of its own. Each answer token of a step counts the same, in whichever window or micro-step it stands.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-
+use super::epochs::examples_of_step;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::settings::Settings;
 use crate::text::chat::Example;
-use crate::text::dataset::{Purpose, Split, batch_rng, below, shuffle};
+use crate::text::dataset::{Purpose, Split, batch_rng, below};
 use crate::text::pack::{TooLong, Window, pack};
 use crate::train::source::{Batch, Source};
 
@@ -90,20 +88,8 @@ impl Conversations {
 
     /// The windows of a training step, those of all micro-steps in order.
     fn of_step(&self, step: u64) -> Vec<&Window> {
-        let size = self.batch_size * self.n_micro;
-        let first = step as usize * size;
-        let mut epoch = None;
-        let mut order: Vec<usize> = Vec::new();
-        let window = |at: usize| {
-            let this = at / self.train.len();
-            if epoch != Some(this) {
-                epoch = Some(this);
-                order = (0..self.train.len()).collect();
-                shuffle(&mut order, &mut ChaCha8Rng::seed_from_u64(self.seed.wrapping_add(this as u64)));
-            }
-            &self.train[order[at % self.train.len()]]
-        };
-        (first..first + size).map(window).collect()
+        let of_step = examples_of_step(self.train.len(), self.batch_size * self.n_micro, step, self.seed);
+        of_step.into_iter().map(|at| &self.train[at]).collect()
     }
 
     /// Windows of a split at random.

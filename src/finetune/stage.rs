@@ -1,9 +1,12 @@
 //! `finetune.toml` in the folder of a run: which stage of fine-tuning it is, and what that adds to the settings.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::policy::PolicyOptions;
+use crate::objective::preference::Form;
 use crate::run::aside::{FileError, write_whole};
 
 pub const STAGE: &str = "finetune.toml";
@@ -12,17 +15,84 @@ pub const STAGE: &str = "finetune.toml";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    pub kind: Kind,
     /// The model that it began with.
     pub model: PathBuf,
     /// The rank of its adapters; 0 where every weight is trained.
     pub lora_rank: usize,
+    pub method: Method,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
+/// How a stage learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Method {
+    /// From demonstrations.
     Sft,
+    /// To score answers, from pairs of them.
+    Reward,
+    /// To prefer the better answer, from pairs of them.
+    Dpo(DpoOptions),
+    /// From what its own answers are worth.
+    Ppo(Box<PolicyOptions>),
+    /// From its own answers, by principles.
+    Constitution(ConstitutionOptions),
+}
+
+/// What principles make of a model's own answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Feedback {
+    /// Revisions, which are learned like demonstrations
+    #[default]
+    Revise,
+    /// Preferences among them
+    Prefer,
+}
+
+/// How principles are learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
+pub struct ConstitutionOptions {
+    /// A file of principles, in the form of data/constitution.toml [default: that one]
+    #[arg(long, value_name = "FILE")]
+    pub principles: Option<PathBuf>,
+    /// What principles make of the model's own answers
+    #[arg(long, value_enum, default_value = "revise", value_name = "KIND")]
+    pub feedback: Feedback,
+    /// Questions that the model answers
+    #[arg(long, default_value_t = 2000, value_name = "N")]
+    pub questions: usize,
+    /// Answers to each of them, to prefer among
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    pub samples: usize,
+    /// How strongly a model that prefers is held to what it was
+    #[arg(long, default_value_t = 0.1, value_name = "X")]
+    pub beta: f32,
+}
+
+/// How preferences are learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
+pub struct DpoOptions {
+    /// The shape of the loss
+    #[arg(long, value_enum, default_value = "sigmoid", value_name = "FORM")]
+    pub loss: Form,
+    /// How strongly the model is held to what it was
+    #[arg(long, default_value_t = 0.1, value_name = "X")]
+    pub beta: f32,
+    /// The share of preferences that are taken to be wrong; for the sigmoid
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    pub label_smoothing: f32,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sft => "sft",
+            Self::Reward => "reward",
+            Self::Dpo(_) => "dpo",
+            Self::Ppo(_) => "ppo",
+            Self::Constitution(_) => "constitution",
+        })
+    }
 }
 
 /// Why a folder does not say which stage it is.
@@ -40,7 +110,7 @@ impl Stage {
     /// # Errors
     /// When the folder cannot be written to.
     pub fn write(&self, folder: &Path) -> Result<(), FileError> {
-        let text = toml::to_string(self).expect("a word, a path and a number under fixed keys");
+        let text = toml::to_string(self).expect("words, paths and numbers under fixed keys");
         write_whole(&folder.join(STAGE), text.as_bytes())
     }
 
@@ -66,10 +136,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let none = Stage::read(folder.path()).unwrap_err().to_string();
         assert!(none.contains(STAGE) && none.contains("train --resume"), "{none}");
-        let stage = Stage { kind: Kind::Sft, model: "runs/a \"b\"".into(), lora_rank: 4 };
-        stage.write(folder.path()).unwrap();
-        assert_eq!(Stage::read(folder.path()).unwrap(), stage);
-        std::fs::write(folder.path().join(STAGE), "kind = \"dance\"").unwrap();
+        let dpo = DpoOptions { loss: Form::Ipo, beta: 0.25, label_smoothing: 0.0 };
+        for method in [Method::Sft, Method::Reward, Method::Dpo(dpo), Method::Ppo(Box::default())] {
+            let stage = Stage { model: "runs/a \"b\"".into(), lora_rank: 4, method };
+            stage.write(folder.path()).unwrap();
+            assert_eq!(Stage::read(folder.path()).unwrap(), stage);
+        }
+        std::fs::write(folder.path().join(STAGE), "model = 'a'\nlora_rank = 1\nmethod.kind = \"dance\"")
+            .unwrap();
         let bad = Stage::read(folder.path()).unwrap_err().to_string();
         assert!(bad.contains(STAGE) && bad.contains("dance"), "{bad}");
     }

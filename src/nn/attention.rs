@@ -64,9 +64,11 @@ impl SelfAttention {
                 return Err(OpError::new("attention to later tokens cannot decode one by one"));
             }
             Pass::Decode => {
+                let batch = tape.spec(x).shape.dims()[0];
+                // Plans share tensors by name: those that decode as many streams side by side share a cache.
                 let cache = ["keys", "values"].map(|name| {
-                    let name = tape.scoped_name(name);
-                    tape.state(&name, [self.block_size, shared], Init::Constant(0.0))
+                    let name = tape.scoped_name(&format!("{name}.{batch}"));
+                    tape.state(&name, [batch, self.block_size, shared], Init::Constant(0.0))
                 });
                 tape.apply(AttentionCached { n_head, n_kv_head, alibi }, &[qkv, cache[0], cache[1]])?[0]
             }

@@ -43,6 +43,12 @@ pub struct Preference {
     pub label_smoothing: f32,
 }
 
+impl Default for Preference {
+    fn default() -> Self {
+        Self { form: Form::Sigmoid, beta: 0.1, label_smoothing: 0.0 }
+    }
+}
+
 impl Preference {
     /// What a token of an answer of `len` tokens counts for.
     pub fn token_share(&self, len: usize) -> f32 {

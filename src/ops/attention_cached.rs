@@ -1,5 +1,6 @@
 //! attention_cached: attention of new tokens to themselves and to all before them, whose keys and values are
-//! kept. Decoding a token costs one row of every product instead of all of them.
+//! kept. Decoding a token costs one row of every product instead of all of them. Streams of tokens may be decoded side
+//! by side.
 
 use rayon::prelude::*;
 
@@ -8,12 +9,13 @@ use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
 use crate::engine::matrix::{Mat, MatMut};
 use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
 use crate::engine::real::Real;
+use crate::engine::rows::for_rows;
 use crate::engine::tensor::Spec;
 use crate::engine::twin::Io;
 use crate::ops::attention_bias::{Bias, alibi_heads, alibi_step};
 use crate::ops::attention_cases::bound;
 use crate::ops::attention_common::{BLOCK, attend};
-use crate::ops::heads::expect_grouped;
+use crate::ops::heads::{batch_ranges, expect_grouped};
 use crate::ops::softmax::softmax_start;
 use crate::shader;
 
@@ -23,10 +25,10 @@ pub static ATTENTION_CACHED: OpInfo = OpInfo {
     cases,
 };
 
-/// qkv (1, n, (n_head + 2 n_kv_head)·D) of n new tokens, keys (T_max, n_kv_head·D), values as keys → out
-/// (1, n, n_head·D), and keys and values in place.
+/// qkv (B, n, (n_head + 2 n_kv_head)·D) of n new tokens of each of B streams, keys (B, T_max, n_kv_head·D), values as
+/// keys → out (B, n, n_head·D), and keys and values in place.
 ///
-/// New token i stands at the step's `position` + i; whoever sets it keeps `position` + n within T_max.
+/// New token i of every stream stands at the step's `position` + i; whoever sets it keeps `position` + n within T_max.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionCached {
     pub n_head: usize,
@@ -36,7 +38,7 @@ pub struct AttentionCached {
     pub alibi: bool,
 }
 
-/// The CPU's view of one application, after the new keys and values were stored.
+/// The CPU's view of one stream, after its new keys and values were stored.
 struct Cache<'a, F> {
     op: AttentionCached,
     keys: &'a [F],
@@ -153,13 +155,16 @@ impl Op for AttentionCached {
         expect_operands(inputs, 3, 3)?;
         let width = expect_grouped("qkv", inputs[0], self.n_head, self.n_kv_head)?;
         let (batch, n) = (inputs[0].shape.dims()[0], inputs[0].shape.dims()[1]);
-        let room = inputs[1].shape.rows();
-        if batch != 1 || n > room {
-            return Err(OpError::new(format!("operand `qkv` is {}, not (1, n ≤ {room}, …)", inputs[0])));
+        let room = inputs[1].shape.dims().get(1).copied().unwrap_or(0);
+        if n > room {
+            return Err(OpError::new(format!(
+                "operand `keys` is {}, without room for the {n} tokens of {}",
+                inputs[1], inputs[0]
+            )));
         }
-        expect("keys", inputs[1], Spec::f32([room, self.n_kv_head * width]))?;
+        expect("keys", inputs[1], Spec::f32([batch, room, self.n_kv_head * width]))?;
         expect("values", inputs[2], inputs[1])?;
-        Ok(vec![Spec::f32([1, n, self.n_head * width]), inputs[1], inputs[2]])
+        Ok(vec![Spec::f32([batch, n, self.n_head * width]), inputs[1], inputs[2]])
     }
 
     fn in_place(&self) -> Vec<(usize, usize)> {
@@ -167,37 +172,47 @@ impl Op for AttentionCached {
     }
 
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let (qkv, channels) = (operands.in_shape(0), operands.out_shape(1).width());
-        let (n, width) = (qkv.dims()[1], channels / self.n_kv_head);
-        Kernel::plain(vec![
-            Dispatch::new(shader!("attention_cached/store", "step"))
-                .bind("qkv", In(0))
-                .bind("keys", Out(1))
-                .bind("values", Out(2))
-                .param("len", n * channels)
-                .param("row", qkv.width())
+        let (qkv, keys, out) = (operands.in_shape(0), operands.out_shape(1), operands.out_shape(0));
+        let (batch, n, room) = (qkv.dims()[0], qkv.dims()[1], keys.dims()[1]);
+        let (row, channels) = (qkv.width(), keys.width());
+        let width = channels / self.n_kv_head;
+        let widths = [n * row, room * channels, n * out.width()];
+        let part = |(first, streams): (usize, usize)| {
+            let bound = |dispatch: Dispatch| {
+                let part = |width| (first * width, streams * width);
+                let [qkv, cache, _] = widths.map(part);
+                dispatch
+                    .bind_part("qkv", In(0), qkv.0, qkv.1)
+                    .bind_part("keys", Out(1), cache.0, cache.1)
+                    .bind_part("values", Out(2), cache.0, cache.1)
+                    .param("n", n)
+                    .param("room", room)
+            };
+            let stored = streams * n * channels;
+            let store = bound(Dispatch::new(shader!("attention_cached/store", "step")))
+                .param("len", stored)
+                .param("row", row)
                 .param("channels", channels)
-                .groups((n * channels).div_ceil(64), target),
-            Dispatch::new(shader!("attention_cached/attend", "reduce", "step", "alibi"))
+                .groups(stored.div_ceil(64), target);
+            let attend = bound(Dispatch::new(shader!("attention_cached/attend", "reduce", "step", "alibi")))
                 .constant("WIDTH", width as u32)
                 .constant("ALIBI", self.alibi.into())
-                .bind("qkv", In(0))
-                .bind("keys", Out(1))
-                .bind("values", Out(2))
-                .bind("out", Out(0))
-                .param("n", n)
+                .bind_part("out", Out(0), first * widths[2], streams * widths[2])
+                .param("tokens", streams * n)
                 .param("n_head", self.n_head)
                 .param("n_kv_head", self.n_kv_head)
                 .param("alibi_heads", alibi_heads(self.n_head))
                 .param("alibi_step", alibi_step(self.n_head))
                 .param("scale", 1.0 / (width as f32).sqrt())
-                .groups(n * self.n_head, target),
-        ])
+                .groups(streams * n * self.n_head, target);
+            [store, attend]
+        };
+        Kernel::plain(batch_ranges(target, batch, &widths).into_iter().flat_map(part).collect())
     }
 
     /// As at the last position: what it costs before depends on the step.
     fn cost(&self, operands: &Operands) -> Cost {
-        let (out, room) = (operands.out_shape(0).len(), operands.in_shape(1).rows());
+        let (out, room) = (operands.out_shape(0).len(), operands.in_shape(1).dims()[1]);
         Cost { flops: 4 * (out * room) as u64, bytes: operands.bytes() }
     }
 }
@@ -205,51 +220,68 @@ impl Op for AttentionCached {
 impl Twin for AttentionCached {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
         let (qkv, n, row) = (io.input(0), io.in_shape(0).dims()[1], io.in_shape(0).width());
+        let (batch, room) = (io.in_shape(0).dims()[0], io.out_shape(1).dims()[1]);
         let (channels, shared) = (io.out_shape(0).width(), io.out_shape(1).width());
         let position = io.step().position as usize;
         let [out, keys, values] = io.outputs();
-        for (t, qkv) in (position..).zip(qkv.chunks_exact(row)) {
-            keys[t * shared..][..shared].copy_from_slice(&qkv[channels..channels + shared]);
-            values[t * shared..][..shared].copy_from_slice(&qkv[channels + shared..]);
+        for (token, qkv) in qkv.chunks_exact(row).enumerate() {
+            let to = (token / n * room + position + token % n) * shared;
+            keys[to..][..shared].copy_from_slice(&qkv[channels..channels + shared]);
+            values[to..][..shared].copy_from_slice(&qkv[channels + shared..]);
         }
         let width = channels / self.n_head;
         let scale = F::of(1.0 / (width as f64).sqrt());
-        let cache = Cache { op: *self, keys, values, width, position, scale };
+        let (keys, values) = (&*keys, &*values);
+        let stream = |i: usize| {
+            let [keys, values] = [keys, values].map(|x| &x[i * room * shared..][..room * shared]);
+            Cache { op: *self, keys, values, width, position, scale }
+        };
         if n == 1 {
-            return cache.decode(&qkv[..channels], out);
+            // One stream alone stays on its thread.
+            return for_rows([(out, channels)], 2 * shared * (position + 1), |i, [out]| {
+                stream(i).decode(&qkv[i * row..][..channels], out);
+            });
         }
-        MatMut::new(out, n, channels).blocks(n, width).into_par_iter().enumerate().for_each_init(
+        MatMut::new(out, batch * n, channels).blocks(n, width).into_par_iter().enumerate().for_each_init(
             || vec![F::ZERO; BLOCK.min(n) * (position + n)],
-            |scores, (head, out)| cache.prefill(qkv, n, head, out, scores),
+            |scores, (at, out)| {
+                let (i, head) = (at / self.n_head, at % self.n_head);
+                stream(i).prefill(&qkv[i * n * row..][..n * row], n, head, out, scores);
+            },
         );
     }
 }
 
-/// ((n, position, T_max, n_head, n_kv_head, D), ALiBi): on both sides of the kernel's tile of 64 keys.
-const SHAPES: [([usize; 6], bool); 15] = [
-    ([1, 0, 1, 1, 1, 1], false),
-    ([1, 0, 8, 3, 3, 5], false),
-    ([1, 62, 67, 2, 2, 8], false),
-    ([1, 63, 64, 1, 1, 33], false),
-    ([1, 64, 131, 4, 4, 32], false),
-    ([1, 190, 256, 2, 2, 64], false),
-    ([7, 0, 7, 2, 2, 3], false),
-    ([66, 3, 97, 1, 1, 16], false),
-    ([5, 127, 200, 3, 3, 7], false),
-    ([2, 5, 9, 1, 1, 131], false),
-    ([1, 66, 70, 6, 2, 5], false),
-    ([3, 9, 13, 4, 1, 4], false),
-    ([1, 100, 101, 3, 3, 8], true),
-    ([1, 7, 11, 12, 6, 3], true),
-    ([67, 2, 70, 5, 1, 9], true),
+/// ((B, n, position, T_max, n_head, n_kv_head, D), ALiBi): on both sides of the kernel's tile of 64 keys; and
+/// streams that small bindings can split.
+const SHAPES: [([usize; 7], bool); 19] = [
+    ([1, 1, 0, 1, 1, 1, 1], false),
+    ([1, 1, 0, 8, 3, 3, 5], false),
+    ([1, 1, 62, 67, 2, 2, 8], false),
+    ([1, 1, 63, 64, 1, 1, 33], false),
+    ([1, 1, 64, 131, 4, 4, 32], false),
+    ([1, 1, 190, 256, 2, 2, 64], false),
+    ([1, 7, 0, 7, 2, 2, 3], false),
+    ([1, 66, 3, 97, 1, 1, 16], false),
+    ([1, 5, 127, 200, 3, 3, 7], false),
+    ([1, 2, 5, 9, 1, 1, 131], false),
+    ([1, 1, 66, 70, 6, 2, 5], false),
+    ([1, 3, 9, 13, 4, 1, 4], false),
+    ([1, 1, 100, 101, 3, 3, 8], true),
+    ([1, 1, 7, 11, 12, 6, 3], true),
+    ([1, 67, 2, 70, 5, 1, 9], true),
+    ([3, 1, 4, 9, 2, 2, 3], false),
+    ([2, 5, 3, 11, 4, 2, 5], true),
+    ([5, 1, 65, 67, 3, 1, 4], true),
+    ([11, 3, 2, 8, 4, 4, 4], false),
 ];
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for ([n, position, room, n_head, n_kv_head, width], alibi) in SHAPES {
+    for ([batch, n, position, room, n_head, n_kv_head, width], alibi) in SHAPES {
         for largest in [1.0, 1e2] {
-            let cache = Spec::f32([room, n_kv_head * width]);
-            let operands = [Spec::f32([1, n, (n_head + 2 * n_kv_head) * width]), cache, cache];
+            let cache = Spec::f32([batch, room, n_kv_head * width]);
+            let operands = [Spec::f32([batch, n, (n_head + 2 * n_kv_head) * width]), cache, cache];
             let bound = bound([position + n, width], alibi, largest.into());
             let op = AttentionCached { n_head, n_kv_head, alibi };
             let case = Case::new(op, &operands, bound).at_position(position as u32);

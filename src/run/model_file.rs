@@ -235,9 +235,9 @@ fn in_file(parameter: &Entry) -> Entry {
 /// The bias that `transformers` expects beside a weight, if the model has none.
 fn absent_bias(parameter: &Entry, all: &[Entry]) -> Option<Entry> {
     let layer = parameter.name.strip_suffix(".weight")?;
-    let is_table = layer.ends_with(".wte") || layer.ends_with(".wpe");
+    let has_none = layer.ends_with(".wte") || layer.ends_with(".wpe") || layer == "score";
     let name = format!("{layer}.bias");
-    let wanted = !is_table && !all.iter().any(|other| other.name == name);
+    let wanted = !has_none && !all.iter().any(|other| other.name == name);
     wanted.then(|| Entry { name, shape: [parameter.shape.dims()[0]].into() })
 }
 

@@ -22,6 +22,12 @@ pub enum GenerateError {
     Model(#[from] OpError),
     #[error("there is no token to start from")]
     NoPrompt,
+    #[error("prompt {number} has {tokens} tokens, and the model sees {block_size} at once: shorten it")]
+    TooLong { number: usize, tokens: usize, block_size: usize },
+    #[error(
+        "models of the architecture {0:?} write one text after the other: only Transformers write side by side"
+    )]
+    NotSideBySide(Architecture),
 }
 
 /// The state of one stream of text: the tokens so far, and what the model's memory holds of them.

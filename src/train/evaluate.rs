@@ -73,7 +73,7 @@ pub fn loss(
     windows: &[Window],
     segments: bool,
 ) -> Result<Loss, TrainError> {
-    let shape = StepShape { batch_size: BATCH_SIZE, grad_accum: 1, segments };
+    let shape = StepShape { segments, ..StepShape::pretraining(model, BATCH_SIZE, 1) };
     let plan = device.load(&Arc::new(evaluation(model, shape)?), 0)?;
     let mut loss = Loss::default();
     for batch in windows.chunks(BATCH_SIZE) {

@@ -205,7 +205,7 @@ impl<'a> Session<'a> {
             let step = self.trainer.step;
             let due = |every: u64| every > 0 && step.is_multiple_of(every);
             let evaluate = due(self.trainer.config.eval_every) || step == steps;
-            let save = due(self.trainer.config.save_every) && self.trainer.may_stop() || step == steps;
+            let save = self.save_is_due() || step == steps;
             if evaluate || save {
                 self.take_reports(true, tell)?;
             }
@@ -239,6 +239,13 @@ impl<'a> Session<'a> {
         })
         .map_err(SessionError::Tell)?;
         Ok(if interrupted { Ending::Stopped } else { Ending::Finished })
+    }
+
+    /// Whether a run that can stop here has come past the next multiple of `save_every`.
+    fn save_is_due(&self) -> bool {
+        let every = self.trainer.config.save_every;
+        let periods = |step: u64| step.checked_div(every).unwrap_or(0);
+        self.trainer.may_stop() && periods(self.trainer.step) > periods(self.saved.unwrap_or(0))
     }
 
     /// Passes on the reports of finished steps; with `all`, waits for every step.

@@ -1,0 +1,171 @@
+//! `lal finetune constitution`: a model learns by principles that its own answers are judged and revised by.
+
+use serde::Serialize;
+
+use super::run::{Job, Learner, StageArgs, other_stage};
+use super::{dpo, tally};
+use crate::cli::failure::{Exit, Usage};
+use crate::cli::output::Output;
+use crate::engine::device::Device;
+use crate::finetune::answers::replies;
+use crate::finetune::base::Base;
+use crate::finetune::constitution::Constitution;
+use crate::finetune::critique::{Replies, Violations};
+use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
+use crate::finetune::pairs::{PairSource, hold_out, longest};
+use crate::finetune::reader::{Head, Reader};
+use crate::finetune::rollout::Prompt;
+use crate::finetune::sft::{self, Conversations};
+use crate::finetune::stage::{ConstitutionOptions, Feedback, Method};
+use crate::models::config::ModelConfig;
+use crate::objective::Objective;
+use crate::objective::preference::Preference;
+use crate::run::settings::Settings;
+use crate::sample::strategy::Strategy;
+use crate::text::chat::Example;
+use crate::text::corpus::TALES;
+use crate::text::tales::{Exchange, Part};
+use crate::train::source::Source;
+
+/// `--data` is `tales`: its questions are what programs can judge replies to. First the model's own replies are
+/// revised by the principles, and the revisions learned; then, from that model on and with `--feedback prefer`, the
+/// better of its replies are preferred.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    stage: StageArgs,
+    #[command(flatten)]
+    options: ConstitutionOptions,
+}
+
+struct Constitutional {
+    options: ConstitutionOptions,
+    constitution: Constitution,
+    asked: (Vec<Exchange>, Vec<Example>),
+    questions: (Vec<Exchange>, Vec<Example>),
+}
+
+/// What held-out replies violate.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "violations")]
+struct Violated {
+    step: u64,
+    replies: usize,
+    violating: usize,
+    by_principle: Vec<(String, usize)>,
+}
+
+pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+    let constitution = constitution(&args.options)?;
+    let [asked, questions] = [(); 2].map(|()| Default::default());
+    let mut job = Constitutional { options: args.options, constitution, asked, questions };
+    super::run::run(&args.stage, &mut job, output)
+}
+
+fn constitution(options: &ConstitutionOptions) -> anyhow::Result<Constitution> {
+    Ok(match &options.principles {
+        Some(path) => Constitution::read(path)?,
+        None => Constitution::of_tales(),
+    })
+}
+
+impl Job for Constitutional {
+    fn defaults(&self) -> Settings {
+        match self.options.feedback {
+            Feedback::Revise => Settings { steps: Some(300), ..sft::defaults() },
+            Feedback::Prefer => dpo::defaults(),
+        }
+    }
+
+    fn method(&self) -> Method {
+        Method::Constitution(self.options.clone())
+    }
+
+    fn resume(&mut self, method: Method) -> anyhow::Result<()> {
+        match method {
+            Method::Constitution(options) => self.options = options,
+            other => return Err(other_stage(&other)),
+        }
+        self.constitution = constitution(&self.options)?;
+        Ok(())
+    }
+
+    fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {
+        if data != TALES {
+            let what = "programs judge replies to questions about tales alone: give --data tales";
+            return Err(Usage(what.into()).into());
+        }
+        let ConstitutionOptions { questions, samples, .. } = self.options;
+        if questions == 0 || samples < 2 {
+            return Err(Usage("give --questions 1 or more, and --samples 2 or more".into()).into());
+        }
+        self.asked = Lessons::questions_of(Part::Train, questions, &at.tokenizer)?;
+        self.questions = Lessons::questions(TALES_HELD_OUT, &at.tokenizer)?;
+        let tokens = |examples: &[Example]| examples.iter().map(|example| example.tokens.len()).sum();
+        Ok([tokens(&self.asked.1), tokens(&self.questions.1)])
+    }
+
+    /// The replies are the base's, not those of what became of it.
+    fn needs_base(&self) -> bool {
+        true
+    }
+
+    fn source(
+        &mut self,
+        device: &mut dyn Device,
+        base: Option<&mut Base>,
+        at: &Learner,
+    ) -> anyhow::Result<Box<dyn Source>> {
+        let Learner { config, model, tokenizer } = at;
+        let Some(base) = base else { anyhow::bail!("nothing was read") };
+        let bare = ModelConfig { lora_rank: 0, ..model.clone() };
+        let sizes = [2 * config.batch_size, model.block_size];
+        let reference = Reader::load(device, &bare, "", Head::Tokens, sizes)?;
+        base.write_to(device, reference.parameters(), "", config.seed)?;
+
+        let samples = if self.options.feedback == Feedback::Revise { 1 } else { self.options.samples };
+        let each = |examples: &[Example]| -> Vec<Example> {
+            examples.iter().flat_map(|example| std::iter::repeat_n(example.clone(), samples)).collect()
+        };
+        let examples = each(&self.asked.1);
+        let texts = replies(device, &bare, tokenizer, &examples, &Strategy::default(), config.seed)?;
+        let prompts = Prompt::of_questions(&self.asked.0, &self.asked.1);
+        let prompts = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, samples));
+        let replies = Replies::new(&self.constitution, tokenizer, prompts, texts);
+        if self.options.feedback == Feedback::Revise {
+            let (train, val) = sft::hold_out(replies.revised()?);
+            return Ok(Box::new(Conversations::new(TALES, &train, &val, config, model)?));
+        }
+        let (train, val) = hold_out(replies.preferences(samples, model.block_size)?);
+        let time = longest(&train).max(longest(&val));
+        let reference = Reader::load(device, &bare, "", Head::Tokens, [2 * config.batch_size, time])?;
+        let preference = Preference { beta: self.options.beta, ..Preference::default() };
+        let objective = Objective::Preference(preference);
+        let source = PairSource::for_preferences(TALES, objective, train, val, config, device, &reference)?;
+        Ok(Box::new(source))
+    }
+
+    fn judge(
+        &mut self,
+        device: &mut dyn Device,
+        step: u64,
+        at: &Learner,
+        output: Output,
+    ) -> anyhow::Result<()> {
+        let (questions, examples) = &self.questions;
+        tally::tell(device, step, at, questions, examples, output)?;
+        let texts = replies(device, &at.model, &at.tokenizer, examples, &Strategy::greedy(), 0)?;
+        let prompts = Prompt::of_questions(questions, examples);
+        let Violations { replies, violating, by_principle } =
+            Replies::new(&self.constitution, &at.tokenizer, &prompts, texts).violations();
+        if output.json {
+            return output.event(&Violated { step, replies, violating, by_principle });
+        }
+        let each: Vec<String> = by_principle.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let (share, each) = (100.0 * violating as f64 / replies.max(1) as f64, each.join(", "));
+        output.line(format!(
+            "step {step}: {violating} of {replies} replies violate a principle, {share:.1}%: {each}"
+        ))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! `lal finetune dpo`: a model learns to prefer the better of two answers.
+
+use std::path::Path;
+
+use super::run::{Job, Learner, StageArgs, other_stage};
+use super::tally;
+use crate::cli::failure::{Exit, Usage};
+use crate::cli::output::Output;
+use crate::engine::device::Device;
+use crate::finetune::base::Base;
+use crate::finetune::comparisons::{Comparisons, TALES_PAIRS, TALES_PAIRS_HELD_OUT};
+use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
+use crate::finetune::pairs::{PairSource, longest};
+use crate::finetune::reader::{Head, Reader};
+use crate::finetune::stage::{DpoOptions, Method};
+use crate::models::config::ModelConfig;
+use crate::objective::Objective;
+use crate::objective::preference::Preference;
+use crate::run::settings::Settings;
+use crate::text::chat::Example;
+use crate::text::corpus::TALES;
+use crate::text::tales::Exchange;
+use crate::train::source::Source;
+
+/// `--data` is a .jsonl of {"prompt", "chosen", "rejected"}, or `tales` for preferences about the built-in world. The
+/// reference is the model itself as it is at the start: what it says of the pairs is computed once.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    stage: StageArgs,
+    #[command(flatten)]
+    options: DpoOptions,
+}
+
+struct Dpo {
+    options: DpoOptions,
+    comparisons: Option<Comparisons>,
+    questions: (Vec<Exchange>, Vec<Example>),
+}
+
+pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+    let mut job = Dpo { options: args.options, comparisons: None, questions: Default::default() };
+    job.check()?;
+    super::run::run(&args.stage, &mut job, output)
+}
+
+/// What a run with preferences does where nothing else is asked for.
+pub fn defaults() -> Settings {
+    Settings {
+        steps: Some(400),
+        batch_size: Some(16),
+        learning_rate: Some(1e-4),
+        warmup_steps: Some(20),
+        eval_every: Some(100),
+        eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
+        ..crate::finetune::sft::defaults()
+    }
+}
+
+impl Dpo {
+    fn check(&self) -> Result<(), Usage> {
+        let DpoOptions { beta, label_smoothing, .. } = self.options;
+        if !(beta > 0.0 && beta.is_finite()) {
+            return Err(Usage(format!("--beta {beta} is outside its range: above 0")));
+        }
+        if !(0.0..0.5).contains(&label_smoothing) {
+            let what = format!("--label-smoothing {label_smoothing} is outside its range: 0 to below 0.5");
+            return Err(Usage(what));
+        }
+        Ok(())
+    }
+}
+
+/// The pairs of `--data`.
+pub fn comparisons(data: &str, at: &Learner) -> anyhow::Result<(Comparisons, [usize; 2])> {
+    let block_size = at.config.block_size;
+    let comparisons = match data {
+        TALES => Comparisons::of_tales(TALES_PAIRS, TALES_PAIRS_HELD_OUT, block_size, &at.tokenizer)?,
+        path => Comparisons::of_file(Path::new(path), block_size, &at.tokenizer)?,
+    };
+    let tokens = |pairs: &[crate::text::preferences::EncodedPair]| {
+        pairs.iter().map(|pair| pair.chosen.tokens.len() + pair.rejected.tokens.len()).sum()
+    };
+    let counts = [tokens(&comparisons.train), tokens(&comparisons.held_out)];
+    Ok((comparisons, counts))
+}
+
+impl Job for Dpo {
+    fn defaults(&self) -> Settings {
+        defaults()
+    }
+
+    fn method(&self) -> Method {
+        Method::Dpo(self.options.clone())
+    }
+
+    fn resume(&mut self, method: Method) -> anyhow::Result<()> {
+        match method {
+            Method::Dpo(options) => self.options = options,
+            other => return Err(other_stage(&other)),
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {
+        let (comparisons, counts) = comparisons(data, at)?;
+        if comparisons.name == TALES {
+            self.questions = Lessons::questions(TALES_HELD_OUT, &at.tokenizer)?;
+        }
+        self.comparisons = Some(comparisons);
+        Ok(counts)
+    }
+
+    /// The reference is the base, not what became of it.
+    fn needs_base(&self) -> bool {
+        true
+    }
+
+    fn source(
+        &mut self,
+        device: &mut dyn Device,
+        base: Option<&mut Base>,
+        at: &Learner,
+    ) -> anyhow::Result<Box<dyn Source>> {
+        let (Some(comparisons), Some(base)) = (self.comparisons.take(), base) else {
+            anyhow::bail!("nothing was read")
+        };
+        let Comparisons { name, train, held_out } = comparisons;
+        let bare = ModelConfig { lora_rank: 0, ..at.model.clone() };
+        let time = longest(&train).max(longest(&held_out));
+        let sequences = 2 * at.config.batch_size;
+        let reference = Reader::load(device, &bare, "", Head::Tokens, [sequences, time])?;
+        base.write_to(device, reference.parameters(), "", at.config.seed)?;
+        let DpoOptions { loss: form, beta, label_smoothing } = self.options;
+        let objective = Objective::Preference(Preference { form, beta, label_smoothing });
+        let source =
+            PairSource::for_preferences(&name, objective, train, held_out, &at.config, device, &reference)?;
+        Ok(Box::new(source))
+    }
+
+    fn judge(
+        &mut self,
+        device: &mut dyn Device,
+        step: u64,
+        at: &Learner,
+        output: Output,
+    ) -> anyhow::Result<()> {
+        let (questions, examples) = &self.questions;
+        tally::tell(device, step, at, questions, examples, output)
+    }
+}

@@ -1,0 +1,151 @@
+//! `lal finetune ppo`: a model learns by what its own answers are worth.
+
+use std::path::Path;
+
+use super::run::{Job, Learner, StageArgs, other_stage};
+use super::tally;
+use crate::cli::failure::{Exit, Usage};
+use crate::cli::output::Output;
+use crate::engine::device::Device;
+use crate::finetune::base::Base;
+use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
+use crate::finetune::policy::{PolicyOptions, PolicySource};
+use crate::finetune::reader::{Head, Reader};
+use crate::finetune::rollout::{Judge, Prompt, REFERENCE, REWARD, Roller};
+use crate::finetune::stage::Method;
+use crate::run::settings::Settings;
+use crate::text::chat::Example;
+use crate::text::corpus::TALES;
+use crate::text::tales::{Exchange, Part};
+use crate::train::source::Source;
+
+/// `--data` is a .jsonl of conversations, whose last answers are left out, or `tales` for questions about the built-in
+/// world. Replies are judged by the program that knows that world, or by the model of `--reward`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    stage: StageArgs,
+    #[command(flatten)]
+    options: PolicyOptions,
+}
+
+/// Questions about tales to reply to.
+const TALES_PROMPTS: usize = 4000;
+
+struct Ppo {
+    options: PolicyOptions,
+    name: String,
+    prompts: Vec<Prompt>,
+    time: usize,
+    questions: (Vec<Exchange>, Vec<Example>),
+}
+
+pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+    let (name, prompts, questions) = (String::new(), Vec::new(), Default::default());
+    let mut job = Ppo { options: args.options, name, prompts, time: 0, questions };
+    super::run::run(&args.stage, &mut job, output)
+}
+
+impl Job for Ppo {
+    fn defaults(&self) -> Settings {
+        Settings {
+            steps: Some(400),
+            batch_size: Some(16),
+            learning_rate: Some(5e-5),
+            warmup_steps: Some(10),
+            eval_every: Some(100),
+            save_every: Some(100),
+            ..crate::finetune::sft::defaults()
+        }
+    }
+
+    fn method(&self) -> Method {
+        Method::Ppo(Box::new(self.options.clone()))
+    }
+
+    fn resume(&mut self, method: Method) -> anyhow::Result<()> {
+        match method {
+            Method::Ppo(options) => self.options = *options,
+            other => return Err(other_stage(&other)),
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {
+        self.options.check(&at.config).map_err(|error| Usage(error.to_string()))?;
+        if data == TALES {
+            let (asked, examples) = Lessons::questions_of(Part::Train, TALES_PROMPTS, &at.tokenizer)?;
+            self.prompts = Prompt::of_questions(&asked, &examples);
+            self.questions = Lessons::questions(TALES_HELD_OUT, &at.tokenizer)?;
+        } else if self.options.reward.is_none() {
+            let what = "no program can judge replies to prompts of one's own: give --reward the folder of a reward \
+                        model, which finetune reward makes";
+            return Err(Usage(what.into()).into());
+        } else {
+            let Lessons { train, held_out, .. } = Lessons::of_file(Path::new(data), &at.tokenizer)?;
+            self.prompts = Prompt::of_conversations(&[train, held_out].concat());
+        }
+        self.name = data.to_owned();
+        let block_size = at.config.block_size;
+        let time = self.options.time(data, &self.prompts, block_size);
+        self.time = time.map_err(|error| Usage(error.to_string()))?;
+        let tokens = self.prompts.iter().map(|prompt| prompt.tokens.len()).sum();
+        Ok([tokens, self.questions.1.iter().map(|example| example.tokens.len()).sum()])
+    }
+
+    /// The reference is the base, not what became of it.
+    fn needs_base(&self) -> bool {
+        true
+    }
+
+    fn source(
+        &mut self,
+        device: &mut dyn Device,
+        base: Option<&mut Base>,
+        at: &Learner,
+    ) -> anyhow::Result<Box<dyn Source>> {
+        let Learner { config, model, tokenizer } = at;
+        let judge = match &self.options.reward {
+            None => Judge::Tales,
+            Some(folder) => {
+                let mut judge = Base::open(folder)?;
+                if judge.config.vocab_size != tokenizer.vocab_size()
+                    || judge.tokenizer.fingerprint() != tokenizer.fingerprint()
+                {
+                    let what = format!(
+                        "the reward model in {} has another tokenizer: train it from the same model",
+                        folder.display()
+                    );
+                    return Err(Usage(what).into());
+                }
+                // A reply that did not end is given its end.
+                let sizes = [self.options.samples, (self.time + 1).min(judge.config.block_size)];
+                let reader = Reader::load(device, &judge.config, REWARD, Head::Reward, sizes)?;
+                judge.write_to(device, reader.parameters(), REWARD, config.seed)?;
+                Judge::Model(reader)
+            }
+        };
+        let objective = self.options.objective();
+        let temperature = self.options.temperature;
+        let sizes = [self.time, self.options.max_tokens];
+        let roller =
+            Roller::new(device, model, tokenizer, judge, objective.value.is_some(), temperature, sizes)?;
+        if let Some(base) = base.filter(|_| model.lora_rank == 0) {
+            base.write_to(device, roller.reference().parameters(), REFERENCE, config.seed)?;
+        }
+        let prompts = std::mem::take(&mut self.prompts);
+        let options = self.options.clone();
+        Ok(Box::new(PolicySource::new(&self.name, options, prompts, roller, self.time, config)))
+    }
+
+    fn judge(
+        &mut self,
+        device: &mut dyn Device,
+        step: u64,
+        at: &Learner,
+        output: Output,
+    ) -> anyhow::Result<()> {
+        let (questions, examples) = &self.questions;
+        tally::tell(device, step, at, questions, examples, output)
+    }
+}

@@ -1,0 +1,23 @@
+//! The order in which examples are learned: all of them once in every epoch, each time in another order.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::text::dataset::shuffle;
+
+/// The `size` examples of `step`, of `len` there are: a function of the seed and the step alone.
+pub fn examples_of_step(len: usize, size: usize, step: u64, seed: u64) -> Vec<usize> {
+    let first = step as usize * size;
+    let mut epoch = None;
+    let mut order: Vec<usize> = Vec::new();
+    let example = |at: usize| {
+        let this = at / len;
+        if epoch != Some(this) {
+            epoch = Some(this);
+            order = (0..len).collect();
+            shuffle(&mut order, &mut ChaCha8Rng::seed_from_u64(seed.wrapping_add(this as u64)));
+        }
+        order[at % len]
+    };
+    (first..first + size).map(example).collect()
+}

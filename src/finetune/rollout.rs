@@ -1,0 +1,206 @@
+//! What a policy says to prompts, and what that is worth: the experience that it learns from.
+
+use super::answers::{SIDE_BY_SIDE, text};
+use super::reader::{Head, Read, Reader, ReaderError};
+use crate::engine::device::Device;
+use crate::models::config::ModelConfig;
+use crate::sample::batch::{BatchGenerator, Reply};
+use crate::sample::reply::ReplyError;
+use crate::sample::strategy::Strategy;
+use crate::text::chat::Example;
+use crate::text::tales::Exchange;
+use crate::text::tales::judge::judge;
+use crate::text::tokenizer::{Special, Tokenizer};
+
+/// Something to reply to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    pub tokens: Vec<u32>,
+    /// The question about a tale that it is, which a program can judge replies to.
+    pub exchange: Option<Exchange>,
+}
+
+impl Prompt {
+    /// Questions about tales as prompts.
+    pub fn of_questions(questions: &[Exchange], examples: &[Example]) -> Vec<Self> {
+        let prompt = |(exchange, example): (&Exchange, &Example)| Self {
+            tokens: example.last_exchange().0.to_vec(),
+            exchange: Some(exchange.clone()),
+        };
+        questions.iter().zip(examples).map(prompt).collect()
+    }
+
+    /// What precedes the last answers of conversations.
+    pub fn of_conversations(examples: &[Example]) -> Vec<Self> {
+        let prompt = |example: &Example| Self { tokens: example.last_exchange().0.to_vec(), exchange: None };
+        examples.iter().map(prompt).collect()
+    }
+}
+
+/// A reply with what came of it. Vectors have an entry for each of its tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rollout {
+    /// Prompt and reply.
+    pub tokens: Vec<u32>,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    pub text: String,
+    /// Negative log-probabilities under the policy that said it.
+    pub old: Vec<f32>,
+    /// Under the reference.
+    pub reference: Vec<f32>,
+    /// What was expected before each token; empty without a value head.
+    pub values: Vec<f32>,
+    pub reward: f64,
+}
+
+impl Rollout {
+    /// ln π(reply) − ln π_ref(reply): a sample of the divergence from the reference, in nats.
+    pub fn kl(&self) -> f64 {
+        self.old.iter().zip(&self.reference).map(|(old, reference)| f64::from(reference - old)).sum()
+    }
+}
+
+/// Who says what a reply is worth.
+#[derive(Clone, Debug)]
+pub enum Judge {
+    /// The program that knows the Tales world.
+    Tales,
+    /// A reward model, which reads prompt and reply.
+    Model(Reader),
+}
+
+/// A policy in training beside its reference and its judge.
+pub struct Roller {
+    tokenizer: Tokenizer,
+    generator: BatchGenerator,
+    policy: Reader,
+    reference: Reader,
+    judge: Judge,
+    strategy: Strategy,
+    most: usize,
+}
+
+/// Why there is no experience.
+#[derive(Debug, thiserror::Error)]
+pub enum RollError {
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    #[error(transparent)]
+    Reader(#[from] ReaderError),
+    #[error("no program can judge replies to these prompts: give --reward the folder of a reward model")]
+    NoJudge,
+}
+
+/// Names under which a policy's companions keep their weights on the device.
+pub const REFERENCE: &str = "reference";
+pub const REWARD: &str = "reward";
+
+impl Roller {
+    /// `model` with its adapters is the policy, whose parameters the device holds; `time` the most tokens of prompt
+    /// and reply together, `most` of a reply. Replies are drawn at `temperature`.
+    ///
+    /// With adapters the reference is the same weights without them; else its parameters, to be written by the
+    /// caller, are named after [`REFERENCE`].
+    ///
+    /// # Errors
+    /// When the device lacks memory.
+    pub fn new(
+        device: &mut dyn Device,
+        model: &ModelConfig,
+        tokenizer: &Tokenizer,
+        judge: Judge,
+        has_values: bool,
+        temperature: f32,
+        [time, most]: [usize; 2],
+    ) -> Result<Self, ReaderError> {
+        let sizes = [SIDE_BY_SIDE, time];
+        let head = if has_values { Head::Value } else { Head::Tokens };
+        let bare = ModelConfig { lora_rank: 0, ..model.clone() };
+        let scope = if model.lora_rank > 0 { "" } else { REFERENCE };
+        Ok(Self {
+            tokenizer: tokenizer.clone(),
+            generator: BatchGenerator::new(model.clone(), SIDE_BY_SIDE),
+            policy: Reader::load(device, model, "", head, sizes)?,
+            reference: Reader::load(device, &bare, scope, Head::Tokens, sizes)?,
+            judge,
+            strategy: Strategy { temperature: temperature.into(), ..Strategy::default() },
+            most,
+        })
+    }
+
+    /// The model that the policy is held to.
+    pub fn reference(&self) -> &Reader {
+        &self.reference
+    }
+
+    /// `samples` replies to each of `prompts`, those to one prompt together.
+    ///
+    /// # Errors
+    /// When a prompt is none that the judge can judge, or the device fails.
+    pub fn roll(
+        &mut self,
+        device: &mut dyn Device,
+        prompts: &[&Prompt],
+        samples: usize,
+        seed: u64,
+    ) -> Result<Vec<Rollout>, RollError> {
+        let prompts: Vec<&Prompt> =
+            prompts.iter().flat_map(|&prompt| std::iter::repeat_n(prompt, samples)).collect();
+        let tokens: Vec<&[u32]> = prompts.iter().map(|prompt| prompt.tokens.as_slice()).collect();
+        let end = self.tokenizer.special(Special::End);
+        let replies = self.generator.replies(device, &tokens, self.most, &self.strategy, seed, end)?;
+        let whole: Vec<Vec<u32>> =
+            tokens.iter().zip(&replies).map(|(prompt, reply)| [prompt, &reply.tokens[..]].concat()).collect();
+        let by_policy = self.policy.read(device, &whole)?;
+        let by_reference = self.reference.read(device, &whole)?;
+        let texts: Vec<String> = replies.iter().map(|reply| text(reply, &self.tokenizer)).collect();
+        let rewards = self.rewards(device, &prompts, &replies, &whole, &texts)?;
+        let rollout = |(i, tokens): (usize, Vec<u32>)| {
+            let prompt = prompts[i].tokens.len();
+            let said = prompt - 1..tokens.len() - 1;
+            let Read { nll, scores } = &by_policy[i];
+            Rollout {
+                prompt,
+                text: texts[i].clone(),
+                old: nll[said.clone()].to_vec(),
+                reference: by_reference[i].nll[said.clone()].to_vec(),
+                values: scores.get(said).map_or(Vec::new(), <[f32]>::to_vec),
+                reward: rewards[i],
+                tokens,
+            }
+        };
+        Ok(whole.into_iter().enumerate().map(rollout).collect())
+    }
+
+    fn rewards(
+        &self,
+        device: &mut dyn Device,
+        prompts: &[&Prompt],
+        replies: &[Reply],
+        whole: &[Vec<u32>],
+        texts: &[String],
+    ) -> Result<Vec<f64>, RollError> {
+        match &self.judge {
+            Judge::Tales => {
+                let reward = |(prompt, text): (&&Prompt, &String)| {
+                    let exchange = prompt.exchange.as_ref().ok_or(RollError::NoJudge)?;
+                    Ok(judge(exchange, text).reward())
+                };
+                prompts.iter().zip(texts).map(reward).collect()
+            }
+            Judge::Model(model) => {
+                // A reward model has learned from answers that ended.
+                let end = self.tokenizer.special(Special::End);
+                let ended = |(tokens, reply): (&Vec<u32>, &Reply)| {
+                    let mut tokens = tokens.clone();
+                    tokens.extend(end.filter(|_| !reply.ended));
+                    tokens
+                };
+                let ended: Vec<Vec<u32>> = whole.iter().zip(replies).map(ended).collect();
+                let read = model.read(device, &ended)?;
+                Ok(read.iter().map(|read| read.scores.last().map_or(0.0, |&score| score.into())).collect())
+            }
+        }
+    }
+}
