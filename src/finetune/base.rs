@@ -31,6 +31,9 @@ enum Weights {
     Memory(HashMap<String, Vec<f32>>),
 }
 
+/// The weight by which rewards are read off: [`Score::reward`](crate::objective::score::Score::reward).
+const SCORE: &str = "score.weight";
+
 /// Why a model cannot be fine-tuned, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
@@ -103,6 +106,14 @@ impl Base {
         Ok(Self { config, tokenizer, settings, name, weights })
     }
 
+    /// Whether it is a reward model: one with a head that scores answers.
+    pub fn gives_rewards(&self) -> bool {
+        match &self.weights {
+            Weights::File(stored) => stored.has(SCORE),
+            Weights::Memory(weights) => weights.contains_key(SCORE),
+        }
+    }
+
     /// What the settings of a run must begin with to make this model.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -164,7 +175,7 @@ impl Base {
     ) -> Result<(), BaseError> {
         let had = self.config.vocab_size;
         let has = self.chat_tokenizer().vocab_size();
-        for entry in parameters.iter().filter(|entry| !entry.name.starts_with("score.")) {
+        for entry in parameters.iter().filter(|entry| entry.name != SCORE) {
             let name = entry.name.strip_prefix(scope).unwrap_or(&entry.name).trim_start_matches('.');
             let entry = &Entry { name: name.to_owned(), shape: entry.shape };
             let mut stored = entry.clone();

@@ -55,6 +55,11 @@ impl Stored {
         Ok(Self { layout: Layout::of(&config), config, tokenizer, file })
     }
 
+    /// Whether its file holds a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.file.names().iter().any(|known| known == name)
+    }
+
     /// The elements of a parameter as the tape has it.
     ///
     /// # Errors

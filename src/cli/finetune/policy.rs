@@ -118,6 +118,10 @@ impl Job for Ppo {
                     );
                     return Err(Usage(what).into());
                 }
+                if !judge.gives_rewards() {
+                    let what = "has no score.weight: it is no reward model, such as finetune reward makes";
+                    return Err(Usage(format!("{} {what}", folder.display())).into());
+                }
                 // A reply that did not end is given its end.
                 let sizes = [self.options.samples, (self.time + 1).min(judge.config.block_size)];
                 let reader = Reader::load(device, &judge.config, REWARD, Head::Reward, sizes)?;

@@ -1,0 +1,219 @@
+//! Reward models, preferences, policies and principles as a person meets them: what they learn, that they go on where
+//! they stopped, and what bad input gets.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use predicates::str::contains;
+use serde_json::Value;
+use support::{base, events, file, lal, tiny};
+
+/// Of two answers the one that says the number is the better. Numbers whose last digits are not only those of the
+/// pairs that are held out.
+fn pairs(folder: &Path) -> String {
+    let line = |i| {
+        let i = 3 * i + i / 10;
+        format!("{{\"prompt\": \"Say {i}!\", \"chosen\": \"It is {i}.\", \"rejected\": \"No {i}, go.\"}}\n")
+    };
+    file(folder, "pairs.jsonl", &(0..40).map(line).collect::<String>())
+}
+
+/// A model that has learned to answer for a moment, with what there is to learn next.
+struct Start {
+    folder: tempfile::TempDir,
+    model: PathBuf,
+    chats: String,
+    pairs: String,
+}
+
+fn start() -> Start {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, chats) = base(folder.path());
+    let model = folder.path().join("model");
+    let mut sft = tiny(&["finetune", "sft"], &chats, &model);
+    sft.args(["--lr", "1e-2", "--steps", "60", "--model"]).arg(&base).assert().success();
+    let pairs = pairs(folder.path());
+    Start { folder, model, chats, pairs }
+}
+
+impl Start {
+    fn stage(&self, stage: &str, data: &str, out: &Path) -> Command {
+        let mut command = tiny(&["finetune", stage], data, out);
+        command.arg("--model").arg(&self.model);
+        command
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A policy that is rewarded by the model of a folder.
+    fn policy(&self, reward: &Path, out: &Path) -> Command {
+        let mut command = self.stage("ppo", &self.chats, out);
+        command.args(["--prompts", "4", "--samples", "4", "--max-tokens", "12", "--reward"]).arg(reward);
+        command
+    }
+}
+
+fn numbers(events: &[Value], event: &str, key: &str) -> Vec<f64> {
+    events.iter().filter(|e| e["event"] == event).filter_map(|e| e[key].as_f64()).collect()
+}
+
+#[test]
+fn preferences_are_learned_and_merged_adapters_give_the_same_answers() {
+    let start = start();
+    for (name, extra) in [
+        ("full", &["--lr", "1e-2"][..]),
+        ("lora", &["--lr", "2e-2", "--lora", "4"]),
+        ("ipo", &["--lr", "1e-2", "--loss", "ipo"]),
+    ] {
+        let told =
+            events(start.stage("dpo", &start.pairs, &start.path(name)).args(["--steps", "60"]).args(extra));
+        let accuracy = numbers(&told, "eval", "accuracy");
+        assert!(*accuracy.last().unwrap() >= 0.95, "{name}: {accuracy:?}");
+        // The policy begins as the reference, so that no pair is ahead.
+        let margins = numbers(&told, "step", "margin");
+        assert!(margins[0].abs() < 1e-4 && margins[59] > 0.1, "{name}: {margins:?}");
+        let losses = numbers(&told, "step", "loss");
+        let first = if name == "ipo" { 25.0 } else { std::f64::consts::LN_2 };
+        assert!((losses[0] - first).abs() < 1e-3 * first, "{name}: {}", losses[0]);
+    }
+}
+
+#[test]
+fn rewards_are_learned_and_then_sought() {
+    let start = start();
+    let reward = start.path("reward");
+    let told = events(start.stage("reward", &start.pairs, &reward).args(["--lr", "1e-2", "--steps", "60"]));
+    assert_eq!(*numbers(&told, "calibration", "accuracy").last().unwrap(), 1.0);
+    for algorithm in ["ppo", "grpo"] {
+        let told = events(start.policy(&reward, &start.path(algorithm)).args([
+            "--algorithm",
+            algorithm,
+            "--lr",
+            "3e-3",
+            "--steps",
+            "160",
+            "--kl-coefficient",
+            "0.01",
+        ]));
+        let rewards = numbers(&told, "step", "reward");
+        let mean = |some: &[f64]| some.iter().sum::<f64>() / some.len() as f64;
+        let (before, after) = (mean(&rewards[..16]), mean(&rewards[144..]));
+        assert!(after > before + 0.5, "{algorithm}: {before} to {after}");
+        assert!(numbers(&told, "step", "kl")[0].abs() < 1e-4, "the policy begins as the reference");
+        assert!(numbers(&told, "step", "clip_fraction").iter().all(|share| (0.0..=1.0).contains(share)));
+    }
+}
+
+#[test]
+fn runs_are_resumed_to_the_bit() {
+    let start = start();
+    let reward = start.path("reward");
+    start.stage("reward", &start.pairs, &reward).assert().success();
+    let dpo = |out: &Path| start.stage("dpo", &start.pairs, out);
+    let ppo = |out: &Path| {
+        let mut command = start.policy(&reward, out);
+        // Iterations of eight steps, saved behind every second one.
+        command.args(["--save-every", "16"]);
+        command
+    };
+    let stages: [(&str, &dyn Fn(&Path) -> Command); 2] = [("dpo", &dpo), ("ppo", &ppo)];
+    for (stage, command) in stages {
+        let [whole, killed] = ["whole", "killed"].map(|name| start.path(&format!("{stage}-{name}")));
+        let extra = ["--steps", "200"];
+        command(&whole).args(extra).assert().success();
+        let mut resumed = false;
+        for moment in [150, 300, 600, 1200] {
+            let _ = fs::remove_dir_all(&killed);
+            let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("lal"));
+            child.args(command(&killed).get_args()).args(extra);
+            let mut child = child.stdout(std::process::Stdio::null()).spawn().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(moment));
+            let _ = child.kill();
+            let _ = child.wait();
+            if !killed.join("state.safetensors").exists() {
+                continue;
+            }
+            let mut resume = lal();
+            resume.args(["finetune", stage, "--device", "cpu", "--quiet", "--resume"]).arg(&killed);
+            resume.assert().success();
+            for name in ["model.safetensors", "state.safetensors"] {
+                let bits = |run: &Path| fs::read(run.join(name)).unwrap();
+                assert!(bits(&killed) == bits(&whole), "{stage}: {name}, killed after {moment} ms");
+            }
+            resumed = true;
+        }
+        assert!(resumed, "{stage}: every run was killed before its first checkpoint");
+    }
+}
+
+#[test]
+fn bad_pairs_are_named_before_training_starts() {
+    let start = start();
+    let run = start.path("run");
+    let good = fs::read_to_string(&start.pairs).unwrap();
+    let long = format!("{{\"prompt\": \"{}\", \"chosen\": \"b\", \"rejected\": \"c\"}}\n", "a".repeat(40));
+    for stage in ["dpo", "reward"] {
+        for (text, parts) in [
+            ("".to_owned(), &["bad.jsonl"][..]),
+            (format!("{good}{{\"prompt\": "), &["bad.jsonl:41:", "no JSON"]),
+            (format!("{good}{{\"prompt\": \"a\", \"chosen\": \"b\"}}"), &["bad.jsonl:41:", "rejected"]),
+            (
+                format!("{good}{{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"b\"}}"),
+                &["bad.jsonl:41:", "the same"],
+            ),
+            (format!("{good}{long}"), &["bad.jsonl:41:", "--block-size"]),
+            (good.lines().next().unwrap().to_owned(), &["bad.jsonl", "too few"]),
+        ] {
+            let data = file(start.folder.path(), "bad.jsonl", &text);
+            let assert = start.stage(stage, &data, &run).assert().code(2);
+            let error = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+            assert!(parts.iter().all(|part| error.contains(part)), "{stage}: {error}");
+            assert!(!run.exists(), "{stage}: {text}");
+        }
+    }
+}
+
+#[test]
+fn requests_that_make_no_sense_exit_2_and_say_why() {
+    let start = start();
+    let run = start.path("run");
+    let refused = |mut command: Command, parts: &[&str]| {
+        let assert = command.assert().code(2);
+        let error = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(parts.iter().all(|part| error.contains(part)) && !run.exists(), "{error}");
+    };
+    let dpo = |args: &[&str]| {
+        let mut command = start.stage("dpo", &start.pairs, &run);
+        command.args(args);
+        command
+    };
+    refused(dpo(&["--beta", "0"]), &["--beta 0", "above 0"]);
+    refused(dpo(&["--label-smoothing", "0.5"]), &["--label-smoothing"]);
+    // A policy that nobody judges, and one that the model of another tokenizer judges.
+    refused(start.stage("ppo", &start.chats, &run), &["--reward", "finetune reward"]);
+    let other = start.folder.path().join("base");
+    refused(start.policy(&other, &run), &["another tokenizer"]);
+    let mut odd = start.policy(&start.model, &run);
+    odd.args(["--prompts", "3", "--samples", "1"]);
+    refused(odd, &["3 replies", "steps of 4"]);
+    let mut long = start.policy(&start.model, &run);
+    long.args(["--max-tokens", "30"]);
+    refused(long, &["--max-tokens", "block"]);
+    // A model that gives no rewards.
+    refused(start.policy(&start.model, &run), &["score.weight"]);
+    refused(start.stage("constitution", &start.chats, &run), &["--data tales"]);
+    let mut principles = start.stage("constitution", "tales", &run);
+    let bad = file(start.folder.path(), "own.toml", "[[principle]]\nname = 'a'");
+    principles.args(["--principles", &bad]);
+    refused(principles, &["own.toml", "says"]);
+
+    start.stage("dpo", &start.pairs, &run).assert().success();
+    let mut resume = lal();
+    resume.args(["finetune", "ppo", "--device", "cpu", "--resume"]).arg(&run);
+    resume.assert().code(2).stderr(contains("finetune dpo --resume"));
+}

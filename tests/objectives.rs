@@ -1,0 +1,270 @@
+//! The objectives of fine-tuning against PyTorch: losses, margins and every gradient (fixtures of
+//! `golden/make_objectives.py`).
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use lal::engine::device::cpu::Cpu;
+use lal::engine::device::gpu::{Gpu, GpuOptions};
+use lal::engine::device::{Device, HostData};
+use lal::engine::plan::{Home, Plan};
+use lal::engine::step::Step;
+use lal::engine::tape::Tape;
+use lal::engine::tensor::Spec;
+use lal::finetune::pairs::PairSource;
+use lal::finetune::reader::{Head, Reader};
+use lal::models::config::ModelConfig;
+use lal::models::{Reading, trunk};
+use lal::nn::Pass;
+use lal::objective::policy::Policy;
+use lal::objective::preference::{Form, Preference};
+use lal::objective::{BatchShape, Objective};
+use lal::run::config::TrainConfig;
+use lal::run::presets;
+use lal::text::chat::Example;
+use lal::text::dataset::{Purpose, Split};
+use lal::text::preferences::EncodedPair;
+use lal::train::source::{Batch, Source};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+struct Golden {
+    facts: Value,
+    tensors: HashMap<String, Vec<f32>>,
+}
+
+const TIME: usize = 7;
+
+fn model() -> ModelConfig {
+    ModelConfig::gpt(17, TIME, 2, 3, 12)
+}
+
+impl Golden {
+    fn open() -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let facts = serde_json::from_slice(&std::fs::read(folder.join("objectives.json")).unwrap()).unwrap();
+        let mut tensors = HashMap::new();
+        for file in ["gpt_plain", "objectives"] {
+            let bytes = std::fs::read(folder.join(format!("{file}.safetensors"))).unwrap();
+            for (name, view) in SafeTensors::deserialize(&bytes).unwrap().iter() {
+                let number = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap());
+                let name = name.strip_prefix("weight/").unwrap_or(name).to_owned();
+                tensors.insert(name, view.data().chunks_exact(4).map(number).collect());
+            }
+        }
+        Self { facts, tensors }
+    }
+
+    fn number(&self, key: &str) -> f32 {
+        self.facts[key].as_f64().unwrap() as f32
+    }
+
+    /// An answer behind its prompt as an example.
+    fn example(&self, tokens: &Value, prompt: &Value) -> Example {
+        let tokens: Vec<u32> =
+            tokens.as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as u32).collect();
+        let prompt = prompt.as_u64().unwrap() as usize;
+        let answer = (0..tokens.len()).map(|at| at >= prompt).collect();
+        Example { tokens, answer, place: "golden".into() }
+    }
+
+    fn pairs(&self) -> Vec<EncodedPair> {
+        let pair = |pair: &Value| EncodedPair {
+            chosen: self.example(&pair[0], &pair[2]),
+            rejected: self.example(&pair[1], &pair[2]),
+        };
+        self.facts["pairs"].as_array().unwrap().iter().map(pair).collect()
+    }
+
+    /// The replies as a batch for a policy.
+    fn replies(&self, policy: &Policy) -> Batch {
+        let replies = self.facts["replies"].as_array().unwrap();
+        let places = replies.len() * TIME;
+        let mut batch = Batch {
+            tokens: vec![0; places],
+            targets: vec![0; places],
+            weights: vec![0.0; places],
+            ..Batch::default()
+        };
+        let mut names = vec!["old", "advantages"];
+        names.extend((policy.kl != 0.0).then_some("reference"));
+        names.extend(policy.value.map(|_| ["returns", "old_values"]).into_iter().flatten());
+        batch.others = names.into_iter().map(|name| (name, vec![0.0; places])).collect();
+        let examples: Vec<_> = replies.iter().map(|reply| self.example(&reply[0], &reply[1])).collect();
+        let said: usize = examples.iter().flat_map(|e| &e.answer).filter(|&&answer| answer).count();
+        for (row, example) in examples.iter().enumerate() {
+            let first = row * TIME;
+            batch.tokens[first..][..example.tokens.len()].copy_from_slice(&example.tokens);
+            batch.targets[first..][..example.tokens.len() - 1].copy_from_slice(&example.tokens[1..]);
+            let answer = (0..example.tokens.len()).filter(|&at| example.answer[at]);
+            for (i, at) in answer.enumerate() {
+                batch.weights[first + at - 1] = 1.0 / said as f32;
+                for (name, numbers) in &mut batch.others {
+                    numbers[first + at - 1] =
+                        self.facts["experience"][row][*name][i].as_f64().unwrap() as f32;
+                }
+            }
+        }
+        batch
+    }
+}
+
+/// |got - want| relative to the largest element of the tensor: elements near zero are sums that cancelled.
+fn assert_near(name: &str, got: &[f32], want: &[f32], relative: f32) {
+    assert_eq!(got.len(), want.len(), "{name}");
+    let scale = want.iter().fold(0f32, |m, x| m.max(x.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!(
+            (got - want).abs() <= relative * scale,
+            "{name}[{i}]: {got} instead of {want}, scale {scale}"
+        );
+    }
+}
+
+/// Runs the objective on a batch: its loss and outputs, and by name the gradient of every parameter.
+fn run(
+    device: &mut dyn Device,
+    golden: &Golden,
+    objective: Objective,
+    batch: &Batch,
+) -> (Vec<Vec<f32>>, Vec<(String, Vec<f32>)>) {
+    let sequences = batch.tokens.len() / TIME;
+    let mut tape = Tape::new("gradients");
+    let tokens = tape.input("tokens", Spec::u32([sequences, TIME]));
+    let trunk = trunk(&mut tape, &model(), Reading { tokens, segments: None }, Pass::Train).unwrap();
+    let head = objective.head(&mut tape, model().n_embd);
+    let shape = BatchShape { sequences, predictions: sequences * TIME };
+    let loss = objective.record(&mut tape, &trunk, head.as_ref(), shape, true, &HashMap::new()).unwrap();
+    let gradients = tape.backward(&loss.seeds, &HashMap::new()).unwrap();
+    let parameters: Vec<_> = tape.parameters().into_iter().filter(|p| gradients.contains_key(p)).collect();
+    let mut results = vec![loss.total];
+    results.extend(&loss.outputs);
+    let first = results.len();
+    results.extend(parameters.iter().map(|parameter| gradients[parameter]));
+    let plan = Arc::new(Plan::new(&tape, &results).unwrap());
+    let id = device.load(&plan, 0).unwrap();
+    for place in &plan.places {
+        if let Home::Persistent { name, parameter: true, .. } = &place.home {
+            device.write(name, &golden.tensors[name]).unwrap();
+        }
+    }
+    device.set_input(id, "tokens", HostData::U32(&batch.tokens)).unwrap();
+    device.set_input(id, "weights", HostData::F32(&batch.weights)).unwrap();
+    if !batch.targets.is_empty() {
+        device.set_input(id, "targets", HostData::U32(&batch.targets)).unwrap();
+    }
+    for (name, numbers) in &batch.others {
+        device.set_input(id, name, HostData::F32(numbers)).unwrap();
+    }
+    device.run(id, 0, &Step::default()).unwrap();
+    let mut results = device.results(true).unwrap().unwrap();
+    let of_parameters = results.split_off(first);
+    let names = parameters.iter().map(|&parameter| tape.name(parameter).to_owned());
+    (results, names.zip(of_parameters).collect())
+}
+
+/// Compares with the fixture of this name; `margins` is what the first output must be.
+fn check(
+    device: &mut dyn Device,
+    golden: &Golden,
+    name: &str,
+    objective: Objective,
+    batch: &Batch,
+    margins: Option<&str>,
+    relative: f32,
+) {
+    let (results, gradients) = run(device, golden, objective, batch);
+    let want = golden.facts["losses"][name].as_f64().unwrap() as f32;
+    assert_near(&format!("{name} loss"), &results[0], &[want], relative);
+    if let Some(margins) = margins {
+        let want = golden.facts["margins"][margins].as_array().unwrap();
+        let want: Vec<f32> = want.iter().map(|x| x.as_f64().unwrap() as f32).collect();
+        assert_near(&format!("{name} margins"), &results[1], &want, relative);
+    }
+    let prefix = format!("{name}/grad/");
+    let expected = golden.tensors.keys().filter(|key| key.starts_with(&prefix)).count();
+    assert_eq!(gradients.len(), expected, "{name}");
+    for (parameter, got) in gradients {
+        let name = format!("{prefix}{parameter}");
+        assert_near(&name, &got, &golden.tensors[&name], 10.0 * relative);
+    }
+}
+
+/// As a run of fine-tuning makes them, against a reference of the weights times 0.9.
+fn pairs(device: &mut dyn Device, golden: &Golden, objective: Objective) -> Batch {
+    let config = TrainConfig { batch_size: 2, ..presets::named("mini").unwrap() };
+    let val = golden.pairs();
+    let source = match objective {
+        Objective::Reward => PairSource::for_rewards("golden", golden.pairs(), val, &config).unwrap(),
+        _ => {
+            let reference = Reader::load(device, &model(), "reference", Head::Tokens, [3, TIME]).unwrap();
+            for parameter in reference.parameters() {
+                let name = parameter.name.strip_prefix("reference.").unwrap();
+                let weights: Vec<f32> = golden.tensors[name].iter().map(|x| 0.9 * x).collect();
+                device.write(&parameter.name, &weights).unwrap();
+            }
+            let train = golden.pairs();
+            PairSource::for_preferences("golden", objective, train, val, &config, device, &reference).unwrap()
+        }
+    };
+    assert_eq!(source.time(), Some(TIME));
+    // In the order of the fixture, which estimates keep.
+    source.batch(Split::Val, Purpose::Estimating, 0, 0)
+}
+
+fn preferences(device: &mut dyn Device, relative: f32) {
+    let golden = Golden::open();
+    let plain = Preference { form: Form::Sigmoid, beta: golden.number("beta"), label_smoothing: 0.0 };
+    let smooth = Preference { label_smoothing: golden.number("label_smoothing"), ..plain };
+    let ipo = Preference { form: Form::Ipo, ..plain };
+    for (name, preference, margins) in
+        [("dpo", plain, "dpo"), ("dpo_smooth", smooth, "dpo"), ("ipo", ipo, "ipo")]
+    {
+        let objective = Objective::Preference(preference);
+        let batch = pairs(device, &golden, objective);
+        check(device, &golden, name, objective, &batch, Some(margins), relative);
+    }
+    let batch = pairs(device, &golden, Objective::Reward);
+    check(device, &golden, "reward", Objective::Reward, &batch, Some("reward"), relative);
+}
+
+fn policies(device: &mut dyn Device, relative: f32) {
+    let golden = Golden::open();
+    let ppo = Policy {
+        clip: golden.number("clip"),
+        kl: 0.0,
+        reward_kl: 0.05,
+        value: Some(golden.number("value")),
+        entropy: golden.number("entropy"),
+    };
+    let grpo = Policy { kl: golden.number("kl"), value: None, entropy: 0.0, ..ppo };
+    for (name, policy) in [("ppo", ppo), ("grpo", grpo)] {
+        let batch = golden.replies(&policy);
+        check(device, &golden, name, Objective::Policy(policy), &batch, None, relative);
+    }
+}
+
+#[test]
+fn the_oracle_is_pytorchs() {
+    // The weights of the reference are rounded.
+    preferences(&mut Cpu::<f64>::default(), 3e-6);
+    policies(&mut Cpu::<f64>::default(), 1e-6);
+}
+
+#[test]
+fn the_cpu_is_pytorchs() {
+    preferences(&mut Cpu::<f32>::default(), 1e-5);
+    policies(&mut Cpu::<f32>::default(), 1e-5);
+}
+
+#[test]
+fn the_gpu_is_pytorchs() {
+    let mut gpu = match Gpu::open(GpuOptions::default()) {
+        Ok(gpu) => gpu,
+        Err(_) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => return,
+        Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the tests without one."),
+    };
+    preferences(&mut gpu, 1e-5);
+    policies(&mut gpu, 1e-5);
+}
