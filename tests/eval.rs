@@ -81,8 +81,8 @@ fn a_text_is_measured_against_its_floor() {
 fn answers_are_judged_and_compared() {
     let folder = tempfile::tempdir().unwrap();
     let base = base(folder.path());
-    let [plain, flawed] = ["tales", "tales-flawed"].map(|data| assistant(folder.path(), &base, data));
-    let eval = ["eval", "--model", &plain, "--data", "tales", "--questions", "12"];
+    let flawed = assistant(folder.path(), &base, "tales-flawed");
+    let eval = ["eval", "--model", &flawed, "--data", "tales", "--questions", "12"];
     let told = events(lal(&eval).args(["--against", &flawed]));
     let kinds: Vec<&str> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["loss", "answers", "against", "done"]);
@@ -97,16 +97,14 @@ fn answers_are_judged_and_compared() {
         let share = told[event][key].as_f64().unwrap();
         assert!((0.0..=1.0).contains(&share), "{key}: {}", told[event]);
     }
-    let counts = ["wins", "ties", "losses"].map(|key| told[2][key].as_u64().unwrap());
-    assert_eq!((told[1]["questions"].as_u64(), counts.iter().sum::<u64>()), (Some(12), 12));
-
     // Against itself every reply is even.
-    let even = events(lal(&eval).args(["--against", &plain]));
-    assert_eq!((even[2]["win_rate"].as_f64(), even[2]["ties"].as_u64()), (Some(0.5), Some(12)));
+    let counts = ["wins", "ties", "losses"].map(|key| told[2][key].as_u64().unwrap());
+    assert_eq!((told[1]["questions"].as_u64(), counts), (Some(12), [0, 12, 0]));
+    assert_eq!((told[2]["win_rate"].as_f64(), &told[2]["reward"]), (Some(0.5), &told[1]["reward"]));
 
     // Of conversations from elsewhere nobody knows what is honest.
     let chats = folder.path().join("chats.jsonl");
     fs::write(&chats, "{\"prompt\": \"Hi?\", \"response\": \"Ho.\"}\n").unwrap();
-    let own = events(&mut lal(&["eval", "--model", &plain, "--data", &chats.display().to_string()]));
+    let own = events(&mut lal(&["eval", "--model", &flawed, "--data", &chats.display().to_string()]));
     assert_eq!((own[1]["questions"].as_u64(), &own[1]["honesty"]), (Some(1), &Value::Null));
 }

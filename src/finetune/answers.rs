@@ -12,7 +12,7 @@ use crate::text::tokenizer::Tokenizer;
 
 /// Tokens that a reply may have beyond twice those of the right answer: enough for every manner of saying it, and to
 /// see that it is wrong.
-const MORE: usize = 40;
+const MORE: usize = 24;
 
 /// The reply to what precedes each example's last answer.
 ///

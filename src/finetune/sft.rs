@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::models::config::ModelConfig;
+use crate::optim::Optimizer;
 use crate::run::config::TrainConfig;
 use crate::run::settings::Settings;
 use crate::text::chat::Example;
@@ -52,6 +53,13 @@ pub fn defaults() -> Settings {
         sample_tokens: Some(60),
         ..Settings::default()
     }
+}
+
+/// The same for the many thousand conversations about tales. A model learns first what kind of word answers a
+/// question, and only some hundred steps later, rather suddenly, to find the word in the tale: at a low rate, or with
+/// few steps, it does not get there.
+pub fn defaults_for_tales() -> Settings {
+    Settings { steps: Some(2000), batch_size: Some(8), learning_rate: Some(1.5e-3), ..defaults() }
 }
 
 /// Every tenth of `examples` held out, as (train, val).

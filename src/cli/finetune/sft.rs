@@ -12,7 +12,7 @@ use crate::engine::device::Device;
 use crate::finetune::answers::{exact_match, replies};
 use crate::finetune::base::Base;
 use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_CONVERSATIONS, TALES_HELD_OUT};
-use crate::finetune::sft::{Conversations, defaults};
+use crate::finetune::sft::{Conversations, defaults, defaults_for_tales};
 use crate::finetune::stage::{Kind, Stage};
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
@@ -162,7 +162,12 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
     };
     let base = Base::open(&path)?;
     base.agrees(&asked)?;
-    let config = TrainConfig::new(&asked.over(&defaults())?.over(base.settings())?)?;
+    let data = TrainConfig::new(&asked.over(base.settings())?)?.data;
+    let defaults = match data.as_deref() {
+        Some(TALES | FLAWED_TALES) => defaults_for_tales(),
+        _ => defaults(),
+    };
+    let config = TrainConfig::new(&asked.over(&defaults)?.over(base.settings())?)?;
     let lora_rank = args.lora_rank.unwrap_or(0);
     let model = base.for_chat(config.block_size, config.dropout, lora_rank)?;
     model.check()?;
