@@ -59,7 +59,13 @@ pub fn defaults() -> Settings {
 /// question, and only some hundred steps later, rather suddenly, to find the word in the tale: at a low rate, or with
 /// few steps, it does not get there.
 pub fn defaults_for_tales() -> Settings {
-    Settings { steps: Some(2000), batch_size: Some(8), learning_rate: Some(1.5e-3), ..defaults() }
+    Settings {
+        steps: Some(2000),
+        batch_size: Some(8),
+        optimizer: Some(Optimizer::Muon),
+        learning_rate: Some(1.5e-3),
+        ..defaults()
+    }
 }
 
 /// Every tenth of `examples` held out, as (train, val).

@@ -178,9 +178,8 @@ fn tales() -> TrainConfig {
         position: Position::Rope,
         block_size: 256,
         batch_size: 8,
-        steps: 3000,
         optimizer: Optimizer::Muon,
-        learning_rate: 2e-3,
+        learning_rate: 5e-3,
         sample_tokens: 80,
         ..mini()
     }
