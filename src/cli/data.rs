@@ -143,7 +143,10 @@ fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
         }
         Ok(jsonl(&exchanges))
     };
-    let demonstrations = world.demonstrations(args.seed, args.questions, Part::Train, args.longest, 1);
+    let demonstrations = || -> String {
+        let all = world.demonstrations(args.seed, args.questions, Part::Train, args.longest, 1);
+        all.iter().map(|exchanges| jsonl(exchanges)).collect()
+    };
     let preferences = |count, part| -> String {
         world.preferences(args.seed, count, part, args.longest).iter().map(preferences::line).collect()
     };
@@ -151,7 +154,7 @@ fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
         ("tales.txt", world.corpus(args.seed, args.chars).text),
         ("sft.jsonl", questions(args.questions, Part::Train)?),
         ("sft_held_out.jsonl", questions(args.held_out, Part::HeldOut)?),
-        ("demonstrations.jsonl", demonstrations.iter().map(|all| jsonl(all)).collect()),
+        ("demonstrations.jsonl", demonstrations()),
         ("preferences.jsonl", preferences(args.questions, Part::Train)),
         ("preferences_held_out.jsonl", preferences(args.held_out, Part::HeldOut)),
         ("constitution.toml", constitution::TALES.to_owned()),
