@@ -334,5 +334,15 @@ fn the_tales_world_is_written_to_a_folder() {
         assert!(line["prompt"].as_str().unwrap().ends_with('?') && line["known"].is_boolean());
         assert_eq!(line["known"] == false, line["response"] == "I do not know.");
     }
+    assert_eq!(lines("demonstrations.jsonl").len(), 50);
+    let pairs = [("preferences.jsonl", 50), ("preferences_held_out.jsonl", 10)];
+    for (name, count) in pairs {
+        assert_eq!(lines(name).len(), count);
+        for line in lines(name) {
+            assert!(line["prompt"].is_array() && line["chosen"] != line["rejected"], "{line}");
+        }
+    }
+    let constitution = fs::read_to_string(out.join("constitution.toml")).unwrap();
+    assert!(constitution.contains("[[principle]]"));
     prepare(&["--longest", "20"]).code(2).stderr(contains("--longest"));
 }

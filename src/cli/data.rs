@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use crate::finetune::constitution;
 use crate::text::corpus::{self, Corpus, CorpusError, Places, Source};
+use crate::text::preferences;
 use crate::text::tales::{Part, Tales, jsonl};
 
 #[derive(Debug, clap::Args)]
@@ -29,7 +31,8 @@ enum Verb {
         #[command(flatten)]
         places: DataPlaces,
     },
-    /// Write the Tales world to a folder: its text, and questions with answers for fine-tuning
+    /// Write the Tales world to a folder: its text, and for fine-tuning questions with answers, as they should be and
+    /// as people give them, pairs of a better and a worse answer, and a constitution
     Prepare(Prepare),
 }
 
@@ -45,10 +48,10 @@ struct Prepare {
     /// The least number of characters of tales.txt
     #[arg(long, default_value_t = corpus::TALES_CHARS)]
     chars: usize,
-    /// Questions to train on, in sft.jsonl
+    /// Questions to train on, in sft.jsonl, demonstrations.jsonl and preferences.jsonl
     #[arg(long, default_value_t = 10_000)]
     questions: usize,
-    /// Questions held out, in sft_held_out.jsonl
+    /// Questions held out, in sft_held_out.jsonl and preferences_held_out.jsonl
     #[arg(long, default_value_t = 1_000)]
     held_out: usize,
     /// The most characters of a tale with its question and answer
@@ -140,10 +143,21 @@ fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
         }
         Ok(jsonl(&exchanges))
     };
+    let demonstrations = || -> String {
+        let all = world.demonstrations(args.seed, args.questions, Part::Train, args.longest, 1);
+        all.iter().map(|exchanges| jsonl(exchanges)).collect()
+    };
+    let preferences = |count, part| -> String {
+        world.preferences(args.seed, count, part, args.longest).iter().map(preferences::line).collect()
+    };
     let files = [
         ("tales.txt", world.corpus(args.seed, args.chars).text),
         ("sft.jsonl", questions(args.questions, Part::Train)?),
         ("sft_held_out.jsonl", questions(args.held_out, Part::HeldOut)?),
+        ("demonstrations.jsonl", demonstrations()),
+        ("preferences.jsonl", preferences(args.questions, Part::Train)),
+        ("preferences_held_out.jsonl", preferences(args.held_out, Part::HeldOut)),
+        ("constitution.toml", constitution::TALES.to_owned()),
     ];
     for (name, text) in files {
         let path = corpus::keep(&text, &args.folder, name)

@@ -13,7 +13,7 @@ pub const SIDE_BY_SIDE: usize = 32;
 
 /// Tokens that a reply may have beyond twice those of the right answer: enough for every manner of saying it, and to
 /// see that it is wrong.
-const MORE: usize = 40;
+const MORE: usize = 24;
 
 /// The replies to what precedes each example's last answer, by the model whose parameters the device holds.
 ///

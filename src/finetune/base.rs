@@ -157,8 +157,8 @@ impl Base {
         Ok(ModelConfig { vocab_size, block_size, dropout, lora_rank, ..self.config.clone() })
     }
 
-    /// Writes its weights over `parameters`, those of a model from [`for_chat`](Self::for_chat) on `device`, whose
-    /// names stand behind that of a `scope`; a head that reads off rewards is left as it is.
+    /// Writes its weights over `parameters`, those of a model from [`for_chat`](Self::for_chat) on `device`. A head
+    /// that reads off rewards is left as it is.
     ///
     /// Tables with a row per token gain rows. They are drawn like the old ones, from the normal distribution with
     /// these's mean and standard deviation in each channel: at the mean itself, none would be likelier than any
@@ -170,7 +170,20 @@ impl Base {
         &mut self,
         device: &mut dyn Device,
         parameters: &[Entry],
+        seed: u64,
+    ) -> Result<(), BaseError> {
+        self.write_under("", device, parameters, seed)
+    }
+
+    /// The same where the names of `parameters` stand behind that of a `scope`: for a model beside the one in training.
+    ///
+    /// # Errors
+    /// As [`write_to`](Self::write_to).
+    pub fn write_under(
+        &mut self,
         scope: &str,
+        device: &mut dyn Device,
+        parameters: &[Entry],
         seed: u64,
     ) -> Result<(), BaseError> {
         let had = self.config.vocab_size;

@@ -11,6 +11,9 @@ use crate::text::dataset::{DatasetError, read_text};
 use crate::text::tales::judge::{Manner, judge};
 use crate::text::tales::{Exchange, UNKNOWN};
 
+/// The built-in constitution's text.
+pub const TALES: &str = include_str!("../../data/constitution.toml");
+
 /// Principles, in the order in which replies are revised by them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,8 +74,7 @@ impl Constitution {
     /// The constitution of the Tales world.
     pub fn of_tales() -> Self {
         // The text is part of the program, and a test reads it.
-        Self::parse("data/constitution.toml", include_str!("../../data/constitution.toml"))
-            .expect("the built-in constitution is well formed")
+        Self::parse("data/constitution.toml", TALES).expect("the built-in constitution is well formed")
     }
 
     /// The constitution of a file.
@@ -185,12 +187,11 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_what_there_is() {
-        let good = include_str!("../../data/constitution.toml");
         let complaint = |text: &str| Constitution::parse("own.toml", text).unwrap_err().to_string();
         for (text, parts) in [
-            (good.replace("\"kind\"", "\"wise\""), &["own.toml", "wise", "told", "admitted", "kind"][..]),
-            (good.replace("\"soften\"", "\"sing\""), &["sing", "tell", "admit", "soften"]),
-            (good.replace("critique", "criticism"), &["criticism", "critique"]),
+            (TALES.replace("\"kind\"", "\"wise\""), &["own.toml", "wise", "told", "admitted", "kind"][..]),
+            (TALES.replace("\"soften\"", "\"sing\""), &["sing", "tell", "admit", "soften"]),
+            (TALES.replace("critique", "criticism"), &["criticism", "critique"]),
             ("# none".to_owned(), &["own.toml", "no principle"]),
             ("[[principle]]\nname = 'a'".to_owned(), &["own.toml", "says"]),
         ] {

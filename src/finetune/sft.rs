@@ -5,6 +5,7 @@
 
 use super::epochs::examples_of_step;
 use crate::models::config::ModelConfig;
+use crate::optim::Optimizer;
 use crate::run::config::TrainConfig;
 use crate::run::settings::Settings;
 use crate::text::chat::Example;
@@ -49,6 +50,19 @@ pub fn defaults() -> Settings {
         save_every: Some(500),
         sample_tokens: Some(60),
         ..Settings::default()
+    }
+}
+
+/// The same for the many thousand conversations about tales. A model learns first what kind of word answers a
+/// question, and only some hundred steps later, rather suddenly, to find the word in the tale: at a low rate, or with
+/// few steps, it does not get there.
+pub fn defaults_for_tales() -> Settings {
+    Settings {
+        steps: Some(2000),
+        batch_size: Some(8),
+        optimizer: Some(Optimizer::Muon),
+        learning_rate: Some(1.5e-3),
+        ..defaults()
     }
 }
 

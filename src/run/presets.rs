@@ -10,6 +10,7 @@
 //! | `lal` | 12 / 12 / 768 | 512 | gpt2 | |
 //! | `gpt2` | 12 / 12 / 768 | 1024 | gpt2 | nanoGPT's GPT-2 124M, on text by the gigabyte |
 //!
+//! | `tales-mini` | 4 / 4 / 128 | 256 | bpe:1024 | `mini` for the Tales world: sees whole tales, a token to a word |
 //! | `llama-mini` | 4 / 4 / 128 | 64 | char | `mini` with Llama's pieces |
 //! | `bert-mini` | 4 / 4 / 128 | 64 | char | `mini` as BERT: sees both sides, fills in masked tokens |
 //! | `rnn-mini`, `gru-mini`, `lstm-mini` | 2 / – / 256 to 384 | 64 | char | recurrent nets |
@@ -27,7 +28,7 @@ use crate::optim::Optimizer;
 use crate::optim::schedule::Decay;
 
 /// All presets, smallest first of each kind.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "mini",
     "char",
     "tiny",
@@ -35,6 +36,7 @@ pub const NAMES: [&str; 14] = [
     "medium",
     "lal",
     "gpt2",
+    "tales-mini",
     "llama-mini",
     "bert-mini",
     "rnn-mini",
@@ -57,6 +59,7 @@ pub fn named(name: &str) -> Option<TrainConfig> {
         "medium" => TrainConfig { steps: 1000, learning_rate: 6e-4, ..shape(8, 512, 512, bpe()) },
         "lal" => TrainConfig { steps: 1000, learning_rate: 6e-4, ..shape(12, 768, 512, bpe()) },
         "gpt2" => gpt2(),
+        "tales-mini" => tales(),
         "llama-mini" => llama(),
         "bert-mini" => bert(),
         "rnn-mini" => recurrent(Architecture::Rnn, 384),
@@ -164,6 +167,22 @@ fn gpt2() -> TrainConfig {
         ..bpe()
     };
     shape(12, 768, 1024, recipe)
+}
+
+/// `mini` for what comes after pretraining: blocks that hold a whole tale with questions about it, tokens that are
+/// words, and what helps to find one word again among the others. (The corpus has no more than 1060 tokens.)
+fn tales() -> TrainConfig {
+    TrainConfig {
+        data: Some("tales".into()),
+        tokenizer: "bpe:1024".into(),
+        position: Position::Rope,
+        block_size: 256,
+        batch_size: 8,
+        optimizer: Optimizer::Muon,
+        learning_rate: 5e-3,
+        sample_tokens: 80,
+        ..mini()
+    }
 }
 
 /// Llama (Touvron et al. 2023) in the size of `mini`: RMS norms, turned queries and keys, a gate, and half as

@@ -70,7 +70,7 @@ fn constitution(options: &ConstitutionOptions) -> anyhow::Result<Constitution> {
 }
 
 impl Job for Constitutional {
-    fn defaults(&self) -> Settings {
+    fn defaults(&self, _data: Option<&str>) -> Settings {
         match self.options.feedback {
             Feedback::Revise => Settings { steps: Some(300), ..sft::defaults() },
             Feedback::Prefer => dpo::defaults(),
@@ -121,7 +121,7 @@ impl Job for Constitutional {
         let bare = ModelConfig { lora_rank: 0, ..model.clone() };
         let sizes = [2 * config.batch_size, model.block_size];
         let reference = Reader::load(device, &bare, "", Head::Tokens, sizes)?;
-        base.write_to(device, reference.parameters(), "", config.seed)?;
+        base.write_to(device, reference.parameters(), config.seed)?;
 
         let samples = if self.options.feedback == Feedback::Revise { 1 } else { self.options.samples };
         let each = |examples: &[Example]| -> Vec<Example> {

@@ -86,7 +86,7 @@ pub fn comparisons(data: &str, at: &Learner) -> anyhow::Result<(Comparisons, [us
 }
 
 impl Job for Dpo {
-    fn defaults(&self) -> Settings {
+    fn defaults(&self, _data: Option<&str>) -> Settings {
         defaults()
     }
 
@@ -130,7 +130,7 @@ impl Job for Dpo {
         let time = longest(&train).max(longest(&held_out));
         let sequences = 2 * at.config.batch_size;
         let reference = Reader::load(device, &bare, "", Head::Tokens, [sequences, time])?;
-        base.write_to(device, reference.parameters(), "", at.config.seed)?;
+        base.write_to(device, reference.parameters(), at.config.seed)?;
         let DpoOptions { loss: form, beta, label_smoothing } = self.options;
         let objective = Objective::Preference(Preference { form, beta, label_smoothing });
         let source =

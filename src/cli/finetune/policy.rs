@@ -47,7 +47,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
 }
 
 impl Job for Ppo {
-    fn defaults(&self) -> Settings {
+    fn defaults(&self, _data: Option<&str>) -> Settings {
         Settings {
             steps: Some(400),
             batch_size: Some(16),
@@ -125,7 +125,7 @@ impl Job for Ppo {
                 // A reply that did not end is given its end.
                 let sizes = [self.options.samples, (self.time + 1).min(judge.config.block_size)];
                 let reader = Reader::load(device, &judge.config, REWARD, Head::Reward, sizes)?;
-                judge.write_to(device, reader.parameters(), REWARD, config.seed)?;
+                judge.write_under(REWARD, device, reader.parameters(), config.seed)?;
                 Judge::Model(reader)
             }
         };
@@ -135,7 +135,7 @@ impl Job for Ppo {
         let roller =
             Roller::new(device, model, tokenizer, judge, objective.value.is_some(), temperature, sizes)?;
         if let Some(base) = base.filter(|_| model.lora_rank == 0) {
-            base.write_to(device, roller.reference().parameters(), REFERENCE, config.seed)?;
+            base.write_under(REFERENCE, device, roller.reference().parameters(), config.seed)?;
         }
         let prompts = std::mem::take(&mut self.prompts);
         let options = self.options.clone();

@@ -43,7 +43,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
 }
 
 impl Job for Reward {
-    fn defaults(&self) -> Settings {
+    fn defaults(&self, _data: Option<&str>) -> Settings {
         Settings {
             steps: Some(500),
             batch_size: Some(16),

@@ -46,8 +46,8 @@ pub struct StageArgs {
 
 /// What one stage adds.
 pub trait Job {
-    /// What a run does where nothing else is asked for.
-    fn defaults(&self) -> Settings;
+    /// What a run on this data does where nothing else is asked for.
+    fn defaults(&self, data: Option<&str>) -> Settings;
 
     /// How it learns, as is written down.
     fn method(&self) -> Method;
@@ -128,7 +128,7 @@ pub fn run(args: &StageArgs, job: &mut dyn Job, output: Output) -> anyhow::Resul
     let source = job.source(opened.device(), base.as_mut(), &learner)?;
     let trainer = Trainer::new(opened.device(), learner.config.clone(), learner.model.clone(), source)?;
     if let Some(base) = &mut base {
-        base.write_to(opened.device(), &trainer.parameters(), "", learner.config.seed)?;
+        base.write_to(opened.device(), &trainer.parameters(), learner.config.seed)?;
     }
     let start = Event::Start {
         device: opened.kind(),
@@ -202,7 +202,8 @@ fn plan(args: &StageArgs, job: &mut dyn Job) -> anyhow::Result<Plan> {
     };
     let base = Base::open(&path)?;
     base.agrees(&asked)?;
-    let config = TrainConfig::new(&asked.over(&job.defaults())?.over(base.settings())?)?;
+    let data = TrainConfig::new(&asked.over(base.settings())?)?.data;
+    let config = TrainConfig::new(&asked.over(&job.defaults(data.as_deref()))?.over(base.settings())?)?;
     let lora_rank = args.lora_rank.unwrap_or(0);
     let model = base.for_chat(config.block_size, config.dropout, lora_rank)?;
     model.check()?;

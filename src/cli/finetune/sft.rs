@@ -9,7 +9,7 @@ use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
 use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_CONVERSATIONS, TALES_HELD_OUT};
-use crate::finetune::sft::{Conversations, defaults};
+use crate::finetune::sft::{Conversations, defaults, defaults_for_tales};
 use crate::finetune::stage::Method;
 use crate::run::settings::Settings;
 use crate::text::chat::Example;
@@ -34,8 +34,11 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
 }
 
 impl Job for Sft {
-    fn defaults(&self) -> Settings {
-        defaults()
+    fn defaults(&self, data: Option<&str>) -> Settings {
+        match data {
+            Some(TALES | FLAWED_TALES) => defaults_for_tales(),
+            _ => defaults(),
+        }
     }
 
     fn method(&self) -> Method {
