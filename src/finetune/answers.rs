@@ -58,6 +58,8 @@ pub fn exact_match(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::config::ModelConfig;
+    use crate::sample::batch::tests::device;
 
     #[test]
     fn the_last_answer_ends_before_its_end() {
@@ -65,5 +67,34 @@ mod tests {
         let example = Example { tokens: (10..20).collect(), answer, place: String::new() };
         let (prompt, wanted) = example.last_exchange();
         assert_eq!((prompt, wanted), (&[10, 11, 12, 13, 14, 15, 16][..], &[17, 18][..]));
+    }
+
+    /// What a model says by itself is right, as long as it ends; anything else is wrong.
+    #[test]
+    fn answers_are_counted_that_are_right_to_the_letter_and_end() {
+        let tokenizer = Tokenizer::from_name("char", "!ab\n").unwrap().with_chat();
+        let end = tokenizer.special(Special::End).unwrap();
+        let config = ModelConfig::gpt(tokenizer.vocab_size(), 12, 1, 2, 8);
+        let mut cpu = device::<f32>(&config);
+        let mut generator = BatchGenerator::new(config, 3);
+        let prompts: Vec<[u32; 3]> = (0..40).map(|i| [5, i % 4, i / 4 % 4]).collect();
+        let greedy = Strategy { temperature: 0.0, ..Strategy::default() };
+        let replies = generator.replies(&mut cpu, &prompts, 20, &greedy, 0, Some(end)).unwrap();
+        let example = |prompt: &[u32], said: &[u32]| Example {
+            tokens: [prompt, said, &[end]].concat(),
+            answer: [vec![false; prompt.len()], vec![true; said.len() + 1]].concat(),
+            place: String::new(),
+        };
+        let as_said = |(prompt, reply): (&[u32; 3], &Reply)| example(prompt, reply.said());
+        let mut examples: Vec<Example> = prompts.iter().zip(&replies).map(as_said).collect();
+        let ended = replies.iter().filter(|reply| reply.ended).count();
+        assert!(ended > 4 && ended < 36, "{ended}");
+        let mut share =
+            |examples: &[Example]| exact_match(&mut cpu, &mut generator, &tokenizer, examples).unwrap();
+        assert_eq!(share(&examples), ended as f64 / 40.0);
+        let first = replies.iter().position(|reply| reply.ended).unwrap();
+        examples[first] = example(&prompts[first], &[replies[first].said(), &[1]].concat());
+        assert_eq!(share(&examples), (ended - 1) as f64 / 40.0);
+        assert_eq!(share(&[]), 0.0);
     }
 }
