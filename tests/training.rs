@@ -154,7 +154,7 @@ fn accumulated_micro_steps_equal_one_large_batch() {
     let (tokens, targets) = batch(1, rows);
     let mut norms = Vec::new();
     for (device, grad_accum) in [(&mut once, 1), (&mut twice, 2)] {
-        let plan = Arc::new(training(&config, shape(config, grad_accum), &RULE).unwrap());
+        let plan = Arc::new(training(&config, shape(&config, grad_accum), &RULE).unwrap());
         let id = device.load(&plan, 42).unwrap();
         let weight = 1.0 / (rows * grad_accum) as f32;
         device.set_input(id, "weights", HostData::F32(&vec![weight; rows])).unwrap();
@@ -228,7 +228,7 @@ fn streams_side_by_side_say_on_a_gpu_what_they_say_on_the_cpu() {
     let Some(mut gpu) = gpu() else { return };
     let config = odd_gpt(0.0);
     let prompts: [&[u32]; 5] = [&[1, 2, 3], &[4], &[5, 6, 7, 8], &[9, 10], &[11, 12, 13, 14, 15, 16, 0]];
-    let mut said = |device: &mut dyn Device| {
+    let said = |device: &mut dyn Device| {
         train(device, &config, 1, 20);
         let mut generator = BatchGenerator::new(config.clone(), 3);
         generator.replies(device, &prompts, 9, &Strategy::default(), 3, Some(2)).unwrap()

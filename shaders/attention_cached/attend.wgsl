@@ -86,10 +86,10 @@ fn main(
             sums[i] = sum;
         }
     }
-    for (var i = 0u; i < SHARE; i++) {
-        let d = local + i * WORKGROUP;
+    for (var part = 0u; part < SHARE; part++) {
+        let d = local + part * WORKGROUP;
         if d < WIDTH {
-            out[number * WIDTH + d] = sums[i] / total;
+            out[number * WIDTH + d] = sums[part] / total;
         }
     }
 }

@@ -56,7 +56,7 @@ const HELP: &str = "\
 /save FILE        append the conversation to a .jsonl, as finetune sft reads it
 /temperature [T]  show how freely answers are drawn, or set it; 0 always takes the likeliest token
 /help             this
-A line that ends in \\ goes on in the next one. Ctrl-C stops an answer, Ctrl-D ends the chat.";
+A line that ends in \\ goes on in the next one. Ctrl-C stops an answer or drops a line, Ctrl-D ends the chat.";
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
@@ -87,7 +87,11 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     if lines.is_typed() {
         output.remark("/help says what else than talk there is.");
     }
-    while let Some(text) = lines.next()? {
+    while let Some(text) = lines.next(output)? {
+        if lines.is_typed() {
+            // A Ctrl-C that came too late for the last answer is not meant for the next.
+            stop.store(false, Ordering::Relaxed);
+        }
         let done = match text.strip_prefix('/') {
             Some(command) => chat.obey(command),
             None if text.trim().is_empty() => continue,
@@ -146,14 +150,20 @@ impl Chat<'_> {
         let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         match (name, rest.trim()) {
             ("help", "") => self.output.remark(HELP),
-            ("reset", "") => self.conversation.reset(),
-            ("temperature", "") => self.output.remark(self.strategy.temperature.to_string()),
+            ("reset", "") => {
+                self.conversation.reset();
+                self.output.remark("(what was said is forgotten)");
+            }
+            ("temperature", "") => {
+                self.output.remark(format!("the temperature is {}", self.strategy.temperature))
+            }
             ("temperature", number) => {
                 let temperature =
                     number.parse().map_err(|_| Usage(format!("/temperature {number}: this is no number")))?;
                 let strategy = Strategy { temperature, ..self.strategy.clone() };
                 self.sampler = Sampler::new(strategy.clone())?;
                 self.strategy = strategy;
+                self.output.remark(format!("the temperature is {temperature} from here on"));
             }
             ("save", "") => return Err(Usage("/save needs a file to write to".into()).into()),
             ("save", file) => self.save(file)?,
@@ -186,6 +196,14 @@ fn interrupted(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(ConversationError::Reply(cause)) if cut(cause))
 }
 
+/// What a line turned out to be.
+enum Line {
+    Text(String),
+    /// Ctrl-C, as in a shell: what was typed does not count.
+    Dropped,
+    End,
+}
+
 /// Where messages come from.
 enum Lines {
     /// A terminal, with the lines of earlier chats where there is a place to keep them.
@@ -212,14 +230,19 @@ impl Lines {
     }
 
     /// A message, of several lines where they end in `\`; `None` at the end.
-    fn next(&mut self) -> anyhow::Result<Option<String>> {
+    fn next(&mut self, output: Output) -> anyhow::Result<Option<String>> {
         let mut text = String::new();
         loop {
             let prompt = if text.is_empty() { "> " } else { "… " };
-            let Some(line) = self.line(prompt)? else {
-                return Ok(Some(text).filter(|text| !text.is_empty()));
-            };
-            text += &line;
+            match self.line(prompt)? {
+                Line::Text(line) => text += &line,
+                Line::End => return Ok(Some(text).filter(|text| !text.is_empty())),
+                Line::Dropped => {
+                    output.remark("(Ctrl-D ends the chat)");
+                    text.clear();
+                    continue;
+                }
+            }
             if !text.ends_with('\\') {
                 return Ok(Some(text));
             }
@@ -228,9 +251,12 @@ impl Lines {
         }
     }
 
-    fn line(&mut self, prompt: &str) -> anyhow::Result<Option<String>> {
+    fn line(&mut self, prompt: &str) -> anyhow::Result<Line> {
         match self {
-            Self::Piped(lines) => Ok(lines.next().transpose().context("cannot read the message")?),
+            Self::Piped(lines) => {
+                let line = lines.next().transpose().context("cannot read the message")?;
+                Ok(line.map_or(Line::End, Line::Text))
+            }
             Self::Typed(editor, history) => match editor.readline(prompt) {
                 Ok(line) => {
                     editor.add_history_entry(&line)?;
@@ -238,9 +264,10 @@ impl Lines {
                         file.parent().map(std::fs::create_dir_all).transpose()?;
                         editor.append_history(file)?;
                     }
-                    Ok(Some(line))
+                    Ok(Line::Text(line))
                 }
-                Err(ReadlineError::Interrupted | ReadlineError::Eof) => Ok(None),
+                Err(ReadlineError::Eof) => Ok(Line::End),
+                Err(ReadlineError::Interrupted) => Ok(Line::Dropped),
                 Err(error) => Err(error).context("cannot read the message"),
             },
         }

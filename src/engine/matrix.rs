@@ -130,9 +130,18 @@ impl<'a, F: Real> MatMut<'a, F> {
     /// # Panics
     /// When there is no such row.
     pub fn row(&mut self, i: usize) -> &mut [F] {
-        assert!(i < self.rows);
-        // SAFETY: rows of `cols` elements begin `row_stride` apart inside the borrowed slice.
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(i * self.row_stride), self.cols) }
+        let [row] = self.some_rows(i);
+        row
+    }
+
+    /// Row `first` and those behind it.
+    fn some_rows<const R: usize>(&mut self, first: usize) -> [&mut [F]; R] {
+        assert!(first + R <= self.rows);
+        // SAFETY: rows of `cols` elements begin `row_stride` apart inside the borrowed slice, so they do not overlap.
+        let row = |i: usize| unsafe {
+            std::slice::from_raw_parts_mut(self.data.add((first + i) * self.row_stride), self.cols)
+        };
+        std::array::from_fn(row)
     }
 
     fn shorter(&mut self) -> MatMut<'_, F> {
@@ -146,14 +155,9 @@ impl<'a, F: Real> MatMut<'a, F> {
 /// When the shapes do not fit.
 pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
     assert!(a.rows == c.rows && b.cols == c.cols && a.cols == b.rows, "shapes of a product");
-    if a.rows == 1 && !keep && b.row_stride == 1 && b.col_stride >= b.rows && a.col_stride == 1 {
-        // SAFETY: `a` is one contiguous row; column `j` of `b` is `b.rows` contiguous elements.
-        let x = unsafe { std::slice::from_raw_parts(a.data, a.cols) };
-        // SAFETY: as above; `dots` asks for columns below the number of outputs only.
-        let column = |j: usize| unsafe { std::slice::from_raw_parts(b.data.add(j * b.col_stride), b.rows) };
-        let y = c.row(0);
-        F::dots(x, column, y);
-        return y.iter_mut().for_each(|y| *y *= scale);
+    let few = a.rows == 1 || is::<F, f32>() && a.rows <= FEW && a.cols >= LONG;
+    if few && !keep && a.col_stride == 1 && b.row_stride == 1 && b.col_stride >= b.rows {
+        return dots_product(c, scale, a, b);
     }
     if !(is::<F, f32>() || is::<F, f64>()) {
         return loop_product(c, keep, scale, a, b);
@@ -184,6 +188,28 @@ pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: M
             gemm::Parallelism::None,
         );
     }
+}
+
+/// Up to so many rows are products of vectors that are at least so long: `gemm` would pack the other matrix first, which
+/// takes longer than the product.
+const FEW: usize = 32;
+const LONG: usize = 64;
+
+/// The product of contiguous rows of A with contiguous columns of B.
+fn dots_product<F: Real>(c: &mut MatMut<F>, scale: F, a: Mat<F>, b: Mat<F>) {
+    // SAFETY: row `i` of `a` is `a.cols` contiguous elements, for `i` below the number of rows.
+    let row = |i: usize| unsafe { std::slice::from_raw_parts(a.data.add(i * a.row_stride), a.cols) };
+    // SAFETY: column `j` of `b` is `b.rows` contiguous elements; `dots` asks for those below the number of outputs.
+    let column = |j: usize| unsafe { std::slice::from_raw_parts(b.data.add(j * b.col_stride), b.rows) };
+    const BLOCK: usize = 4;
+    let blocks = c.rows - c.rows % BLOCK;
+    for i in (0..blocks).step_by(BLOCK) {
+        F::dots::<BLOCK>(std::array::from_fn(|r| row(i + r)), column, c.some_rows(i));
+    }
+    for i in blocks..c.rows {
+        F::dots([row(i)], column, [c.row(i)]);
+    }
+    (0..c.rows).for_each(|i| c.row(i).iter_mut().for_each(|y| *y *= scale));
 }
 
 fn is<F: 'static, G: 'static>() -> bool {
@@ -256,7 +282,16 @@ mod tests {
     #[test]
     fn the_product_equals_the_loops_for_every_layout() {
         let number = |i: usize| ((i * 7919) % 101) as f64 / 50.0 - 1.0;
-        for (m, n, k) in [(1, 1, 1), (1, 70, 33), (65, 3, 17), (3, 129, 64), (96, 96, 64), (1, 600, 700)] {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (1, 70, 33),
+            (65, 3, 17),
+            (3, 129, 64),
+            (96, 96, 64),
+            (1, 600, 700),
+            (7, 130, 65),
+            (32, 20, 99),
+        ] {
             let x: Vec<f64> = (0..m * k).map(number).collect();
             let y: Vec<f64> = (0..k * n).map(|i| number(i + 13)).collect();
             for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -275,6 +310,26 @@ mod tests {
                     assert!((got - 1.0 - 2.0 * want).abs() < 1e-12 * k as f64, "{m} {n} {k} {ta} {tb}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_row_is_the_same_to_the_bit_beside_others() {
+        let number = |i: usize| ((i * 7919) % 101) as f32 / 50.0 - 1.0;
+        let (m, n, k) = (7, 21, 130);
+        let x: Vec<f32> = (0..m * k).map(number).collect();
+        let w: Vec<f32> = (0..n * k).map(|i| number(i + 13)).collect();
+        let (mut all, mut alone) = (vec![f32::NAN; m * n], vec![f32::NAN; n]);
+        product(&mut MatMut::new(&mut all, m, n), false, 0.5, Mat::new(&x, m, k), Mat::new(&w, n, k).t());
+        for (x, all) in x.chunks(k).zip(all.chunks(n)) {
+            product(
+                &mut MatMut::new(&mut alone, 1, n),
+                false,
+                0.5,
+                Mat::new(x, 1, k),
+                Mat::new(&w, n, k).t(),
+            );
+            assert_eq!(alone, all);
         }
     }
 

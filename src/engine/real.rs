@@ -41,8 +41,12 @@ pub trait Real:
     fn is_finite(self) -> bool;
     /// `self * a + b`, rounded once where the processor can.
     fn fma(self, a: Self, b: Self) -> Self;
-    /// y_j ← x · column(j): a row times a matrix stored by columns.
-    fn dots<'a>(x: &'a [Self], column: impl Fn(usize) -> &'a [Self], y: &'a mut [Self]) {
+    /// y_rj ← x_r · column(j): a few rows times a matrix stored by columns.
+    fn dots<'a, const R: usize>(
+        x: [&'a [Self]; R],
+        column: impl Fn(usize) -> &'a [Self],
+        y: [&mut [Self]; R],
+    ) {
         dots_plain(x, column, y);
     }
     /// eˣ. NaN stays NaN.
@@ -145,7 +149,11 @@ impl Real for f32 {
     fn fma(self, a: Self, b: Self) -> Self {
         self.mul_add(a, b)
     }
-    fn dots<'a>(x: &'a [Self], column: impl Fn(usize) -> &'a [Self], y: &'a mut [Self]) {
+    fn dots<'a, const R: usize>(
+        x: [&'a [Self]; R],
+        column: impl Fn(usize) -> &'a [Self],
+        y: [&mut [Self]; R],
+    ) {
         dots_f32(x, column, y);
     }
 

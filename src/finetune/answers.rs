@@ -46,3 +46,39 @@ pub fn exact_match(examples: &[Example], replies: &[String], tokenizer: &Tokeniz
         |(example, reply): &(&Example, &String)| tokenizer.decode(example.last_exchange().1) == **reply;
     examples.iter().zip(replies).filter(right).count() as f64 / examples.len().max(1) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::config::ModelConfig;
+    use crate::sample::batch::tests::device;
+
+    /// What a model says by itself is right, as long as it ends; anything else is wrong.
+    #[test]
+    fn answers_are_counted_that_are_right_to_the_letter_and_end() {
+        let tokenizer = Tokenizer::from_name("char", "!ab\n").unwrap().with_chat();
+        let end = tokenizer.special(Special::End).unwrap();
+        let config = ModelConfig::gpt(tokenizer.vocab_size(), 12, 1, 2, 8);
+        let mut cpu = device::<f32>(&config);
+        let mut generator = BatchGenerator::new(config, 3);
+        let prompts: Vec<[u32; 3]> = (0..40).map(|i| [5, i % 4, i / 4 % 4]).collect();
+        let greedy = Strategy::greedy();
+        let replies = generator.replies(&mut cpu, &prompts, 20, &greedy, 0, Some(end)).unwrap();
+        let example = |prompt: &[u32], said: &[u32]| Example {
+            tokens: [prompt, said, &[end]].concat(),
+            answer: [vec![false; prompt.len()], vec![true; said.len() + 1]].concat(),
+            place: String::new(),
+        };
+        let as_said = |(prompt, reply): (&[u32; 3], &Reply)| example(prompt, reply.said());
+        let mut examples: Vec<Example> = prompts.iter().zip(&replies).map(as_said).collect();
+        let ended = replies.iter().filter(|reply| reply.ended).count();
+        assert!(ended > 4 && ended < 36, "{ended}");
+        let texts: Vec<String> = replies.iter().map(|reply| text(reply, &tokenizer)).collect();
+        let share = |examples: &[Example]| exact_match(examples, &texts[..examples.len()], &tokenizer);
+        assert_eq!(share(&examples), ended as f64 / 40.0);
+        let first = replies.iter().position(|reply| reply.ended).unwrap();
+        examples[first] = example(&prompts[first], &[replies[first].said(), &[1]].concat());
+        assert_eq!(share(&examples), (ended - 1) as f64 / 40.0);
+        assert_eq!(share(&[]), 0.0);
+    }
+}

@@ -241,4 +241,4 @@ impl BatchGenerator {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -53,7 +53,8 @@ impl Conversation {
         self.forgotten = 0;
     }
 
-    /// Says `text` to the model and returns its answer; each piece is given to `tell` as soon as it is whole. Where a block does not hold all that was said, the oldest exchanges are left out.
+    /// Says `text` to the model and returns its answer; each piece is given to `tell` as soon as it is whole. Where a
+    /// block does not hold all that was said, the oldest exchanges are left out.
     ///
     /// # Errors
     /// When the message alone is longer than a block, the tokenizer has no chat tokens or lacks a character, or the
@@ -97,5 +98,62 @@ impl Conversation {
             }
             forgotten += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::config::ModelConfig;
+    use crate::sample::generator::Generator;
+    use crate::text::tokenizer::Tokenizer;
+
+    /// Characters ! a b are 1, 2, 3 behind the newline; user, assistant, end are 4, 5, 6.
+    fn model(block_size: usize) -> Model {
+        let tokenizer = Tokenizer::from_name("char", "!ab\n").unwrap().with_chat();
+        let config = ModelConfig::gpt(7, block_size, 1, 1, 2);
+        Model { generator: Generator::new(config.clone()), config, tokenizer }
+    }
+
+    fn user(content: &str) -> Message {
+        Message { role: Role::User, content: content.to_owned() }
+    }
+
+    fn talk() -> Conversation {
+        let mut talk = Conversation::new(Some("!".to_owned()), 9, 0);
+        for (asked, answered) in [("a", "bb"), ("b", "a")] {
+            let answer = Message { role: Role::Assistant, content: answered.to_owned() };
+            talk.messages.extend([user(asked), answer]);
+        }
+        talk
+    }
+
+    #[test]
+    fn the_model_sees_every_turn_by_hand() {
+        let (prompt, forgotten) = talk().prompt(&model(99), &user("ab")).unwrap();
+        let turns =
+            [[4, 1, 0, 0, 2, 6].as_slice(), &[5, 3, 3, 6], &[4, 3, 6], &[5, 2, 6], &[4, 2, 3, 6], &[5]];
+        assert_eq!((prompt, forgotten), (turns.concat(), 0));
+    }
+
+    #[test]
+    fn the_oldest_exchanges_go_where_a_block_is_full_but_not_the_system() {
+        let seen = |block_size| talk().prompt(&model(block_size), &user("ab"));
+        assert_eq!(seen(21).unwrap().1, 0);
+        let (prompt, forgotten) = seen(20).unwrap();
+        let turns = [[4, 1, 0, 0, 3, 6].as_slice(), &[5, 2, 6], &[4, 2, 3, 6], &[5]];
+        assert_eq!((prompt, forgotten), (turns.concat(), 1));
+        let (prompt, forgotten) = seen(8).unwrap();
+        assert_eq!((prompt, forgotten), (vec![4, 1, 0, 0, 2, 3, 6, 5], 2));
+        let error = seen(7).unwrap_err().to_string();
+        assert!(error.contains("8 tokens") && error.contains("sees 7"), "{error}");
+    }
+
+    #[test]
+    fn a_reset_forgets_all_but_the_system() {
+        let mut talk = talk();
+        talk.forgotten = 1;
+        talk.reset();
+        assert_eq!((talk.messages().len(), talk.messages()[0].role, talk.forgotten()), (1, Role::System, 0));
     }
 }

@@ -155,7 +155,7 @@ mod tests {
         {
             let model = ModelConfig { architecture, ..ModelConfig::gpt(26, 8, 1, 1, 4) };
             let mut cpu = Cpu::<f32>::default();
-            let shape = StepShape { batch_size: BATCH_SIZE, grad_accum: 1, segments: false };
+            let shape = StepShape::pretraining(&model, BATCH_SIZE, 1);
             let plan = Arc::new(evaluation(&model, shape).unwrap());
             cpu.load(&plan, 0).unwrap();
             for place in &plan.places {

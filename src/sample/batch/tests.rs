@@ -15,7 +15,7 @@ fn config(position: Position) -> ModelConfig {
 }
 
 /// A device with weights so large that tokens differ in probability as those of a trained model do.
-fn device<F: Precision>(config: &ModelConfig) -> Cpu<F> {
+pub(crate) fn device<F: Precision>(config: &ModelConfig) -> Cpu<F> {
     let mut device = Cpu::default();
     let plan = Arc::new(batch_plan(config, 1, 1).unwrap());
     device.load(&plan, 0).unwrap();
