@@ -90,7 +90,7 @@ fn positions(tape: &mut Tape, config: &ModelConfig) -> Option<Var> {
         Position::Learned => Some(tape.scoped("wpe", |t| table(t, shape[0], shape[1]))),
         Position::Sinusoidal => {
             let name = tape.scoped_name("sinusoids");
-            Some(tape.state(&name, shape, Init::Constant(0.0)))
+            Some(tape.state(&name, shape, Init::Sinusoidal { width: config.n_embd }))
         }
         Position::None | Position::Rope | Position::Alibi => None,
     }
