@@ -82,10 +82,15 @@ pub fn named(name: &str) -> Option<TrainConfig> {
 }
 
 /// The end of the cosine where none is set: a tenth of the peak, as nanoGPT and Chinchilla (Hoffmann et
-/// al. 2022) have it; through decimals, so that 6e-4 becomes 6e-5 and not 5.9999999999999995e-5.
+/// al. 2022) have it.
 pub(super) fn tenth(peak: f64) -> f64 {
-    // NaN and infinity are no decimals; they are refused as the peak they are.
-    format!("{peak}e-1").parse().unwrap_or(peak)
+    times(peak, 0.1)
+}
+
+/// A learning rate times a factor, to ten digits, so that a tenth of 6e-4 is 6e-5 and not 5.9999999999999995e-5.
+pub(super) fn times(rate: f64, factor: f64) -> f64 {
+    let product = rate * factor;
+    format!("{product:.9e}").parse().unwrap_or(product)
 }
 
 /// `n_layer` blocks with as many heads, `n_embd` channels and windows of `block_size` tokens.

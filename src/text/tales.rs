@@ -8,6 +8,7 @@
 
 mod check;
 mod grammar;
+mod hidden;
 mod questions;
 mod telling;
 
@@ -21,6 +22,7 @@ use grammar::Grammar;
 use telling::Telling;
 
 pub use grammar::GrammarError;
+pub use hidden::{Guess, Seen};
 pub use questions::{Exchange, Part, UNKNOWN, jsonl, messages};
 
 /// What follows every tale in a corpus.
