@@ -69,9 +69,13 @@ pub fn fill_in(run: TrainConfig, characters: usize, windows: usize) -> Result<Re
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let run = smaller("mini", 300)?;
+    // With a number of steps, the table of the whole preset; without, of a model for two minutes.
+    let run = match std::env::args().nth(1) {
+        Some(steps) => TrainConfig { steps: steps.parse()?, ..presets::named("mini").ok_or("no mini")? },
+        None => smaller("mini", 300)?,
+    };
     let tales = world(&run, 300_000)?;
-    println!("a small GPT after {} steps on tales, with one piece changed:\n", run.steps);
+    println!("a GPT {} wide after {} steps on tales, with one piece changed:\n", run.n_embd, run.steps);
     println!("{:<16}{:<22}{:>10}{:>10}{:>11}", "piece", "", "weights", "val loss", "against");
     let mut whole = None;
     for change in &CHANGES {
@@ -81,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{:<48}{:>10.4}\n", "the least that is possible", tales.floor);
 
-    let bert = smaller("bert-mini", 1000)?;
+    let bert = smaller("bert-mini", 600)?;
     let Restored { asked, model, optimum } = fill_in(bert, 300_000, 200)?;
     println!(
         "a BERT of that size restores {:.1}% of {asked} hidden characters; who knows the grammar, {:.1}%",

@@ -124,9 +124,7 @@ impl Curves {
                 chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?
             };
             let style = if curve.reference { INK.stroke_width(1) } else { colour.stroke_width(3) };
-            drawn
-                .label(&curve.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
+            drawn.label(&curve.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
         }
         chart
             .configure_series_labels()
@@ -162,7 +160,8 @@ mod tests {
 
     fn curves(points: Vec<(f64, f64)>) -> Curves {
         let curve = Curve { name: "LSTM".into(), points, reference: false };
-        let mut chance = Curve { name: "chance".into(), points: vec![(1.0, 0.1), (64.0, 0.1)], reference: true };
+        let mut chance =
+            Curve { name: "chance".into(), points: vec![(1.0, 0.1), (64.0, 0.1)], reference: true };
         chance.points.push((0.0, f64::NAN));
         Curves {
             title: "Recall".into(),

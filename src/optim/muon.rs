@@ -30,7 +30,7 @@ pub struct Muon {
 impl Muon {
     /// The learning rate that suits it, where AdamW's is 1. An update is as large as AdamW's, but spread evenly
     /// over all directions: none of them overshoots first.
-    pub const RATE: f64 = 5.0;
+    pub const RATE: f64 = 3.0;
 }
 
 impl Default for Muon {

@@ -250,9 +250,10 @@ mod tests {
 
     #[test]
     fn muon_has_a_rate_of_its_own() {
-        let rates = |toml| config(toml).map(|config| [config.learning_rate, config.min_learning_rate]).unwrap();
-        assert_eq!(rates("optimizer = 'muon'"), [5e-3, 5e-4]);
-        assert_eq!(rates("optimizer = 'muon'\npreset = 'medium'"), [3e-3, 3e-4]);
+        let rates =
+            |toml| config(toml).map(|config| [config.learning_rate, config.min_learning_rate]).unwrap();
+        assert_eq!(rates("optimizer = 'muon'"), [3e-3, 3e-4]);
+        assert_eq!(rates("optimizer = 'muon'\npreset = 'medium'"), [1.8e-3, 1.8e-4]);
         assert_eq!(rates("optimizer = 'muon'\nlearning_rate = 1e-3"), [1e-3, 1e-4]);
         assert_eq!(rates("optimizer = 'sgd'"), [1e-3, 1e-4]);
     }

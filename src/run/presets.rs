@@ -184,9 +184,11 @@ fn llama() -> TrainConfig {
 }
 
 /// BERT (Devlin et al. 2019) in the size of `mini`: every token sees all others, and a seventh of them is hidden
-/// and guessed.
+/// and guessed. Turned positions and norms before each half are ModernBERT's (Warner et al. 2024): with learned ones
+/// and norms behind, as in the first, thousands of steps go by before it attends to anything.
 fn bert() -> TrainConfig {
-    TrainConfig { causal: false, bias: true, norm_place: NormPlace::Post, ..mini() }
+    let recipe = mini();
+    TrainConfig { causal: false, bias: true, position: Position::Rope, learning_rate: 2e-3, ..recipe }
 }
 
 /// A recurrent net with about as many weights as `mini`, trained through windows of 64 tokens.
