@@ -8,6 +8,7 @@ use super::failure::{Exit, Usage};
 use super::output::Output;
 use super::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
 use crate::finetune::stage::STAGE;
+use crate::inspect::masked::restored;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::settings::Settings;
@@ -37,6 +38,9 @@ pub struct Args {
     resume: Option<PathBuf>,
 }
 
+/// Windows over which a model that fills in hidden characters is measured.
+const MASKED_WINDOWS: usize = 400;
+
 const VERBS: Verbs = Verbs { again: "train", next: "write: sample --model RUN --prompt \"O \"" };
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
@@ -64,8 +68,11 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
 
     let mut opened = args.device.open(autotune(resumed.as_ref())?, output)?;
     let (train_tokens, val_tokens) = (dataset.train.len(), dataset.val.len());
+    let fills_in_tales =
+        !model.causal && matches!(corpus.source, Source::Tales { .. }) && tokenizer.name() == "char";
+    let hidden = fills_in_tales.then(|| dataset.val.clone());
     let source = source::pretraining(&config, &model, dataset);
-    let trainer = Trainer::new(opened.device(), config, model, source)?;
+    let trainer = Trainer::new(opened.device(), config, model.clone(), source)?;
     let start = Event::Start {
         device: opened.kind(),
         adapter: opened.device().describe(),
@@ -90,6 +97,15 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     screen.bar.set_position(session.trainer.step);
     let planned = session.trainer.memory().total();
     let ending = session.run(&mut |event| screen.tell(event))?;
+    if let (Some(val), Ending::Finished) = (&hidden, ending) {
+        let found = restored(opened.device(), &model, &tokenizer, &corpus.text, val, MASKED_WINDOWS)?;
+        screen.remark(&format!(
+            "{:.1}% of {} hidden characters restored; who knows the grammar restores {:.1}% at most",
+            100.0 * found.model,
+            found.asked,
+            100.0 * found.optimum
+        ));
+    }
     screen.remark(&memory_used(planned, &opened));
     Ok(if ending == Ending::Stopped { Exit::Interrupted } else { Exit::Done })
 }

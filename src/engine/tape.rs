@@ -17,9 +17,10 @@ pub enum Init {
         base: f32,
         width: usize,
     },
-    /// Rows of `width` for positions 0, 1, …: sine and cosine of position · 10000^(-2i/width) in turn (Vaswani et
-    /// al. 2017).
+    /// Rows of `width` for positions 0, 1, …: `amplitude` times sine and cosine of position · 10000^(-2i/width) in
+    /// turn (Vaswani et al. 2017).
     Sinusoidal {
+        amplitude: f32,
         width: usize,
     },
 }

@@ -1,5 +1,7 @@
-//! Looking into a trained model: where its heads attend, and what it expects next.
+//! Looking into a model: where its heads attend, what it expects next, and pictures of measurements.
 
 pub mod attention;
+pub mod curves;
 pub mod logits;
+pub mod masked;
 mod svg;

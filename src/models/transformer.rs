@@ -14,6 +14,10 @@ use crate::nn::norm::Norms;
 /// Of the angles by which queries and keys are turned.
 const ROPE_BASE: f32 = 1e4;
 
+/// Fixed positions are as large as the tokens' vectors begin, as in the first Transformer, which made these larger:
+/// else the norms would leave next to nothing of the tokens.
+const SINUSOIDS_RMS: f32 = 0.02;
+
 /// Records everything below the head: tokens (batch, time) → hidden (batch, time, n_embd).
 ///
 /// Parameters have the names that Hugging Face gives GPT-2's.
@@ -90,7 +94,8 @@ fn positions(tape: &mut Tape, config: &ModelConfig) -> Option<Var> {
         Position::Learned => Some(tape.scoped("wpe", |t| table(t, shape[0], shape[1]))),
         Position::Sinusoidal => {
             let name = tape.scoped_name("sinusoids");
-            Some(tape.state(&name, shape, Init::Constant(0.0)))
+            let amplitude = SINUSOIDS_RMS * std::f32::consts::SQRT_2;
+            Some(tape.state(&name, shape, Init::Sinusoidal { amplitude, width: config.n_embd }))
         }
         Position::None | Position::Rope | Position::Alibi => None,
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
-use crate::ops::add::Add;
+use crate::ops::combine::Combine;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::residual_norm::ResidualNorm;
 use crate::ops::rms_norm::RmsNorm;
@@ -69,7 +69,8 @@ impl Norms {
             let outputs = tape.apply(ResidualNorm { eps: EPS }, &operands)?;
             (outputs[0], outputs[1])
         } else {
-            let sum = tape.apply_one(Add, &[x, branch])?;
+            // Not in place: the derivative of what read x reads it again.
+            let sum = tape.apply_one(Combine::SUM, &[x, branch])?;
             (sum, self.record(tape, sum)?)
         };
         Ok(if pre { (sum, norm) } else { (norm, norm) })

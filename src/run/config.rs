@@ -13,6 +13,7 @@ use crate::models::config::{Architecture, ModelConfig, NormPlace, Position, Size
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::ops::adamw::AdamW;
+use crate::optim::muon::Muon;
 use crate::optim::schedule::{Decay, Schedule};
 use crate::optim::{Optimizer, Rule};
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
@@ -99,6 +100,11 @@ impl TrainConfig {
         let name = settings.preset.as_deref().unwrap_or(presets::DEFAULT);
         let preset =
             presets::named(name).ok_or_else(|| ConfigError::UnknownPreset { name: name.to_owned() })?;
+        let mut settings = settings.clone();
+        if settings.optimizer == Some(Optimizer::Muon) && preset.optimizer != Optimizer::Muon {
+            // Presets have AdamW's rate.
+            settings.learning_rate.get_or_insert(presets::times(preset.learning_rate, Muon::RATE));
+        }
         let mut table = settings.laid_over(&preset)?;
         if let Some(peak) = settings.learning_rate {
             table.entry("min_learning_rate").or_insert(presets::tenth(peak).into());
@@ -240,6 +246,16 @@ mod tests {
         assert_eq!(config("learning_rate = 1e-5").unwrap().min_learning_rate, 1e-6);
         let both = config("learning_rate = 1e-5\nmin_learning_rate = 0.0").unwrap();
         assert_eq!(both.min_learning_rate, 0.0);
+    }
+
+    #[test]
+    fn muon_has_a_rate_of_its_own() {
+        let rates =
+            |toml| config(toml).map(|config| [config.learning_rate, config.min_learning_rate]).unwrap();
+        assert_eq!(rates("optimizer = 'muon'"), [3e-3, 3e-4]);
+        assert_eq!(rates("optimizer = 'muon'\npreset = 'medium'"), [1.8e-3, 1.8e-4]);
+        assert_eq!(rates("optimizer = 'muon'\nlearning_rate = 1e-3"), [1e-3, 1e-4]);
+        assert_eq!(rates("optimizer = 'sgd'"), [1e-3, 1e-4]);
     }
 
     #[test]

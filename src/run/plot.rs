@@ -19,17 +19,17 @@ pub struct LossCurve {
 
 /// The picture could not be drawn.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot draw the loss: {0}")]
-pub struct PlotError(String);
+#[error("cannot draw a picture: {0}")]
+pub struct PlotError(pub(crate) String);
 
-const SIZE: (u32, u32) = (860, 480);
-const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
+pub(crate) const SIZE: (u32, u32) = (860, 480);
+pub(crate) const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
 /// Blue, orange and green that colour-blind readers tell apart (Okabe & Ito 2008).
 const TRAIN: RGBColor = RGBColor(0, 114, 178);
 const VAL: RGBColor = RGBColor(213, 94, 0);
 const FLOOR: RGBColor = RGBColor(0, 125, 90);
-const INK: RGBColor = RGBColor(50, 50, 50);
-const GRID: RGBColor = RGBColor(225, 225, 225);
+pub(crate) const INK: RGBColor = RGBColor(50, 50, 50);
+pub(crate) const GRID: RGBColor = RGBColor(225, 225, 225);
 
 /// More points than this would make a larger file, not a finer line.
 const MOST_POINTS: usize = 1000;

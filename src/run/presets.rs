@@ -85,10 +85,15 @@ pub fn named(name: &str) -> Option<TrainConfig> {
 }
 
 /// The end of the cosine where none is set: a tenth of the peak, as nanoGPT and Chinchilla (Hoffmann et
-/// al. 2022) have it; through decimals, so that 6e-4 becomes 6e-5 and not 5.9999999999999995e-5.
+/// al. 2022) have it.
 pub(super) fn tenth(peak: f64) -> f64 {
-    // NaN and infinity are no decimals; they are refused as the peak they are.
-    format!("{peak}e-1").parse().unwrap_or(peak)
+    times(peak, 0.1)
+}
+
+/// A learning rate times a factor, to ten digits, so that a tenth of 6e-4 is 6e-5 and not 5.9999999999999995e-5.
+pub(super) fn times(rate: f64, factor: f64) -> f64 {
+    let product = rate * factor;
+    format!("{product:.9e}").parse().unwrap_or(product)
 }
 
 /// `n_layer` blocks with as many heads, `n_embd` channels and windows of `block_size` tokens.
@@ -198,9 +203,11 @@ fn llama() -> TrainConfig {
 }
 
 /// BERT (Devlin et al. 2019) in the size of `mini`: every token sees all others, and a seventh of them is hidden
-/// and guessed.
+/// and guessed. Turned positions and norms before each half are ModernBERT's (Warner et al. 2024): with learned ones
+/// and norms behind, as in the first, thousands of steps go by before it attends to anything.
 fn bert() -> TrainConfig {
-    TrainConfig { causal: false, bias: true, norm_place: NormPlace::Post, ..mini() }
+    let recipe = mini();
+    TrainConfig { causal: false, bias: true, position: Position::Rope, learning_rate: 2e-3, ..recipe }
 }
 
 /// A recurrent net with about as many weights as `mini`, trained through windows of 64 tokens.

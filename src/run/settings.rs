@@ -87,7 +87,7 @@ pub struct Settings {
     /// How the learning rate falls behind the warm-up
     #[arg(long, env = "LAL_SCHEDULE", value_enum)]
     pub schedule: Option<Decay>,
-    /// The peak learning rate
+    /// The peak learning rate [default: the preset's; with muon three times that]
     #[arg(long, visible_alias = "lr", env = "LAL_LEARNING_RATE", value_name = "X")]
     pub learning_rate: Option<f64>,
     /// The learning rate of the last step [default: a tenth of --learning-rate]

@@ -109,7 +109,7 @@ pub(crate) fn below(end: usize, rng: &mut impl Rng) -> usize {
 }
 
 /// A number in [0, 1), uniformly: 53 bits, as fine as an f64 there can be.
-pub(super) fn unit(rng: &mut impl Rng) -> f64 {
+pub(crate) fn unit(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 

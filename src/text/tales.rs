@@ -10,6 +10,7 @@
 mod check;
 mod flaws;
 mod grammar;
+mod hidden;
 pub mod judge;
 mod manner;
 mod questions;
@@ -25,6 +26,7 @@ use grammar::Grammar;
 use telling::Telling;
 
 pub use grammar::GrammarError;
+pub use hidden::{Guess, Seen};
 pub use questions::{Exchange, Part, UNKNOWN, jsonl, messages};
 
 /// What follows every tale in a corpus.

@@ -1,7 +1,9 @@
 //! Training: the plans of a run, the model in training, the run around it, and the exact loss of what comes of it.
 
+pub mod ablation;
 pub mod evaluate;
 pub mod plans;
+pub mod recall;
 pub mod session;
 pub mod source;
 pub mod trainer;

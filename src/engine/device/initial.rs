@@ -25,9 +25,9 @@ pub fn initial_values(seed: u64, name: &str, init: Init, len: usize) -> Vec<f32>
             let angle = position * base.powf(-2.0 * (d % half) as f64 / width as f64);
             if d < half { angle.cos() } else { angle.sin() }
         }),
-        Init::Sinusoidal { width } => positions(len, width, |position, d| {
+        Init::Sinusoidal { amplitude, width } => positions(len, width, |position, d| {
             let angle = position * 10_000f64.powf(-2.0 * (d / 2) as f64 / width as f64);
-            if d.is_multiple_of(2) { angle.sin() } else { angle.cos() }
+            f64::from(amplitude) * if d.is_multiple_of(2) { angle.sin() } else { angle.cos() }
         }),
     }
 }
@@ -67,7 +67,7 @@ mod tests {
         let rotary = initial_values(1, "r", Init::Rotary { base: 1e4, width: 4 }, 3 * 4);
         near(&rotary[..4], &[1.0, 1.0, 0.0, 0.0]);
         near(&rotary[8..], &[2f64.cos(), 0.02f64.cos(), 2f64.sin(), 0.02f64.sin()]);
-        let sinusoidal = initial_values(1, "s", Init::Sinusoidal { width: 4 }, 3 * 4);
+        let sinusoidal = initial_values(1, "s", Init::Sinusoidal { amplitude: 1.0, width: 4 }, 3 * 4);
         near(&sinusoidal[..4], &[0.0, 1.0, 0.0, 1.0]);
         near(&sinusoidal[8..], &[2f64.sin(), 2f64.cos(), 0.02f64.sin(), 0.02f64.cos()]);
     }

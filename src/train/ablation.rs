@@ -1,0 +1,107 @@
+//! The Transformer with one piece after the other removed or replaced: what each is worth.
+
+use super::source;
+use super::trainer::{TrainError, Trainer};
+use crate::engine::device::Device;
+use crate::models::config::{NormPlace, Position};
+use crate::nn::mlp::FeedForward;
+use crate::nn::norm::Norm;
+use crate::run::config::TrainConfig;
+use crate::text::dataset::{Dataset, Split};
+
+/// A change to a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// The piece that is changed.
+    pub piece: &'static str,
+    /// What it becomes.
+    pub to: &'static str,
+    apply: fn(&mut TrainConfig),
+}
+
+/// What a run with a change came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    pub parameters: usize,
+    /// Behind the last step, in nats per token.
+    pub val_loss: f64,
+}
+
+/// Every change to a GPT, first none at all and none but the seed: what lies between these two is chance.
+pub const CHANGES: [Change; 18] = [
+    Change { piece: "GPT", to: "as it is", apply: |_| {} },
+    Change { piece: "", to: "another seed", apply: |config| config.seed += 1 },
+    Change { piece: "positions", to: "none", apply: |config| config.position = Position::None },
+    Change { piece: "", to: "sinusoidal", apply: |config| config.position = Position::Sinusoidal },
+    Change { piece: "", to: "rotary", apply: |config| config.position = Position::Rope },
+    Change { piece: "", to: "ALiBi", apply: |config| config.position = Position::Alibi },
+    Change { piece: "norm", to: "none", apply: |config| config.norm = Norm::None },
+    Change { piece: "", to: "RMS", apply: |config| config.norm = Norm::Rms },
+    Change { piece: "", to: "behind each half", apply: |config| config.norm_place = NormPlace::Post },
+    Change { piece: "feed-forward", to: "linear", apply: |config| config.feed_forward = FeedForward::Linear },
+    Change { piece: "", to: "ReLU", apply: |config| config.feed_forward = FeedForward::Relu },
+    Change { piece: "", to: "ReLU²", apply: |config| config.feed_forward = FeedForward::Relu2 },
+    Change { piece: "", to: "SwiGLU", apply: |config| config.feed_forward = FeedForward::Swiglu },
+    Change { piece: "heads", to: "a single one", apply: |config| config.n_head = 1 },
+    Change { piece: "", to: "keys for two (GQA)", apply: |config| config.n_kv_head = config.n_head / 2 },
+    Change { piece: "", to: "keys for all (MQA)", apply: |config| config.n_kv_head = 1 },
+    Change { piece: "head", to: "untied", apply: |config| config.tied = false },
+    Change { piece: "all of Llama's", to: "at once", apply: llama },
+];
+
+/// Rotary positions, RMS norms, SwiGLU and shared keys.
+fn llama(config: &mut TrainConfig) {
+    config.position = Position::Rope;
+    config.norm = Norm::Rms;
+    config.feed_forward = FeedForward::Swiglu;
+    config.n_kv_head = config.n_head / 2;
+}
+
+impl Change {
+    /// The run with this change.
+    pub fn of(&self, run: &TrainConfig) -> TrainConfig {
+        let mut changed = run.clone();
+        (self.apply)(&mut changed);
+        changed
+    }
+
+    /// Trains the changed run on a device that holds no model yet.
+    ///
+    /// # Errors
+    /// When the sizes do not fit together or the device fails.
+    pub fn outcome(
+        &self,
+        device: &mut dyn Device,
+        run: &TrainConfig,
+        dataset: &Dataset,
+        vocab_size: usize,
+    ) -> Result<Outcome, TrainError> {
+        let config = self.of(run);
+        let model = config.model(vocab_size);
+        let parameters = model.n_parameters()?;
+        let source = source::pretraining(&config, &model, dataset.clone());
+        let steps = config.steps;
+        let mut trainer = Trainer::new(device, config, model, source)?;
+        trainer.train_to(device, steps)?;
+        Ok(Outcome { parameters, val_loss: trainer.estimate(device, Split::Val)?.loss })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::presets;
+
+    #[test]
+    fn every_change_changes_one_run_and_makes_a_model() {
+        let run = presets::named("mini").unwrap();
+        let all: Vec<_> = CHANGES.iter().map(|change| change.of(&run)).collect();
+        assert_eq!(all[0], run);
+        for (i, config) in all.iter().enumerate() {
+            assert_eq!(all.iter().position(|other| other == config), Some(i), "{:?}", CHANGES[i]);
+            assert_eq!(config.model(65).check(), Ok(()));
+        }
+        let llama = presets::named("llama-mini").unwrap();
+        assert_eq!(all[17], TrainConfig { preset: run.preset, ..llama });
+    }
+}
