@@ -8,6 +8,7 @@ use super::failure::{Exit, Usage};
 use super::output::Output;
 use super::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
 use crate::finetune::stage::STAGE;
+use crate::models::config::Architecture;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::settings::Settings;
@@ -37,7 +38,14 @@ pub struct Args {
     resume: Option<PathBuf>,
 }
 
-const VERBS: Verbs = Verbs { again: "train", next: "write: sample --model RUN --prompt \"O \"" };
+/// What goes on with such a model, and what to do with it.
+fn verbs(architecture: Architecture) -> Verbs {
+    let next = match architecture {
+        Architecture::Skipgram => "look: lal inspect embeddings --model RUN --word the",
+        _ => "write: sample --model RUN --prompt \"O \"",
+    };
+    Verbs { again: "train", next }
+}
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let resumed = args.resume.as_deref().map(RunFolder::open).transpose()?;
@@ -84,7 +92,8 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     keep_choices(&opened, &folder)?;
 
     let stop = stop_on_interrupt()?;
-    let mut screen = Screen::new(output, &trainer.config, folder.path(), floor, VERBS);
+    let mut screen =
+        Screen::new(output, &trainer.config, folder.path(), floor, verbs(trainer.model.architecture));
     screen.tell(&start)?;
     let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
     screen.bar.set_position(session.trainer.step);

@@ -153,6 +153,7 @@ fn beside(windows: &[&Window], weight: f32) -> Batch {
         targets: all(|window| &window.targets),
         weights: windows.iter().flat_map(|window| &window.weights).map(|learned| learned * weight).collect(),
         segments: Some(all(|window| &window.segments)),
+        labels: None,
     }
 }
 

@@ -1,3 +1,4 @@
 //! What models are trained for.
 
+pub mod neighbours;
 pub mod tokens;

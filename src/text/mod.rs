@@ -3,7 +3,7 @@
 //! [`corpus`] finds a text (a file, a download, or the built-in [`tales`]), [`tokenizer`] turns it into
 //! numbers below the vocabulary size, and [`dataset`] splits those and draws random windows from them.
 //! [`ngram`] predicts them by counting. [`chat`] reads conversations, which [`pack`] puts into windows;
-//! [`skipgram`] pairs words with their neighbours, and [`masked`] hides tokens.
+//! [`skipgram`] pairs tokens with their neighbours, and [`masked`] hides tokens.
 
 pub mod chat;
 pub mod corpus;

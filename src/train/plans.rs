@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use crate::engine::op::{OpError, Var};
 use crate::engine::plan::Plan;
 use crate::engine::tape::{Init, Tape};
-use crate::engine::tensor::Spec;
-use crate::models::config::ModelConfig;
-use crate::models::{Reading, trunk};
+use crate::engine::tensor::{Shape, Spec};
+use crate::models::config::{Architecture, ModelConfig};
+use crate::models::skipgram::CANDIDATES;
+use crate::models::{Reading, Trunk, trunk};
 use crate::nn::Pass;
 use crate::nn::recurrent::carry;
-use crate::objective::tokens;
+use crate::objective::tokens::Loss;
+use crate::objective::{neighbours, tokens};
 use crate::optim::Rule;
 
 /// Sizes of a training step.
@@ -28,25 +30,49 @@ pub struct StepShape {
 struct Inputs {
     read: Reading,
     targets: Var,
+    /// Whether each target is right, where there are wrong ones among them.
+    labels: Option<Var>,
     weights: Var,
 }
 
-/// Declares `tokens` and perhaps `segments`, in the shape that the model reads, and `targets` and `weights`, one
-/// for each prediction.
+/// Declares `tokens` and perhaps `segments`, in the shape that the model reads, and `targets`, `weights` and perhaps
+/// `labels`, one for each prediction.
 fn inputs(tape: &mut Tape, config: &ModelConfig, shape: StepShape) -> Inputs {
     let tokens = Spec::u32(config.tokens_shape(shape.batch_size, config.block_size));
     let n = config.n_predictions(shape.batch_size);
+    let is_told_apart = config.architecture == Architecture::Skipgram;
+    let (targets, predictions): (Shape, Shape) = match is_told_apart {
+        true => ([shape.batch_size, CANDIDATES].into(), [shape.batch_size, 1, CANDIDATES].into()),
+        false => ([n].into(), [n].into()),
+    };
     Inputs {
         read: Reading {
             tokens: tape.input("tokens", tokens),
             segments: shape.segments.then(|| tape.input("segments", tokens)),
         },
-        targets: tape.input("targets", Spec::u32([n])),
-        weights: tape.input("weights", Spec::f32([n])),
+        targets: tape.input("targets", Spec::u32(targets)),
+        labels: is_told_apart.then(|| tape.input("labels", Spec::f32(predictions))),
+        weights: tape.input("weights", Spec::f32(predictions)),
     }
 }
 
-/// A training step over inputs `tokens`, `targets`, `weights` and perhaps `segments`.
+impl Inputs {
+    /// Records the loss behind `trunk`, and with `gradient` what its backward pass starts from.
+    fn loss(
+        &self,
+        tape: &mut Tape,
+        trunk: &Trunk,
+        gradient: bool,
+        into: &HashMap<Var, Var>,
+    ) -> Result<Loss, OpError> {
+        match self.labels {
+            Some(labels) => neighbours::loss(tape, trunk, self.targets, [labels, self.weights], gradient),
+            None => tokens::loss(tape, trunk, self.targets, self.weights, gradient, into),
+        }
+    }
+}
+
+/// A training step over inputs `tokens`, `targets`, `weights` and perhaps `segments` and `labels`.
 ///
 /// With one micro-step it is one segment, `step`, whose results are [loss, grad_norm]. With more, segment
 /// `begin` zeroes the gradients, `micro` is run for each micro-step and gives its loss, and `update` gives the
@@ -60,11 +86,11 @@ pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<P
     if config.lora_rank > 0 {
         tape.freeze();
     }
-    let Inputs { read, targets, weights } = inputs(&mut tape, config, shape);
+    let inputs = inputs(&mut tape, config, shape);
     if accumulates {
         tape.begin_segment("micro");
     }
-    let trunk = trunk(&mut tape, config, read, Pass::Train)?;
+    let trunk = trunk(&mut tape, config, inputs.read, Pass::Train)?;
     let parameters = tape.parameters();
     let mut into = HashMap::new();
     if accumulates {
@@ -76,7 +102,7 @@ pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<P
             into.insert(parameter, gradient);
         }
     }
-    let loss = tokens::loss(&mut tape, &trunk, targets, weights, true, &into)?;
+    let loss = inputs.loss(&mut tape, &trunk, true, &into)?;
     let gradients = tape.backward(&loss.seeds, &into)?;
     carry(&mut tape, &trunk.carried)?;
     if accumulates {
@@ -93,8 +119,8 @@ pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<P
 /// When the model's sizes do not fit together.
 pub fn evaluation(config: &ModelConfig, shape: StepShape) -> Result<Plan, OpError> {
     let mut tape = Tape::new("loss");
-    let Inputs { read, targets, weights } = inputs(&mut tape, config, shape);
-    let trunk = trunk(&mut tape, config, read, Pass::Evaluate)?;
-    let loss = tokens::loss(&mut tape, &trunk, targets, weights, false, &HashMap::new())?;
+    let inputs = inputs(&mut tape, config, shape);
+    let trunk = trunk(&mut tape, config, inputs.read, Pass::Evaluate)?;
+    let loss = inputs.loss(&mut tape, &trunk, false, &HashMap::new())?;
     Plan::new(&tape, &[loss.total])
 }

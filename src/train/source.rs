@@ -2,6 +2,7 @@
 
 use rand_chacha::rand_core::Rng;
 
+use super::neighbours::Neighbours;
 use crate::models::config::{Architecture, ModelConfig};
 use crate::run::config::TrainConfig;
 use crate::text::dataset::{Dataset, Purpose, Split, batch_rng};
@@ -18,6 +19,8 @@ pub struct Batch {
     pub weights: Vec<f32>,
     /// For each token the example it belongs to, where examples share a row.
     pub segments: Option<Vec<u32>>,
+    /// For each target 1 if it is right and 0 if not, where there are wrong ones among them.
+    pub labels: Option<Vec<f32>>,
 }
 
 /// Batches as a function of step and micro-step, so that a resumed run reads on where it stopped.
@@ -64,7 +67,10 @@ enum Order {
 
 /// What `model` learns from `dataset` in a run of these settings.
 pub fn pretraining(config: &TrainConfig, model: &ModelConfig, dataset: Dataset) -> Box<dyn Source> {
-    Box::new(Pretraining::new(model, dataset, config.seed, config.batch_size, config.grad_accum))
+    match model.architecture {
+        Architecture::Skipgram => Box::new(Neighbours::new(model, dataset, config.seed, config.batch_size)),
+        _ => Box::new(Pretraining::new(model, dataset, config.seed, config.batch_size, config.grad_accum)),
+    }
 }
 
 impl Pretraining {
@@ -112,7 +118,7 @@ impl Pretraining {
     fn hide(&self, tokens: &[u32], rng: &mut impl Rng) -> Batch {
         let mask = self.vocab_size - 1;
         let Masked { tokens, targets, weights } = hide(tokens, mask as u32, mask, rng);
-        Batch { tokens, targets, weights: normalised(weights), segments: None }
+        Batch { tokens, targets, weights: normalised(weights), segments: None, labels: None }
     }
 }
 
@@ -141,7 +147,7 @@ impl Source for Pretraining {
             }
         };
         let weights = vec![1.0 / targets.len() as f32; targets.len()];
-        Batch { tokens, targets, weights, segments: None }
+        Batch { tokens, targets, weights, segments: None, labels: None }
     }
 
     fn prompt(&self) -> &[u32] {

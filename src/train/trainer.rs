@@ -106,7 +106,8 @@ impl Trainer {
 
     /// Tokens that one step learns from.
     pub fn tokens_per_step(&self) -> usize {
-        self.config.batch_size * self.config.grad_accum * self.model.block_size
+        self.config.grad_accum
+            * self.model.tokens_shape(self.config.batch_size, self.model.block_size).iter().product::<usize>()
     }
 
     /// Continues behind `step` steps done earlier, whose tensors the caller has written to the device.
@@ -277,5 +278,8 @@ fn set_batch(device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(),
     device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
     device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
     device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
+    if let Some(labels) = &batch.labels {
+        device.set_input(plan, "labels", HostData::F32(labels))?;
+    }
     batch.segments.as_ref().map_or(Ok(()), |ids| device.set_input(plan, "segments", HostData::U32(ids)))
 }
