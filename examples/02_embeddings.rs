@@ -5,7 +5,9 @@
 //! sets king apart from queen (he, his, a man's name nearby) is what sets man apart from woman, so the way from one to
 //! the other is the same: king − man + woman comes out at queen.
 //!
-//! The Tales world has nine such pairs, and so 144 analogies; every one of them is asked.
+//! The Tales world has nine such pairs, and so 144 analogies; every one of them is asked. By the plain sum of vectors
+//! those that ask for brother or sister fail: friend and cousin, which are either, lie halfway between the two and so
+//! nearer. By the product of likenesses they come out as well.
 //!
 //! `cargo run --release --example 02_embeddings` (a picture in runs/embeddings.svg)
 
@@ -13,18 +15,27 @@ use std::error::Error;
 
 use lal::engine::device::Device;
 use lal::engine::device::cpu::Cpu;
-use lal::inspect::embeddings::{Answer, Embeddings, WordError, table, word};
+use lal::inspect::embeddings::{Answer, Embeddings, Near, Rule, WordError, table, word};
 use lal::inspect::projection::Projection;
 use lal::run::settings::Settings;
 use lal::text::tales::Tales;
 use lal::text::tokenizer::Tokenizer;
 use lal::train::on_text::on_text;
 
-/// Trained vectors, and the analogies of the world.
+/// Trained vectors, and the analogies of the world, as tokens.
 pub struct Findings {
     pub embeddings: Embeddings,
     pub tokenizer: Tokenizer,
-    pub answers: Vec<Answer>,
+    pub analogies: Vec<[u32; 4]>,
+}
+
+impl Findings {
+    /// The analogies that come out wrong.
+    pub fn mistakes(&self, rule: Rule) -> Vec<Answer> {
+        let mut answers = self.embeddings.solve(&self.analogies, rule);
+        answers.retain(|answer| !answer.is_right());
+        answers
+    }
 }
 
 /// Learns word vectors from `chars` characters of the Tales world in `steps` steps.
@@ -45,7 +56,7 @@ pub fn run(chars: usize, steps: u64, seed: u64) -> Result<Findings, Box<dyn Erro
     for words in world.analogies() {
         analogies.push(ids(&tokenizer, &words)?);
     }
-    Ok(Findings { answers: embeddings.solve(&analogies), embeddings, tokenizer })
+    Ok(Findings { embeddings, tokenizer, analogies })
 }
 
 /// The tokens of words.
@@ -61,32 +72,43 @@ pub fn ids<const N: usize>(
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let Findings { embeddings, tokenizer, answers } = run(1_000_000, 4000, 1)?;
+    let found = run(1_000_000, 4000, 1)?;
+    let Findings { embeddings, tokenizer, analogies } = &found;
     let name = |id: u32| tokenizer.decode(&[id]);
-    let list = |near: Vec<lal::inspect::embeddings::Near>| {
-        near.iter().map(|near| format!("{} {:.2}", name(near.id), near.cosine)).collect::<Vec<_>>().join(", ")
+    let list = |near: Vec<Near>| {
+        near.iter()
+            .map(|near| format!("{} {:.2}", name(near.id), near.likeness))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     println!("Nearest by the angle between them:");
     for of in ["king", "Emma", "river", "golden", "sunny"] {
-        println!("  {of:<8} {}", list(embeddings.neighbours(word(&tokenizer, of)?, 6)));
+        println!("  {of:<8} {}", list(embeddings.neighbours(word(tokenizer, of)?, 6)));
     }
-    println!("\nAnalogies:");
+    println!("\nNearest to a combination:");
     for terms in [["king", "man", "woman"], ["princess", "girl", "boy"], ["brother", "wizard", "witch"]] {
-        let [a, b, c] = terms;
-        println!("  {a} − {b} + {c}: {}", list(embeddings.combination(ids(&tokenizer, &terms)?, 3)));
+        let ([a, b, c], ids) = (terms, ids(tokenizer, &terms)?);
+        println!("  {a} − {b} + {c}: {}", list(embeddings.combination(ids, Rule::Product, 3)));
     }
-    let wrong: Vec<_> = answers.iter().filter(|answer| !answer.is_right()).collect();
-    println!("\n{} of {} analogies of the world are right", answers.len() - wrong.len(), answers.len());
-    for Answer { analogy, found } in wrong {
-        let [a, b, c, d] = analogy.map(name);
-        println!("  {a} : {b} as {c} : {}, not {d}", name(found.id));
+    println!();
+    for rule in [Rule::Product, Rule::Sum] {
+        let mistakes = found.mistakes(rule);
+        let (right, all) = (analogies.len() - mistakes.len(), analogies.len());
+        println!(
+            "{right} of {all} analogies are right by the {} of likenesses",
+            if rule == Rule::Sum { "sum" } else { "product" }
+        );
+        for Answer { analogy, found } in mistakes {
+            let [a, b, c, d] = analogy.map(name);
+            println!("  {a} : {b} as {c} : {}, not {d}", name(found.id));
+        }
     }
 
     let pairs = Tales::new().pairs();
     let labels: Vec<String> = pairs.concat();
     let mut rows = Vec::new();
     for label in &labels {
-        rows.push(embeddings.vector(word(&tokenizer, label)?));
+        rows.push(embeddings.vector(word(tokenizer, label)?));
     }
     let lines: Vec<_> = (0..pairs.len()).map(|i| [2 * i, 2 * i + 1]).collect();
     let picture = Projection::new(&rows).to_svg("Word vectors of the Tales world", &labels, &lines)?;

@@ -112,6 +112,7 @@ pub fn check(seed: u64) -> Result<Vec<Slope>, Box<dyn Error>> {
 pub fn predict(chars: usize, steps: u64) -> Result<(f64, f64), Box<dyn Error>> {
     let text = Tales::new().corpus(1, chars).text;
     let settings = Settings { preset: Some("mlp-mini".into()), steps: Some(steps), ..Settings::default() };
+    let settings = Settings { learning_rate: Some(1e-2), warmup_steps: Some(20), ..settings };
     let mut cpu = Cpu::<f32>::default();
     let (mut trainer, tokenizer) = on_text(&mut cpu, &settings, "tales", &text)?;
     trainer.train_to(&mut cpu, steps)?;

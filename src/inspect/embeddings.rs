@@ -17,12 +17,22 @@ pub struct Embeddings {
     vectors: Vec<f64>,
 }
 
-/// A token near some place.
+/// A token near others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Near {
     pub id: u32,
-    /// The cosine of the angle between them: 1 in the same direction, 0 across.
-    pub cosine: f64,
+    /// The cosine of the angle between them, 1 in the same direction and 0 across; or what a [`Rule`] makes of several.
+    pub likeness: f64,
+}
+
+/// What makes a token d near to a − b + c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rule {
+    /// Its cosine with the sum, cos(d, a) − cos(d, b) + cos(d, c) but for a factor (Mikolov et al. 2013).
+    Sum,
+    /// p(d, a) p(d, c) / p(d, b), where p is the cosine brought to 0 to 1 (3CosMul, Levy & Goldberg 2014): the same on a
+    /// logarithmic scale, so that being very like one of the terms does not make up for the others.
+    Product,
 }
 
 /// An analogy, a is to b as c is to d, and what was found in place of d.
@@ -88,35 +98,44 @@ impl Embeddings {
         &self.vectors[token as usize * self.width..][..self.width]
     }
 
-    /// The `n` tokens nearest to a place, nearest first, without those of `but`.
-    pub fn nearest(&self, place: &[f64], n: usize, but: &[u32]) -> Vec<Near> {
-        let mut place = place.to_vec();
-        normalise(&mut place);
-        let near = |(id, vector): (u32, &[f64])| Near { id, cosine: dot(vector, &place) };
+    /// The tokens nearest to another, nearest first.
+    pub fn neighbours(&self, token: u32, n: usize) -> Vec<Near> {
+        let vector = self.vector(token);
+        self.ranked(n, &[token], |other| dot(other, vector))
+    }
+
+    /// The tokens nearest to a − b + c: king − man + woman. The three themselves do not count.
+    pub fn combination(&self, terms: [u32; 3], rule: Rule, n: usize) -> Vec<Near> {
+        let [a, b, c] = terms.map(|term| self.vector(term));
+        match rule {
+            Rule::Sum => {
+                let mut sum: Vec<_> = (0..self.width).map(|i| a[i] - b[i] + c[i]).collect();
+                normalise(&mut sum);
+                self.ranked(n, &terms, |other| dot(other, &sum))
+            }
+            Rule::Product => self.ranked(n, &terms, |other| {
+                let [a, b, c] = [a, b, c].map(|term| 0.5 + 0.5 * dot(other, term));
+                // The authors' ε, against division by nothing.
+                a * c / (b + 1e-3)
+            }),
+        }
+    }
+
+    /// All tokens but some, the `n` most like first.
+    fn ranked(&self, n: usize, but: &[u32], likeness: impl Fn(&[f64]) -> f64) -> Vec<Near> {
+        let near = |(id, vector)| Near { id, likeness: likeness(vector) };
         let mut all: Vec<_> = (0..).zip(self.vectors.chunks_exact(self.width)).map(near).collect();
         all.retain(|near| !but.contains(&near.id));
-        all.sort_by(|a, b| b.cosine.total_cmp(&a.cosine));
+        all.sort_by(|a, b| b.likeness.total_cmp(&a.likeness));
         all.truncate(n);
         all
     }
 
-    /// The tokens nearest to another.
-    pub fn neighbours(&self, token: u32, n: usize) -> Vec<Near> {
-        self.nearest(self.vector(token), n, &[token])
-    }
-
-    /// The tokens nearest to a − b + c: king − man + woman. The three themselves do not count.
-    pub fn combination(&self, [a, b, c]: [u32; 3], n: usize) -> Vec<Near> {
-        let (a_vector, b_vector, c_vector) = (self.vector(a), self.vector(b), self.vector(c));
-        let place: Vec<_> = (0..self.width).map(|i| a_vector[i] - b_vector[i] + c_vector[i]).collect();
-        self.nearest(&place, n, &[a, b, c])
-    }
-
     /// For each [a, b, c, d], a is to b as c is to d, what is nearest to b − a + c.
-    pub fn solve(&self, analogies: &[[u32; 4]]) -> Vec<Answer> {
+    pub fn solve(&self, analogies: &[[u32; 4]], rule: Rule) -> Vec<Answer> {
         let solve = |&analogy: &[u32; 4]| {
             let [a, b, c, _] = analogy;
-            Some(Answer { analogy, found: *self.combination([b, a, c], 1).first()? })
+            Some(Answer { analogy, found: *self.combination([b, a, c], rule, 1).first()? })
         };
         analogies.iter().filter_map(solve).collect()
     }
@@ -150,18 +169,22 @@ mod tests {
         let ids: Vec<_> = near.iter().map(|near| near.id).collect();
         assert_eq!(ids, [4, 3, 1, 5, 2]);
         for (near, cosine) in near.iter().zip([0.8, 0.6, 0.0, 0.0, -1.0]) {
-            assert!((near.cosine - cosine).abs() < 1e-12, "{near:?}");
+            assert!((near.likeness - cosine).abs() < 1e-12, "{near:?}");
         }
     }
 
-    /// (0.6, 0.8) − (0, 1) + (1, 0) is (1.6, −0.2): nearest to (0.8, 0.6), whose cosine is 1.16 / √2.6.
+    /// (0.6, 0.8) − (0, 1) + (1, 0) is (1.6, −0.2): nearest to (0.8, 0.6), whose cosine is 1.16 / √2.6. The cosines
+    /// of that with the three are 0.96, 0.6 and 0.8.
     #[test]
     fn combinations_leave_their_terms_out() {
-        let found = plane().combination([3, 1, 0], 1)[0];
-        assert_eq!(found.id, 4);
-        assert!((found.cosine - 1.16 / 2.6f64.sqrt()).abs() < 1e-12);
-        let answers = plane().solve(&[[1, 3, 0, 4], [1, 3, 0, 2]]);
-        assert_eq!([answers[0].is_right(), answers[1].is_right()], [true, false]);
+        let product = 0.98 * 0.9 / 0.801;
+        for (rule, likeness) in [(Rule::Sum, 1.16 / 2.6f64.sqrt()), (Rule::Product, product)] {
+            let found = plane().combination([3, 1, 0], rule, 1)[0];
+            assert_eq!(found.id, 4);
+            assert!((found.likeness - likeness).abs() < 1e-12, "{found:?}");
+            let answers = plane().solve(&[[1, 3, 0, 4], [1, 3, 0, 2]], rule);
+            assert_eq!([answers[0].is_right(), answers[1].is_right()], [true, false]);
+        }
     }
 
     #[test]

@@ -105,9 +105,9 @@ impl Projection {
 }
 
 const SIZE: (u32, u32) = (860, 640);
-/// The size of a label's letters, and how wide one of them is at most.
+/// The size of a label's letters, and how wide one of them is on average.
 const TEXT: i32 = 14;
-const LETTER: i32 = 8;
+const LETTER: i32 = 7;
 
 /// The upper left corner of each label: the first place around its dot where it covers no dot and no label before it.
 fn places(dots: &[(i32, i32)], labels: &[String]) -> Vec<(i32, i32)> {
@@ -116,10 +116,10 @@ fn places(dots: &[(i32, i32)], labels: &[String]) -> Vec<(i32, i32)> {
     for (&(x, y), label) in dots.iter().zip(labels) {
         let width = LETTER * label.chars().count() as i32;
         let around = [
-            (x + 6, y - TEXT / 2),
-            (x - width - 4, y - TEXT / 2),
             (x - width / 2, y - TEXT - 5),
             (x - width / 2, y + 5),
+            (x + 6, y - TEXT / 2),
+            (x - width - 4, y - TEXT / 2),
             (x + 5, y - TEXT - 4),
             (x + 5, y + 4),
             (x - width - 3, y - TEXT - 4),

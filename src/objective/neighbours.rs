@@ -67,8 +67,8 @@ mod tests {
         loss(tape, &trunk, candidates, others, true).unwrap()
     }
 
-    /// Words (1, 2), (0, 1), (−1, 1) and neighbours (2, 0), (1, 1), (0, −3): the scores of word 2 are 0, −2, −3, those of
-    /// word 0 are −6, 3, 3.
+    /// Words (1, 2), (0, 1), (−1, 1) and neighbours (2, 0), (1, 1), (0, −3): the scores of word 2 are 0, −2, −3,
+    /// those of word 0 are −6, 3, 3.
     #[test]
     fn the_loss_is_the_paper_s_formula() {
         let mut tape = Tape::new("step");

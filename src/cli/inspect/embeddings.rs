@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::names;
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
-use crate::inspect::embeddings::{Answer, Embeddings, Near, WordError, table, word};
+use crate::inspect::embeddings::{Answer, Embeddings, Near, Rule, WordError, table, word};
 use crate::inspect::projection::Projection;
 use crate::run::aside::write_whole;
 use crate::sample::load::Stored;
@@ -31,6 +31,9 @@ pub struct Args {
     /// All analogies of the Tales world: how many come out right
     #[arg(long)]
     analogies: bool,
+    /// What makes a word near to A − B + C: the sum's cosine, or the product of the three likenesses
+    #[arg(long, value_enum, default_value_t = Rule::Product)]
+    by: Rule,
     /// Draw the words asked for, or the first tokens, where they differ most
     #[arg(long, value_name = "FILE.svg")]
     svg: Option<PathBuf>,
@@ -42,7 +45,7 @@ const DRAWN: usize = 60;
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event {
-    Near { of: String, token: String, cosine: f64 },
+    Near { of: String, token: String, likeness: f64 },
     Analogy { a: String, b: String, c: String, wanted: String, found: String, right: bool },
     Done { tokens: usize, width: usize, right: Option<usize>, analogies: Option<usize> },
 }
@@ -76,12 +79,12 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             return Err(Usage(format!("{terms:?} is not A,B,C: three words, as in king,man,woman")).into());
         };
         let ids = [table.id(a)?, table.id(b)?, table.id(c)?];
-        let found = table.embeddings.combination(ids, args.top);
+        let found = table.embeddings.combination(ids, args.by, args.top);
         table.show(&format!("{a} − {b} + {c}"), &found)?;
         drawn.extend(ids.into_iter().chain(found.first().map(|near| near.id)));
     }
     let mut pairs = Vec::new();
-    let answers = args.analogies.then(|| table.tales(&mut pairs)).transpose()?;
+    let answers = args.analogies.then(|| table.tales(args.by, &mut pairs)).transpose()?;
     drawn.extend(pairs.as_flattened());
 
     if let Some(path) = &args.svg {
@@ -111,21 +114,21 @@ impl Table {
     /// What is near, nearest first.
     fn show(&self, of: &str, near: &[Near]) -> anyhow::Result<()> {
         if self.output.json {
-            for &Near { id, cosine } in near {
-                self.output.event(&Event::Near { of: of.to_owned(), token: self.name(id), cosine })?;
+            for &Near { id, likeness } in near {
+                self.output.event(&Event::Near { of: of.to_owned(), token: self.name(id), likeness })?;
             }
             return Ok(());
         }
         self.output.line(of)?;
-        for &Near { id, cosine } in near {
-            let bar = "━".repeat((30.0 * cosine.max(0.0)).round() as usize);
-            self.output.line(format!("{:>16} {cosine:>6.3}  {bar}", self.name(id)).trim_end())?;
+        for &Near { id, likeness } in near {
+            let bar = "━".repeat((30.0 * likeness.max(0.0)).round() as usize);
+            self.output.line(format!("{:>16} {likeness:>6.3}  {bar}", self.name(id)).trim_end())?;
         }
         Ok(())
     }
 
     /// The analogies of the Tales world, and its pairs of words.
-    fn tales(&self, pairs: &mut Vec<[u32; 2]>) -> anyhow::Result<Vec<Answer>> {
+    fn tales(&self, rule: Rule, pairs: &mut Vec<[u32; 2]>) -> anyhow::Result<Vec<Answer>> {
         let world = Tales::new();
         let ids = |words: &[String]| words.iter().map(|w| self.id(w)).collect::<anyhow::Result<Vec<_>>>();
         for pair in world.pairs() {
@@ -137,7 +140,7 @@ impl Table {
             let ids = ids(&analogy)?;
             analogies.push([ids[0], ids[1], ids[2], ids[3]]);
         }
-        let answers = self.embeddings.solve(&analogies);
+        let answers = self.embeddings.solve(&analogies, rule);
         for answer in &answers {
             let [a, b, c, wanted] = answer.analogy.map(|id| self.name(id));
             let (found, right) = (self.name(answer.found.id), answer.is_right());
