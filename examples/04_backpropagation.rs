@@ -1,8 +1,8 @@
 //! Part 4, backpropagation: how a network finds out which weight was to blame.
 //!
-//! The loss is a chain of functions, so its slope along any weight is a product of slopes, found from the loss backwards
-//! in one sweep. On the tape each op appends its derivative as more ops. That these are right can be seen without
-//! trusting them: move a weight a little, and see how much the loss moves.
+//! The loss is a chain of functions, so its slope along any weight is a product of slopes, found from the loss
+//! backwards in one sweep. On the tape each op appends its derivative as more ops. That these are right can be seen
+//! without trusting them: move a weight a little, and see how much the loss moves.
 //!
 //! *XOR* is what a single layer cannot do: 1 where exactly one of two inputs is 1. Two layers learn it, whichever
 //! optimiser follows the slope. The same machinery then learns to predict a character from the sixteen before it.

@@ -30,8 +30,8 @@ pub struct Near {
 pub enum Rule {
     /// Its cosine with the sum, cos(d, a) − cos(d, b) + cos(d, c) but for a factor (Mikolov et al. 2013).
     Sum,
-    /// p(d, a) p(d, c) / p(d, b), where p is the cosine brought to 0 to 1 (3CosMul, Levy & Goldberg 2014): the same on a
-    /// logarithmic scale, so that being very like one of the terms does not make up for the others.
+    /// p(d, a) p(d, c) / p(d, b), p being the cosine brought to 0 to 1 (3CosMul, Levy & Goldberg 2014): as the sum on
+    /// a logarithmic scale, so that being very like one of the terms does not make up for the others.
     Product,
 }
 

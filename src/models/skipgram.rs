@@ -10,8 +10,8 @@ use crate::nn::embedding::{embed, table};
 /// What a token is paired with in training: a neighbour, and five that are none.
 pub const CANDIDATES: usize = 6;
 
-/// tokens (batch, time) → hidden (batch, time, n_embd), each token's own vector; as a head the vectors of neighbours, so
-/// that a logit says how likely a token stands near.
+/// tokens (batch, time) → hidden (batch, time, n_embd), each token's own vector; as a head the vectors of neighbours,
+/// so that a logit says how likely a token stands near.
 ///
 /// # Errors
 /// When the tokens are none.

@@ -12,8 +12,8 @@ use crate::ops::sum::Sum;
 
 /// Records the scores of candidates and their loss, Σ weight · logistic loss.
 ///
-/// `candidates` are (batch, n) token ids for hidden (batch, 1, n_embd); `labels`, 1 for a neighbour and 0 for others, and
-/// `weights` are (batch, 1, n).
+/// `candidates` are (batch, n) token ids for hidden (batch, 1, n_embd); `labels`, 1 for a neighbour and 0 for others,
+/// and `weights` are (batch, 1, n).
 ///
 /// # Errors
 /// When the operands do not fit, or the model has no head.

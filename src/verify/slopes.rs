@@ -1,4 +1,5 @@
-//! The gradients of a whole tape against finite differences: move a parameter a little, and see how much the loss moves.
+//! The gradients of a whole tape against finite differences: move a parameter a little, and see how much the loss
+//! moves.
 
 use std::sync::Arc;
 
@@ -26,8 +27,8 @@ pub struct Slope {
 /// error of the difference grows with h².
 const STEP: f32 = 1e-3;
 
-/// The slope of `loss`, (1), along every element of the parameters of `gradients`, (parameter, gradient). The oracle runs
-/// the tape twice for each, in f64; parameters begin as `seed` draws them.
+/// The slope of `loss`, (1), along every element of the parameters of `gradients`, (parameter, gradient). The oracle
+/// runs the tape twice for each, in f64; parameters begin as `seed` draws them.
 ///
 /// # Errors
 /// When the tape cannot be frozen or an input does not fit.

@@ -1,8 +1,8 @@
 //! `tokenizer.json`: a tokenizer as a Hugging Face `tokenizers` file, and back.
 //!
-//! `char` and `word` are `WordLevel` models, over pieces of one character or over words; `byte` is a `BPE` model without merges
-//! over GPT-2's printable bytes; `bpe:N` is one with merges; `gpt2` is GPT-2's own file. Special tokens are
-//! `added_tokens`. `tokenizer_config.json` beside it tells `transformers` to use it as it stands, chat template
+//! `char` and `word` are `WordLevel` models, over pieces of one character or over words; `byte` is a `BPE` model
+//! without merges over GPT-2's printable bytes; `bpe:N` is one with merges; `gpt2` is GPT-2's own file. Special tokens
+//! are `added_tokens`. `tokenizer_config.json` beside it tells `transformers` to use it as it stands, chat template
 //! included.
 
 use std::io::Write;
