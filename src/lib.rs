@@ -12,7 +12,7 @@
 //! | [`engine`] | how ops run: tensors, ops, tape, plan, devices |
 //! | [`ops`] | what runs: one file per op, with its contract, twin, derivative, cases and cost |
 //! | [`nn`] | layers, as functions over the tape |
-//! | [`models`] | Transformers, recurrent nets, an MLP and a bigram table, from layers |
+//! | [`models`] | Transformers, recurrent nets, an MLP, word vectors and a bigram table, from layers |
 //! | [`objective`] | what models are trained for |
 //! | [`optim`] | AdamW, Muon, SGD and schedules |
 //! | [`text`] | tokenizers, corpora, the Tales world |
@@ -20,7 +20,7 @@
 //! | [`train`] | plans of a run, the model in training, the run around it |
 //! | [`finetune`] | answers from conversations |
 //! | [`sample`] | decoding strategies and the key-value cache |
-//! | [`inspect`] | where a model's heads attend, what it expects next |
+//! | [`inspect`] | where a model's heads attend, what it expects next, how its tokens lie to each other |
 //! | [`verify`] | kernels against the f64 oracle, derivatives against finite differences |
 //! | [`cli`] | the programs |
 //!

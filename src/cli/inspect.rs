@@ -1,4 +1,6 @@
-//! `lal inspect`: where a model's heads look, and what it expects next.
+//! `lal inspect`: where a model's heads look, what it expects next, and how its tokens lie to each other.
+
+mod embeddings;
 
 use std::path::PathBuf;
 
@@ -24,6 +26,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    /// The tokens nearest to a word, analogies, and a picture of them
+    Embeddings(embeddings::Args),
     /// A heat map of each head: how much each token takes from those before it
     Attention(AttentionArgs),
     /// The distribution of the token after a prompt
@@ -112,6 +116,7 @@ enum Event<'a> {
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     match &args.what {
+        What::Embeddings(args) => embeddings::run(args, output),
         What::Attention(args) => attention(args, output),
         What::Logits(args) => logits(args, output),
     }

@@ -53,7 +53,7 @@ enum Verb {
     Bench(bench::Args),
     /// Check every kernel on this adapter against its formula
     Verify(Box<verify::Args>),
-    /// Look into a trained model: where its heads attend, what it expects next
+    /// Look into a trained model: where its heads attend, what it expects next, how its tokens lie
     Inspect(inspect::Args),
     /// List the ops: formulas, kernels, shaders
     Ops(ops::Args),

@@ -1,6 +1,7 @@
 //! `lal ops`: the registry.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -8,12 +9,17 @@ use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::engine::dispatch::{Operands, Target};
 use crate::engine::op::OpInfo;
+use crate::inspect::activations::{activations, svg};
 use crate::ops::OPS;
+use crate::run::aside::write_whole;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this op
     pub name: Option<String>,
+    /// Draw the activations and their slopes
+    #[arg(long, value_name = "FILE.svg")]
+    pub curves: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -52,6 +58,12 @@ impl Row {
 }
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    if let Some(path) = &args.curves {
+        let x: Vec<_> = (-80..=80).map(|i| i as f32 / 20.0).collect();
+        write_whole(path, svg(&activations(&x)?)?.as_bytes())?;
+        output.remark(format!("picture in {}", path.display()));
+        return Ok(Exit::Done);
+    }
     let wanted = |info: &&&'static OpInfo| args.name.as_ref().is_none_or(|name| info.name == name);
     let rows: Vec<_> = OPS.iter().filter(wanted).map(|info| Row::new(info)).collect();
     if rows.is_empty() {

@@ -128,7 +128,7 @@ fn subject(args: &Args) -> anyhow::Result<(TrainConfig, ModelConfig)> {
     }
     let config = TrainConfig::new(&args.settings)?;
     let vocab_size = vocab_size(&config.tokenizer).ok_or_else(|| {
-        Usage(format!("there is no tokenizer {:?}: choose char, byte, bpe:N or gpt2", config.tokenizer))
+        Usage(format!("there is no tokenizer {:?}: choose char, byte, word, bpe:N or gpt2", config.tokenizer))
     })?;
     let model = config.model(vocab_size);
     model.check()?;

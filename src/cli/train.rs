@@ -9,6 +9,7 @@ use super::output::Output;
 use super::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
 use crate::finetune::stage::STAGE;
 use crate::inspect::masked::restored;
+use crate::models::config::Architecture;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::settings::Settings;
@@ -41,7 +42,14 @@ pub struct Args {
 /// Windows over which a model that fills in hidden characters is measured.
 const MASKED_WINDOWS: usize = 400;
 
-const VERBS: Verbs = Verbs { again: "train", next: "write: sample --model RUN --prompt \"O \"" };
+/// What goes on with such a model, and what to do with it.
+fn verbs(architecture: Architecture) -> Verbs<'static> {
+    let next = match architecture {
+        Architecture::Skipgram => "look: lal inspect embeddings --model RUN --word the",
+        _ => "write: sample --model RUN --prompt \"O \"",
+    };
+    Verbs { again: "train", next }
+}
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let resumed = args.resume.as_deref().map(RunFolder::open).transpose()?;
@@ -91,7 +99,8 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     keep_choices(&opened, &folder)?;
 
     let stop = stop_on_interrupt()?;
-    let mut screen = Screen::new(output, &trainer.config, folder.path(), floor, VERBS);
+    let mut screen =
+        Screen::new(output, &trainer.config, folder.path(), floor, verbs(trainer.model.architecture));
     screen.tell(&start)?;
     let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
     screen.bar.set_position(session.trainer.step);

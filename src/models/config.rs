@@ -22,6 +22,8 @@ pub enum Architecture {
     Mlp,
     /// A table: the next token's logits by the last token alone.
     Bigram,
+    /// Word vectors, from which words stand near which (Mikolov et al. 2013).
+    Skipgram,
 }
 
 /// How a Transformer knows where a token stands.
@@ -56,7 +58,8 @@ pub struct ModelConfig {
     pub architecture: Architecture,
     /// Token ids are below this.
     pub vocab_size: usize,
-    /// The most tokens a Transformer or an MLP sees at once; the steps a recurrent net is trained through.
+    /// The most tokens a Transformer or an MLP sees at once; the steps a recurrent net is trained through; the most
+    /// places between a token and what skip-gram calls its neighbour.
     pub block_size: usize,
     pub n_layer: usize,
     pub n_head: usize,

@@ -4,6 +4,7 @@ pub mod bigram;
 pub mod config;
 pub mod mlp;
 pub mod recurrent;
+pub mod skipgram;
 pub mod transformer;
 
 use self::config::{Architecture, ModelConfig};
@@ -47,6 +48,7 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
         }
         Architecture::Mlp => mlp::trunk(tape, config, read.tokens, pass),
         Architecture::Bigram => bigram::trunk(tape, config, read.tokens),
+        Architecture::Skipgram => skipgram::trunk(tape, config, read.tokens),
     }
 }
 
@@ -78,12 +80,21 @@ impl Trunk {
 impl ModelConfig {
     /// Of the tokens of a batch.
     pub fn tokens_shape(&self, batch: usize, time: usize) -> [usize; 2] {
-        if self.is_recurrent() { [time, batch] } else { [batch, time] }
+        match self.architecture {
+            Architecture::Rnn | Architecture::Gru | Architecture::Lstm => [time, batch],
+            Architecture::Skipgram => [batch, 1],
+            _ => [batch, time],
+        }
     }
 
-    /// Predictions of a batch of sequences: one for each token, but of an MLP only one behind its window.
+    /// Predictions of a batch of sequences: one for each token, but of an MLP only one behind its window, and of a
+    /// skip-gram model whether each candidate is a neighbour.
     pub fn n_predictions(&self, batch: usize, time: usize) -> usize {
-        if self.architecture == Architecture::Mlp { batch } else { batch * time }
+        match self.architecture {
+            Architecture::Mlp => batch,
+            Architecture::Skipgram => batch * skipgram::CANDIDATES,
+            _ => batch * time,
+        }
     }
 
     /// How many numbers the model consists of; a tied head counts once, as the embedding.

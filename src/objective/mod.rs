@@ -1,5 +1,6 @@
 //! What models are trained for: losses recorded behind a model's trunk, with what a batch must consist of.
 
+pub mod neighbours;
 mod pairs;
 pub mod policy;
 pub mod preference;
@@ -23,6 +24,8 @@ pub enum Objective {
     /// To predict tokens: the next ones, or masked ones.
     #[default]
     Tokens,
+    /// To tell the neighbours of a word from others.
+    Neighbours,
     /// To find the better of two answers likelier than the worse, against a reference.
     Preference(Preference),
     /// To score the better of two answers higher.
@@ -46,7 +49,7 @@ pub struct Loss {
 pub struct BatchShape {
     /// Rows of tokens.
     pub sequences: usize,
-    /// Predictions; for all but an MLP one for each token.
+    /// Predictions; for most models one for each token.
     pub predictions: usize,
 }
 
@@ -55,7 +58,7 @@ impl Objective {
     pub fn sequences(&self, batch_size: usize) -> usize {
         match self {
             Self::Preference(_) | Self::Reward => 2 * batch_size,
-            Self::Tokens | Self::Policy(_) => batch_size,
+            Self::Tokens | Self::Neighbours | Self::Policy(_) => batch_size,
         }
     }
 
@@ -64,7 +67,7 @@ impl Objective {
         match self {
             Self::Reward => Some(Score::reward(tape, n_embd)),
             Self::Policy(Policy { value: Some(_), .. }) => Some(Score::value(tape, n_embd)),
-            Self::Tokens | Self::Preference(_) | Self::Policy(_) => None,
+            Self::Tokens | Self::Neighbours | Self::Preference(_) | Self::Policy(_) => None,
         }
     }
 
@@ -88,6 +91,13 @@ impl Objective {
                 let targets = tape.input("targets", Spec::u32([n]));
                 let weights = tape.input("weights", Spec::f32([n]));
                 tokens::loss(tape, trunk, targets, weights, gradient, into)
+            }
+            Self::Neighbours => {
+                let (batch, candidates) = (shape.sequences, n / shape.sequences);
+                let targets = tape.input("targets", Spec::u32([batch, candidates]));
+                let others =
+                    ["labels", "weights"].map(|name| tape.input(name, Spec::f32([batch, 1, candidates])));
+                neighbours::loss(tape, trunk, targets, others, gradient)
             }
             Self::Preference(preference) => preference.record(tape, trunk, shape, gradient, into),
             Self::Reward => {

@@ -93,17 +93,21 @@ impl Workload {
     }
 }
 
+/// Distinct words of TinyShakespeare, punctuation and blanks among them.
+const WORDS: usize = 13_333;
+
 /// Indices below `bound`, near ones far apart: strides of a prime that is longer than any cache line.
 pub(super) fn scattered(len: usize, bound: usize) -> Vec<u32> {
     (0..len).map(|i| (i * 7919 % bound.max(1)) as u32).collect()
 }
 
-/// The number of tokens of a tokenizer by name, as far as it can be told without a text: characters are
+/// The number of tokens of a tokenizer by name, as far as it can be told without a text: characters and words are
 /// taken to be as many as in TinyShakespeare.
 pub fn vocab_size(tokenizer: &str) -> Option<usize> {
     match tokenizer {
         "char" => Some(65),
         "byte" => Some(256),
+        "word" => Some(WORDS),
         "gpt2" => Some(50_257),
         other => other.strip_prefix("bpe:")?.parse().ok(),
     }

@@ -179,7 +179,9 @@ impl TrainConfig {
 
     /// Tokens that one optimiser step learns from.
     pub fn tokens_per_step(&self) -> usize {
-        self.batch_size * self.grad_accum * self.block_size
+        // The same for any vocabulary.
+        let tokens = self.model(1).tokens_shape(self.batch_size, self.block_size);
+        self.grad_accum * tokens.iter().product::<usize>()
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -22,12 +22,19 @@ pub struct LossCurve {
 #[error("cannot draw a picture: {0}")]
 pub struct PlotError(pub(crate) String);
 
+impl PlotError {
+    /// What the drawing library says.
+    pub fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
 pub(crate) const SIZE: (u32, u32) = (860, 480);
 pub(crate) const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
 /// Blue, orange and green that colour-blind readers tell apart (Okabe & Ito 2008).
-const TRAIN: RGBColor = RGBColor(0, 114, 178);
-const VAL: RGBColor = RGBColor(213, 94, 0);
-const FLOOR: RGBColor = RGBColor(0, 125, 90);
+pub(crate) const BLUE: RGBColor = RGBColor(0, 114, 178);
+pub(crate) const ORANGE: RGBColor = RGBColor(213, 94, 0);
+pub(crate) const GREEN: RGBColor = RGBColor(0, 125, 90);
 pub(crate) const INK: RGBColor = RGBColor(50, 50, 50);
 pub(crate) const GRID: RGBColor = RGBColor(225, 225, 225);
 
@@ -43,7 +50,7 @@ impl LossCurve {
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            self.draw(&area).map_err(|error| PlotError(error.to_string()))?;
+            self.draw(&area).map_err(PlotError::new)?;
         }
         Ok(svg)
     }
@@ -77,28 +84,28 @@ impl LossCurve {
             .axis_desc_style((FONT, 15).into_font().color(&INK))
             .draw()?;
 
-        chart.draw_series(LineSeries::new(thinned(&steps), TRAIN.mix(0.25).stroke_width(1)))?;
+        chart.draw_series(LineSeries::new(thinned(&steps), BLUE.mix(0.25).stroke_width(1)))?;
         let mean = thinned(&running_mean(&steps));
         if let Some(&(_, last)) = mean.last() {
             chart
-                .draw_series(LineSeries::new(mean, TRAIN.stroke_width(2)))?
+                .draw_series(LineSeries::new(mean, BLUE.stroke_width(2)))?
                 .label(format!("train {last:.3}"))
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], TRAIN.stroke_width(3)));
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], BLUE.stroke_width(3)));
         }
         if let Some(&(_, last)) = val.last() {
-            let dots = val.iter().map(|&point| Circle::new(point, 3, VAL.filled()));
+            let dots = val.iter().map(|&point| Circle::new(point, 3, ORANGE.filled()));
             chart.draw_series(dots)?;
             chart
-                .draw_series(LineSeries::new(val.iter().copied(), VAL.stroke_width(2)))?
+                .draw_series(LineSeries::new(val.iter().copied(), ORANGE.stroke_width(2)))?
                 .label(format!("val {last:.3}"))
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], VAL.stroke_width(3)));
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], ORANGE.stroke_width(3)));
         }
         if let Some(floor) = self.floor {
             let line = [(x.start, floor), (x.end, floor)];
             chart
-                .draw_series(DashedLineSeries::new(line, 6, 5, FLOOR.stroke_width(2)))?
+                .draw_series(DashedLineSeries::new(line, 6, 5, GREEN.stroke_width(2)))?
                 .label(format!("floor {floor:.3}"))
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], FLOOR.stroke_width(2)));
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], GREEN.stroke_width(2)));
         }
         chart
             .configure_series_labels()

@@ -16,6 +16,7 @@
 //! | `rnn-mini`, `gru-mini`, `lstm-mini` | 2 / – / 256 to 384 | 64 | char | recurrent nets |
 //! | `mlp-mini` | 1 / – / 32 | 16 | char | a fixed window through one hidden layer |
 //! | `bigram` | – | 64 | char | a table |
+//! | `skipgram` | – / – / 64 | 5 | word | word vectors from neighbours up to 5 words away |
 //!
 //! In GPT-2's tokens TinyShakespeare is only 300,000 long, less than a hundredth of the weights of `tiny`:
 //! the four models between overfit it, so they drop out and take few steps, and fewer the larger they are.
@@ -28,7 +29,7 @@ use crate::optim::Optimizer;
 use crate::optim::schedule::Decay;
 
 /// All presets, smallest first of each kind.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "mini",
     "char",
     "tiny",
@@ -44,6 +45,7 @@ pub const NAMES: [&str; 15] = [
     "lstm-mini",
     "mlp-mini",
     "bigram",
+    "skipgram",
 ];
 
 /// The preset of a run that names none.
@@ -79,6 +81,7 @@ pub fn named(name: &str) -> Option<TrainConfig> {
             weight_decay: 0.0,
             ..mini()
         },
+        "skipgram" => skipgram(),
         _ => return None,
     };
     Some(TrainConfig { preset: name.to_owned(), min_learning_rate: tenth(preset.learning_rate), ..preset })
@@ -213,6 +216,22 @@ fn bert() -> TrainConfig {
 /// A recurrent net with about as many weights as `mini`, trained through windows of 64 tokens.
 fn recurrent(architecture: Architecture, n_embd: usize) -> TrainConfig {
     TrainConfig { architecture, n_layer: 2, n_embd, ..mini() }
+}
+
+/// word2vec (Mikolov et al. 2013) in the size of a small text.
+fn skipgram() -> TrainConfig {
+    TrainConfig {
+        architecture: Architecture::Skipgram,
+        tokenizer: "word".into(),
+        n_embd: 64,
+        block_size: 5,
+        batch_size: 512,
+        steps: 4000,
+        learning_rate: 1e-2,
+        weight_decay: 0.0,
+        sample_tokens: 0,
+        ..mini()
+    }
 }
 
 #[cfg(test)]

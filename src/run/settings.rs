@@ -27,7 +27,7 @@ pub struct Settings {
     /// The family of the model
     #[arg(long, env = "LAL_ARCHITECTURE", value_enum)]
     pub architecture: Option<Architecture>,
-    /// How text becomes tokens: char, byte, bpe:N (trained on the text, N tokens) or gpt2
+    /// How text becomes tokens: char, byte, word, bpe:N (trained on the text, N tokens) or gpt2
     #[arg(long, env = "LAL_TOKENIZER", value_name = "NAME")]
     pub tokenizer: Option<String>,
     /// Blocks of attention and MLP
@@ -45,7 +45,7 @@ pub struct Settings {
     /// Channels inside the feed-forward half; 0 for 4 n_embd, and 8/3 n_embd with a gate
     #[arg(long, env = "LAL_N_INNER", value_name = "N")]
     pub n_inner: Option<usize>,
-    /// The most tokens the model sees at once
+    /// The most tokens the model sees at once; for skipgram, the farthest neighbour
     #[arg(long, env = "LAL_BLOCK_SIZE", value_name = "N")]
     pub block_size: Option<usize>,
     /// Whether linear layers and layer norms add a bias

@@ -57,7 +57,7 @@ fn memory(config: &ModelConfig) -> Memory {
         Architecture::Transformer => Memory::Cache,
         Architecture::Rnn | Architecture::Gru | Architecture::Lstm => Memory::Carried,
         Architecture::Mlp => Memory::Window(config.block_size),
-        Architecture::Bigram => Memory::Window(1),
+        Architecture::Bigram | Architecture::Skipgram => Memory::Window(1),
     }
 }
 

@@ -141,7 +141,8 @@ impl Dataset {
         let encode = |part| {
             tokenizer.encode(part).map_err(|source| DatasetError::Tokenizer { name: name.to_owned(), source })
         };
-        let (train, val) = split_text(text);
+        // Half a word may be none that a tokenizer knows.
+        let (train, val) = text.split_at(tokenizer.cut(text, split_text(text).0.len()));
         Ok(Self { name: name.to_owned(), train: encode(train)?, val: encode(val)?, val_bytes: val.len() })
     }
 
@@ -250,6 +251,14 @@ mod tests {
         assert_ne!(one, draw(1, Purpose::Estimating, 2, 3));
         assert_ne!(one, draw(1, Purpose::Training, 3, 3));
         assert_ne!(one, draw(1, Purpose::Training, 2, 4));
+    }
+
+    #[test]
+    fn words_stay_whole() {
+        let text = "one two three four";
+        let data = Dataset::new("words", text, &Tokenizer::from_name("word", text).unwrap()).unwrap();
+        // The sixteenth of 18 characters is inside "four".
+        assert_eq!((data.train.len(), data.val.len()), (7, 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! numbers below the vocabulary size, and [`dataset`] splits those and draws random windows from them.
 //! [`ngram`] predicts them by counting. [`chat`] reads conversations, which [`pack`] puts into windows, and
 //! [`preferences`] which of two answers is the better;
-//! [`skipgram`] pairs words with their neighbours, and [`masked`] hides tokens.
+//! [`skipgram`] pairs tokens with their neighbours, and [`masked`] hides tokens.
 
 pub mod chat;
 pub mod corpus;

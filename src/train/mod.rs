@@ -2,6 +2,8 @@
 
 pub mod ablation;
 pub mod evaluate;
+pub mod neighbours;
+pub mod on_text;
 pub mod plans;
 pub mod recall;
 pub mod session;

@@ -6,7 +6,7 @@ use crate::engine::op::OpError;
 use crate::engine::plan::Plan;
 use crate::engine::tape::{Init, Tape};
 use crate::engine::tensor::Spec;
-use crate::models::config::ModelConfig;
+use crate::models::config::{Architecture, ModelConfig};
 use crate::models::{Reading, trunk};
 use crate::nn::Pass;
 use crate::nn::recurrent::carry;
@@ -28,10 +28,14 @@ pub struct StepShape {
 }
 
 impl StepShape {
-    /// Next-token prediction on whole blocks.
+    /// What a model of this kind is pretrained for, on whole blocks.
     pub fn pretraining(config: &ModelConfig, batch_size: usize, grad_accum: usize) -> Self {
         let time = config.block_size;
-        Self { objective: Objective::Tokens, batch_size, time, grad_accum, segments: false }
+        let objective = match config.architecture {
+            Architecture::Skipgram => Objective::Neighbours,
+            _ => Objective::Tokens,
+        };
+        Self { objective, batch_size, time, grad_accum, segments: false }
     }
 
     /// Rows of tokens in a micro-step.

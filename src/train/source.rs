@@ -2,6 +2,7 @@
 
 use rand_chacha::rand_core::Rng;
 
+use super::neighbours::Neighbours;
 use crate::engine::device::Device;
 use crate::models::config::{Architecture, ModelConfig};
 use crate::objective::Objective;
@@ -114,7 +115,10 @@ enum Order {
 
 /// What `model` learns from `dataset` in a run of these settings.
 pub fn pretraining(config: &TrainConfig, model: &ModelConfig, dataset: Dataset) -> Box<dyn Source> {
-    Box::new(Pretraining::new(model, dataset, config.seed, config.batch_size, config.grad_accum))
+    match model.architecture {
+        Architecture::Skipgram => Box::new(Neighbours::new(model, dataset, config.seed, config.batch_size)),
+        _ => Box::new(Pretraining::new(model, dataset, config.seed, config.batch_size, config.grad_accum)),
+    }
 }
 
 impl Pretraining {

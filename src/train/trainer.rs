@@ -121,7 +121,8 @@ impl Trainer {
 
     /// Tokens that one step learns from.
     pub fn tokens_per_step(&self) -> usize {
-        self.shape.sequences() * self.shape.grad_accum * self.shape.time
+        self.config.grad_accum
+            * self.model.tokens_shape(self.config.batch_size, self.model.block_size).iter().product::<usize>()
     }
 
     /// Continues behind `step` steps done earlier, whose tensors the caller has written to the device.

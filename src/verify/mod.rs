@@ -11,6 +11,7 @@ pub mod inputs;
 pub mod lockstep;
 pub mod mutants;
 pub mod self_test;
+pub mod slopes;
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! `tokenizer.json`: a tokenizer as a Hugging Face `tokenizers` file, and back.
 //!
-//! `char` is a `WordLevel` model over pieces of one character; `byte` is a `BPE` model without merges
-//! over GPT-2's printable bytes; `bpe:N` is one with merges; `gpt2` is GPT-2's own file. Special tokens are
-//! `added_tokens`. `tokenizer_config.json` beside it tells `transformers` to use it as it stands, chat template
+//! `char` and `word` are `WordLevel` models, over pieces of one character or over words; `byte` is a `BPE` model
+//! without merges over GPT-2's printable bytes; `bpe:N` is one with merges; `gpt2` is GPT-2's own file. Special tokens
+//! are `added_tokens`. `tokenizer_config.json` beside it tells `transformers` to use it as it stands, chat template
 //! included.
 
 use std::io::Write;
@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::bpe::END_OF_TEXT;
 use super::byte::printable;
-use super::{Bpe, CharLevel, Special, Tokenizer, TokenizerError};
+use super::word::PATTERN;
+use super::{Bpe, CharLevel, Special, Tokenizer, TokenizerError, WordLevel};
 
 const FILE: &str = "tokenizer.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
@@ -65,6 +66,9 @@ impl Tokenizer {
         let vocabulary =
             json["model"]["vocab"].as_object().ok_or_else(|| bad("it has no model.vocab".into()))?;
         let tokenizer = match json["model"]["type"].as_str() {
+            Some("WordLevel") if json["pre_tokenizer"]["pattern"]["Regex"] == PATTERN => {
+                Self::Word(word_level(vocabulary).map_err(bad)?)
+            }
             Some("WordLevel") => Self::Char(char_level(vocabulary).map_err(bad)?),
             Some("BPE") if vocabulary.len() == 256 => Self::Byte(super::ByteLevel),
             Some("BPE") if vocabulary.contains_key("<|endoftext|>") => Self::Gpt2(super::Gpt2),
@@ -108,14 +112,18 @@ impl Tokenizer {
                    "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary,
                    "merges": merges})
         };
-        let (model, split, decoder, special) = match self {
-            // No "<unk>" is in the vocabulary, so that an unknown character is an error there as well.
-            Self::Char(_) => (
+        // No "<unk>" is in the vocabulary, so that an unknown character or word is an error there as well.
+        let by_pattern = |pattern: &str| {
+            (
                 json!({"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"}),
-                json!({"type": "Split", "pattern": {"Regex": "[\\s\\S]"}, "behavior": "Isolated", "invert": false}),
+                json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false}),
                 json!({"type": "Fuse"}),
                 json!([]),
-            ),
+            )
+        };
+        let (model, split, decoder, special) = match self {
+            Self::Char(_) => by_pattern("[\\s\\S]"),
+            Self::Word(_) => by_pattern(PATTERN),
             Self::Byte(_) => (bpe(Vec::new()), byte_level(false), byte_level(false), json!([])),
             Self::Gpt2(gpt2) => {
                 let line = |(a, b): &(Vec<u8>, Vec<u8>)| format!("{} {}", spelled(a), spelled(b));
@@ -142,10 +150,10 @@ impl Tokenizer {
                "model": model})
     }
 
-    /// Token → id as the file spells tokens: characters as they are, bytes as GPT-2 prints them.
+    /// Token → id as the file spells tokens: characters and words as they are, bytes as GPT-2 prints them.
     fn vocabulary(&self) -> Map<String, Value> {
         let spell = |id: u32| match self {
-            Self::Char(_) => self.decode(&[id]),
+            Self::Char(_) | Self::Word(_) => self.decode(&[id]),
             // It is no sequence of bytes, and is spelled as it is.
             Self::Gpt2(_) if id == END_OF_TEXT => self.decode(&[id]),
             _ => spelled(&self.token_bytes(id)),
@@ -163,6 +171,15 @@ fn char_level(vocabulary: &Map<String, Value>) -> Result<CharLevel, String> {
         Some(token) => Err(format!("{token:?} is not one character")),
         None => CharLevel::from_corpus(&vocabulary.keys().cloned().collect::<String>())
             .map_err(|error| error.to_string()),
+    }
+}
+
+fn word_level(vocabulary: &Map<String, Value>) -> Result<WordLevel, String> {
+    let mut words: Vec<_> = vocabulary.iter().map(|(word, id)| (id.as_u64(), word.clone())).collect();
+    words.sort();
+    match words.iter().zip(0..).find(|((id, _), place)| *id != Some(*place)) {
+        Some((_, missing)) => Err(format!("no token has the id {missing}")),
+        None => Ok(WordLevel::from_words(words.into_iter().map(|(_, word)| word).collect())),
     }
 }
 

@@ -3,6 +3,7 @@
 //! | name | a token is | vocabulary |
 //! |---|---|---|
 //! | `char` | a character of the corpus | the corpus' distinct characters, sorted (nanoGPT) |
+//! | `word` | a word of the corpus, or one other character | the corpus' distinct words |
 //! | `byte` | a byte of UTF-8 | 256 |
 //! | `bpe:N` | a byte-pair-encoded piece, learned from the corpus (Sennrich, Haddow & Birch 2016) | N |
 //! | `gpt2` | a byte-pair-encoded piece (Radford et al. 2019) | 50,257 |
@@ -17,6 +18,7 @@ mod file;
 pub mod special;
 mod stream;
 pub mod trained;
+pub mod word;
 
 use std::path::PathBuf;
 
@@ -28,9 +30,10 @@ pub use char::CharLevel;
 pub use special::{Extended, Special};
 pub use stream::Stream;
 pub use trained::Bpe;
+pub use word::WordLevel;
 
 /// The names [`Tokenizer::from_name`] takes besides `bpe:N`.
-pub const NAMES: [&str; 3] = ["char", "byte", "gpt2"];
+pub const NAMES: [&str; 4] = ["char", "byte", "word", "gpt2"];
 
 /// What a trained tokenizer's name begins with; the size of the vocabulary follows.
 const TRAINED: &str = "bpe:";
@@ -41,6 +44,7 @@ const TRAINED: &str = "bpe:";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tokenizer {
     Char(CharLevel),
+    Word(WordLevel),
     Byte(ByteLevel),
     Bpe(Bpe),
     Gpt2(Gpt2),
@@ -50,7 +54,7 @@ pub enum Tokenizer {
 /// What can go wrong with a tokenizer, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    #[error("there is no tokenizer {0:?}: choose one of char, byte, bpe:N (such as bpe:512), gpt2")]
+    #[error("there is no tokenizer {0:?}: choose one of char, byte, word, bpe:N (such as bpe:512), gpt2")]
     UnknownName(String),
     #[error(
         "bpe:{0} has no room: 256 of its tokens are the bytes, so choose an N above 256 and up to {max}",
@@ -64,7 +68,7 @@ pub enum TokenizerError {
     TooFewPairs { asked: usize, have: usize },
     #[error("the byte-pair encoder failed: {0}")]
     Library(String),
-    #[error("a char tokenizer needs a text to take its characters from, and this one is empty")]
+    #[error("a char or word tokenizer needs a text to take its tokens from, and this one is empty")]
     EmptyCorpus,
     #[error(
         "the character {character:?} (U+{:04X}), number {position} of the text counted from 0, is not among the \
@@ -73,6 +77,11 @@ pub enum TokenizerError {
         *character as u32
     )]
     UnknownCharacter { character: char, position: usize, vocabulary: usize },
+    #[error(
+        "{word:?} is not among the {vocabulary} words this word tokenizer knows: leave it out, or train with the \
+         byte, bpe:N or gpt2 tokenizer, which take any text"
+    )]
+    UnknownWord { word: String, vocabulary: usize },
     #[error("cannot read or write {path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
     #[error(
@@ -82,12 +91,13 @@ pub enum TokenizerError {
 }
 
 impl Tokenizer {
-    /// The tokenizer called `name` (one of [`NAMES`], or `bpe:N`); `char` and `bpe:N` take their vocabulary from
-    /// `corpus`.
+    /// The tokenizer called `name` (one of [`NAMES`], or `bpe:N`); `char`, `word` and `bpe:N` take their vocabulary
+    /// from `corpus`.
     pub fn from_name(name: &str, corpus: &str) -> Result<Self, TokenizerError> {
         match name {
             "char" => Ok(Self::Char(CharLevel::from_corpus(corpus)?)),
             "byte" => Ok(Self::Byte(ByteLevel)),
+            "word" => Ok(Self::Word(WordLevel::from_corpus(corpus)?)),
             "gpt2" => Ok(Self::Gpt2(Gpt2)),
             _ => match name.strip_prefix(TRAINED).and_then(|size| size.parse().ok()) {
                 Some(size) => Ok(Self::Bpe(Bpe::train(corpus, size)?)),
@@ -101,6 +111,7 @@ impl Tokenizer {
         match self {
             Self::Char(_) => "char".into(),
             Self::Byte(_) => "byte".into(),
+            Self::Word(_) => "word".into(),
             Self::Bpe(t) => format!("{TRAINED}{}", t.tokens().len()),
             Self::Gpt2(_) => "gpt2".into(),
             Self::Extended(t) => t.base().name(),
@@ -112,13 +123,15 @@ impl Tokenizer {
         match self {
             Self::Char(t) => t.characters().len(),
             Self::Byte(_) => 256,
+            Self::Word(t) => t.words().len(),
             Self::Bpe(t) => t.tokens().len(),
             Self::Gpt2(_) => bpe::GPT2_VOCAB,
             Self::Extended(t) => t.base().vocab_size() + t.specials().len(),
         }
     }
 
-    /// The token ids of `text`. Only `char` can fail: it knows no character outside its corpus.
+    /// The token ids of `text`. Only `char` and `word` can fail: they know nothing outside their
+    /// corpus.
     ///
     /// There are no special tokens in text: `<|endoftext|>` written out is encoded as the thirteen
     /// characters it is. The id of the real one is [`bpe::END_OF_TEXT`].
@@ -126,6 +139,7 @@ impl Tokenizer {
         match self {
             Self::Char(t) => t.encode(text),
             Self::Byte(t) => Ok(t.encode(text)),
+            Self::Word(t) => t.encode(text),
             Self::Bpe(t) => t.encode(text),
             Self::Gpt2(t) => Ok(t.encode(text)),
             Self::Extended(t) => t.base().encode(text),
@@ -143,11 +157,21 @@ impl Tokenizer {
         let bytes = match self {
             Self::Char(t) => t.character(id).map(|c| c.to_string().into_bytes()),
             Self::Byte(_) => u8::try_from(id).ok().map(|b| vec![b]),
+            Self::Word(t) => t.words().get(id as usize).map(|word| word.clone().into_bytes()),
             Self::Bpe(t) => t.tokens().get(id as usize).cloned(),
             Self::Extended(t) => return t.token_bytes(id),
             Self::Gpt2(t) => t.token_bytes(id),
         };
         bytes.unwrap_or_else(|| "\u{FFFD}".into())
+    }
+
+    /// The first place from byte `at` on where a text can be cut in two that have no other tokens than the whole.
+    pub(super) fn cut(&self, text: &str, at: usize) -> usize {
+        match self {
+            Self::Word(_) => word::cut(text, at),
+            Self::Extended(t) => t.base().cut(text, at),
+            _ => at,
+        }
     }
 
     /// A decoder for tokens that arrive one at a time.

@@ -1,0 +1,80 @@
+//! What word vectors are learned from: tokens of a text, a neighbour of each, and others that are none.
+
+use super::source::{Batch, Source};
+use crate::models::config::ModelConfig;
+use crate::models::skipgram::CANDIDATES;
+use crate::objective::Objective;
+use crate::text::dataset::{Dataset, Purpose, Split, batch_rng};
+use crate::text::skipgram::{SkipGram, THRESHOLD};
+
+/// Pairs drawn from a text, each with wrong ones beside it.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    dataset: Dataset,
+    seed: u64,
+    batch_size: usize,
+    pairs: SkipGram,
+}
+
+impl Neighbours {
+    /// Pairs of `dataset` up to a block of `model` apart.
+    pub fn new(model: &ModelConfig, dataset: Dataset, seed: u64, batch_size: usize) -> Self {
+        let pairs = SkipGram::new(&dataset.train, model.vocab_size, model.block_size, THRESHOLD);
+        Self { dataset, seed, batch_size, pairs }
+    }
+}
+
+impl Source for Neighbours {
+    fn name(&self) -> &str {
+        &self.dataset.name
+    }
+
+    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
+        let mut rng = batch_rng(self.seed, purpose, step, micro);
+        let text = self.dataset.tokens(split);
+        let n = self.batch_size * CANDIDATES;
+        let (mut tokens, mut targets, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..self.batch_size {
+            let [token, neighbour] = self.pairs.pair(text, &mut rng);
+            tokens.push(token);
+            targets.push(neighbour);
+            targets.extend((1..CANDIDATES).map(|_| self.pairs.negative(neighbour, &mut rng)));
+            labels.extend((0..CANDIDATES).map(|i| if i == 0 { 1.0 } else { 0.0 }));
+        }
+        let weights = vec![1.0 / n as f32; n];
+        Batch { tokens, targets, weights, segments: None, others: vec![("labels", labels)] }
+    }
+
+    fn objective(&self) -> Objective {
+        Objective::Neighbours
+    }
+
+    fn prompt(&self) -> &[u32] {
+        &self.dataset.val[..1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_pairs_neighbours_and_others_and_depends_on_its_step_alone() {
+        // Of 2,000 different tokens each is too rare to be passed over.
+        let text: Vec<u32> = (0..2000).collect();
+        let dataset = Dataset { name: "counting".into(), train: text.clone(), val: text, val_bytes: 0 };
+        let source = Neighbours::new(&ModelConfig::gpt(2000, 4, 1, 1, 4), dataset, 1, 30);
+        let draw = |step, micro| source.batch(Split::Train, Purpose::Training, step, micro);
+        let batch = draw(7, 1);
+        assert_eq!((batch.tokens.len(), batch.targets.len()), (30, 180));
+        for (token, candidates) in batch.tokens.iter().zip(batch.targets.chunks(CANDIDATES)) {
+            assert!((1..=4).contains(&token.abs_diff(candidates[0])), "{token} {candidates:?}");
+            assert!(candidates[1..].iter().all(|wrong| *wrong != candidates[0]));
+        }
+        let labels = &batch.others[0].1;
+        assert!(labels.chunks(CANDIDATES).all(|row| row == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+        assert!((batch.weights.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert_eq!(batch, draw(7, 1));
+        assert!(batch != draw(7, 0) && batch != draw(8, 1));
+    }
+}

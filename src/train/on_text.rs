@@ -1,0 +1,41 @@
+//! A model in training on a text, all in memory: what `lal train` does, without a run folder.
+
+use super::source::pretraining;
+use super::trainer::{TrainError, Trainer};
+use crate::engine::device::Device;
+use crate::run::config::{ConfigError, TrainConfig};
+use crate::run::settings::Settings;
+use crate::text::dataset::{Dataset, DatasetError};
+use crate::text::tokenizer::{Tokenizer, TokenizerError};
+
+/// Why there is nothing to train.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+/// Prepares a run of these settings over `text`, which errors call `name`; the tokenizer is of their making.
+///
+/// # Errors
+/// When settings make no run, the text does not suit them, or the device lacks memory.
+pub fn on_text(
+    device: &mut dyn Device,
+    settings: &Settings,
+    name: &str,
+    text: &str,
+) -> Result<(Trainer, Tokenizer), SetupError> {
+    let config = TrainConfig::new(settings)?;
+    let tokenizer = config.tokenizer(text)?;
+    let dataset = Dataset::new(name, text, &tokenizer)?;
+    dataset.check(config.block_size)?;
+    let model = config.model(tokenizer.vocab_size());
+    let source = pretraining(&config, &model, dataset);
+    Ok((Trainer::new(device, config, model, source)?, tokenizer))
+}
