@@ -14,6 +14,7 @@ use crate::optim::schedule::Schedule;
 use crate::run::config::TrainConfig;
 use crate::run::tensor_file::Entry;
 use crate::text::dataset::{Purpose, Split};
+use crate::text::pack::positions;
 
 /// Why training cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +139,7 @@ impl Trainer {
             if accumulates {
                 batch.weights.iter_mut().for_each(|weight| *weight /= self.config.grad_accum as f32);
             }
-            set_batch(device, self.plan_id, &batch)?;
+            self.set_batch(device, self.plan_id, &batch)?;
             step.seed = self.mask_seed(micro);
             device.run(self.plan_id, segment, &step)?;
         }
@@ -213,7 +214,7 @@ impl Trainer {
         let mut outstanding = 0;
         for i in 0..iterations {
             let batch = self.source.batch(split, Purpose::Estimating, i as u64, split as u64);
-            set_batch(device, plan, &batch)?;
+            self.set_batch(device, plan, &batch)?;
             device.run(plan, 0, &Step::default())?;
             outstanding += 1;
             while let Some(results) = device.results(outstanding > 2)? {
@@ -262,6 +263,18 @@ impl Trainer {
         self.source.as_ref()
     }
 
+    fn set_batch(&self, device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(), DeviceError> {
+        device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
+        device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
+        device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
+        if let Some(segments) = &batch.segments {
+            let positions = positions(segments, self.model.block_size);
+            device.set_input(plan, "segments", HostData::U32(segments))?;
+            device.set_input(plan, "positions", HostData::U32(&positions))?;
+        }
+        Ok(())
+    }
+
     /// A seed of dropout masks for each micro-step of each step.
     fn mask_seed(&self, micro: usize) -> u32 {
         let count = self.step * self.config.grad_accum as u64 + micro as u64;
@@ -271,11 +284,4 @@ impl Trainer {
 
 fn is_adapter(name: &str) -> bool {
     name.ends_with(".lora_a") || name.ends_with(".lora_b")
-}
-
-fn set_batch(device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(), DeviceError> {
-    device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
-    device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
-    device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
-    batch.segments.as_ref().map_or(Ok(()), |ids| device.set_input(plan, "segments", HostData::U32(ids)))
 }
