@@ -117,7 +117,7 @@ pub fn predict(chars: usize, steps: u64) -> Result<(f64, f64), Box<dyn Error>> {
     let (mut trainer, tokenizer) = on_text(&mut cpu, &settings, "tales", &text)?;
     trainer.train_to(&mut cpu, steps)?;
     let floor = bigram_floor(&tokenizer.encode(split_text(&text).1)?, tokenizer.vocab_size());
-    Ok((trainer.estimate(&mut cpu, Split::Val)?, floor))
+    Ok((trainer.estimate(&mut cpu, Split::Val)?.loss, floor))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -147,11 +147,82 @@ const EDITS: &[Edit] = &[
         shader: "attention_cached/attend",
         changes: &[("let seen = t + 1u;", "let seen = t + 2u;")],
     },
+    Edit {
+        what: "the last digits of 0.044715 left out",
+        shader: "gelu/forward",
+        changes: &[("0.044715", "0.0447")],
+    },
+    Edit {
+        what: "a little something added before the logarithm",
+        shader: "cross_entropy/loss",
+        changes: &[("log(sum)", "log(sum + 1e-6)")],
+    },
+    Edit {
+        what: "epsilon beside the root instead of below it",
+        shader: "rms_norm",
+        changes: &[
+            ("f32(params.width) + params.eps)", "f32(params.width)) + params.eps)"),
+            ("1.0 / sqrt(", "1.0 / (sqrt("),
+        ],
+    },
+    Edit {
+        what: "epsilon below the root instead of beside it",
+        shader: "adamw",
+        changes: &[(
+            "(sqrt(square / step.correction2) + params.eps)",
+            "sqrt(square / step.correction2 + params.eps)",
+        )],
+    },
+    Edit {
+        what: "places counted anew in the middle of a sequence where a tensor is bound in parts",
+        shader: "rope",
+        changes: &[("(params.first + i / params.row) % params.time", "(i / params.row) % params.time")],
+    },
+    Edit {
+        what: "rows by whole sixteens",
+        shader: "column_sum",
+        changes: &[("row < params.rows;", "row < max(params.rows / 16u * 16u, 1u);")],
+    },
+    Edit {
+        what: "two threads store one sum",
+        shader: "column_sum",
+        changes: &[("if local.y == 0u &&", "if local.y < 2u &&")],
+    },
+    Edit {
+        what: "the hyperbolic tangent of the cell before",
+        shader: "lstm_cell/backward",
+        changes: &[("stable_tanh(f * c[at] + i * g)", "stable_tanh(c[at])")],
+    },
+    Edit {
+        what: "the bias added to each part of a split sum",
+        shader: "matmul/tiled",
+        changes: &[("if BIAS == 1u && params.add_bias == 1u", "if BIAS == 1u")],
+    },
+    Edit {
+        what: "rows of queries counted by key heads",
+        shader: "attention/flash_keys",
+        changes: &[("let at = b * params.n_head + h;", "let at = b * params.n_kv_head + h;")],
+    },
+    Edit {
+        what: "slopes of heads beyond a power of two",
+        shader: "attention/flash",
+        changes: &[("(h - params.alibi_heads) + 1u", "(h - params.alibi_heads) + 2u")],
+    },
+    Edit {
+        what: "ln(1 + exp(x)) as it is written",
+        shader: "logistic_loss/loss",
+        changes: &[("max(x, 0.0) + log(1.0 + exp(-abs(x)))", "log(1.0 + exp(x))")],
+    },
+    Edit {
+        what: "blocks that overlap by one",
+        shader: "grad_norm/squares",
+        changes: &[("var i = block * BLOCK + local", "var i = max(block * BLOCK, 1u) - 1u + local")],
+    },
 ];
 
 /// Opens a GPU that shows stray accesses; `None` where tests may go without one.
-fn gpu(checked: bool) -> Option<Gpu> {
-    match Gpu::open(GpuOptions { poison: true, checked, ..GpuOptions::default() }) {
+fn gpu(options: GpuOptions) -> Option<Gpu> {
+    match Gpu::open(GpuOptions { poison: true, ..options }) {
         Ok(gpu) => Some(gpu),
         Err(DeviceError::NoAdapter) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => None,
         Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the other tests without a GPU."),
@@ -175,22 +246,30 @@ fn edited(edit: &Edit, shader: &Shader) -> Substitute {
     Substitute { shader: shader.name, text }
 }
 
+/// The case and what failed on it, if it runs the shader and something did.
+fn failure(edit: &Edit, case: &Case, gpu: &mut Gpu) -> Option<(String, String)> {
+    let target = gpu.target().clone();
+    let shader = *shaders(case, &target).iter().find(|shader| shader.name == edit.shader)?;
+    let prepared = Prepared::new(case.clone()).unwrap_or_else(|e| panic!("{}: {e}", case.name()));
+    gpu.substitute(Some(edited(edit, &shader)));
+    let uses = |kernel: &Kernel| {
+        kernel.dispatches.iter().any(|d| d.shader == shader) && prepared.fits(kernel, &target)
+    };
+    let failed = prepared.check(gpu, uses).into_iter().find_map(|check| check.failure);
+    gpu.substitute(None);
+    failed.map(|message| (case.name(), message))
+}
+
 #[test]
 fn an_edited_shader_fails_a_case() {
-    let Some(mut gpu) = gpu(true) else { return };
+    let whole = GpuOptions { checked: true, ..GpuOptions::default() };
+    let parts = GpuOptions { max_grid: Some(3), max_binding_bytes: Some(1 << 10), ..whole.clone() };
+    let Some(mut gpus) = [whole, parts].map(gpu).into_iter().collect::<Option<Vec<_>>>() else { return };
     let mut cases: Vec<_> = OPS.iter().flat_map(|op| (op.cases)()).collect();
     cases.sort_by_key(|case| case.inputs.iter().map(|input| input.spec.shape.len()).sum::<usize>());
     let mut missed = Vec::new();
     for edit in EDITS {
-        let found = cases.iter().find_map(|case| {
-            let shader = *shaders(case, gpu.target()).iter().find(|shader| shader.name == edit.shader)?;
-            let prepared = Prepared::new(case.clone()).unwrap_or_else(|e| panic!("{}: {e}", case.name()));
-            gpu.substitute(Some(edited(edit, &shader)));
-            let uses = |kernel: &Kernel| kernel.dispatches.iter().any(|d| d.shader == shader);
-            let failed = prepared.check(&mut gpu, uses).into_iter().find_map(|check| check.failure);
-            gpu.substitute(None);
-            failed.map(|message| (case.name(), message))
-        });
+        let found = gpus.iter_mut().find_map(|gpu| cases.iter().find_map(|case| failure(edit, case, gpu)));
         match found {
             Some((_, message)) if message.starts_with("shader ") => panic!("{}: {message}", edit.what),
             Some((case, message)) => println!("{}: {message}\n    on {case}", edit.what),
@@ -202,7 +281,7 @@ fn an_edited_shader_fails_a_case() {
 
 /// One training step of a small model beside the oracle.
 fn first_departure(substitute: Option<(&'static str, Shader)>) -> Option<Option<Departure>> {
-    let mut gpu = gpu(false)?;
+    let mut gpu = gpu(GpuOptions::default())?;
     let edit = |(what, shader)| {
         let edit = EDITS.iter().find(|edit| edit.what == what);
         edited(edit.unwrap_or_else(|| panic!("there is no edit {what:?}")), &shader)
@@ -252,6 +331,9 @@ fn a_step_beside_the_oracle_names_the_node_of_an_edited_shader() {
         ),
         ("stored where it should be added to", "embedding/backward", "embedding_backward", "transformer"),
         ("β₁ and β₂ swapped", "adamw", "adamw", "adamw"),
+        ("epsilon below the root instead of beside it", "adamw", "adamw", "adamw"),
+        ("rows by whole sixteens", "column_sum", "column_sum", "transformer.h.1.mlp"),
+        ("two threads store one sum", "column_sum", "column_sum", "transformer.h.1.mlp"),
     ] {
         let Some(Some(departure)) = first_departure(Some((what, shader(name)))) else {
             panic!("{what}: every node stayed within its bound");

@@ -42,9 +42,22 @@ impl From<Exit> for ExitCode {
 pub fn report(error: &anyhow::Error) -> Exit {
     let exit = classify(error);
     if exit != Exit::Done {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", told(error));
     }
     exit
+}
+
+/// The error and its causes in one line, without those that an error above them has already told.
+fn told(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(|cause| cause.to_string()) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line += &format!(": {cause}");
+        }
+    }
+    line
 }
 
 fn classify(error: &anyhow::Error) -> Exit {

@@ -29,7 +29,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Train this many steps on the GPU and the oracle side by side and name the first node that differs
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", conflicts_with_all = ["op", "case"])]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     lockstep: Option<u64>,
     /// Spoil every shader in many small ways and see that each is noticed
     #[arg(long, conflicts_with_all = ["preset", "model", "lockstep"])]

@@ -1,12 +1,38 @@
 //! Strided matrix views and their product, for the twins.
 //!
-//! The product goes to the `gemm` crate, which packs for the processor at hand; this file only proves to the
+//! The product goes to the `gemm` crates, which pack for the processor at hand; this file only proves to the
 //! compiler that concurrent writers never overlap.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
 
+use gemm_common::Parallelism;
+
 use super::real::Real;
+
+/// A library's product: m, n, k; C with its column and row strides, and whether it is read; A and B with theirs;
+/// what C is multiplied with, and what A·B; three conjugations; threads.
+pub type Gemm<F> = unsafe fn(
+    usize,
+    usize,
+    usize,
+    *mut F,
+    isize,
+    isize,
+    bool,
+    *const F,
+    isize,
+    isize,
+    *const F,
+    isize,
+    isize,
+    F,
+    F,
+    bool,
+    bool,
+    bool,
+    Parallelism,
+);
 
 /// A read-only matrix view.
 #[derive(Clone, Copy)]
@@ -159,33 +185,31 @@ pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: M
     if few && !keep && a.col_stride == 1 && b.row_stride == 1 && b.col_stride >= b.rows {
         return dots_product(c, scale, a, b);
     }
-    if !(is::<F, f32>() || is::<F, f64>()) {
-        return loop_product(c, keep, scale, a, b);
-    }
-    let one = F::ONE;
+    let Some(gemm) = F::gemm() else { return loop_product(c, keep, scale, a, b) };
+    // Its kernels want columns of C side by side: they get Cᵀ ← Bᵀ·Aᵀ.
     // SAFETY: the views' constructors checked that every index lies within the borrowed slices, C is
-    // borrowed uniquely, and `gemm` takes strides in elements.
+    // borrowed uniquely, and strides are in elements.
     unsafe {
-        gemm::gemm(
-            c.rows,
+        gemm(
             c.cols,
+            c.rows,
             a.cols,
             c.data,
-            1,
             c.row_stride as isize,
+            1,
             keep,
-            a.data,
-            a.col_stride as isize,
-            a.row_stride as isize,
             b.data,
-            b.col_stride as isize,
             b.row_stride as isize,
-            one,
+            b.col_stride as isize,
+            a.data,
+            a.row_stride as isize,
+            a.col_stride as isize,
+            F::ONE,
             scale,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            Parallelism::None,
         );
     }
 }
@@ -216,7 +240,7 @@ fn is<F: 'static, G: 'static>() -> bool {
     TypeId::of::<F>() == TypeId::of::<G>()
 }
 
-/// The product as its formula says, for numbers that `gemm` does not know.
+/// The product as its formula says, for numbers that no library knows.
 fn loop_product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
     // SAFETY: the constructors checked that every index lies within the borrowed slices.
     let at = |m: Mat<F>, i: usize, j: usize| unsafe { *m.data.add(i * m.row_stride + j * m.col_stride) };

@@ -5,6 +5,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use super::dots::{dots_f32, dots_plain};
+use super::matrix::Gemm;
 
 /// A real number type. Every twin is written once over this trait.
 ///
@@ -48,6 +49,10 @@ pub trait Real:
         y: [&mut [Self]; R],
     ) {
         dots_plain(x, column, y);
+    }
+    /// The matrix product of a library, if one knows this number.
+    fn gemm() -> Option<Gemm<Self>> {
+        None
     }
     /// eˣ. NaN stays NaN.
     fn exp(self) -> Self;
@@ -99,6 +104,9 @@ impl Real for f64 {
     }
     fn fma(self, a: Self, b: Self) -> Self {
         self * a + b
+    }
+    fn gemm() -> Option<Gemm<Self>> {
+        Some(gemm_f64::gemm::f64::get_gemm_fn())
     }
     fn exp(self) -> Self {
         self.exp()
@@ -155,6 +163,9 @@ impl Real for f32 {
         y: [&mut [Self]; R],
     ) {
         dots_f32(x, column, y);
+    }
+    fn gemm() -> Option<Gemm<Self>> {
+        Some(gemm_f32::gemm::f32::get_gemm_fn())
     }
 
     /// Cody–Waite reduction to |r| ≤ ½ ln 2, then a degree-6 polynomial; 0 below -87.3, finite up to 88.3.

@@ -20,8 +20,17 @@ use crate::ops::rows::TakeRows;
 pub struct Reading {
     /// (batch, time); for recurrent nets (time, batch), so that a step's rows lie together.
     pub tokens: Var,
-    /// Of the same shape: a token sees only those of its own segment. For Transformers.
-    pub segments: Option<Var>,
+    /// Where examples share rows. For Transformers.
+    pub segments: Option<Segments>,
+}
+
+/// Examples that share rows; both of the tokens' shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Segments {
+    /// A token sees only those of its own segment.
+    pub numbers: Var,
+    /// The place of each token in its segment.
+    pub positions: Var,
 }
 
 /// What a model leaves on the tape.

@@ -6,7 +6,7 @@ use crate::engine::op::{OpError, Var};
 use crate::engine::tape::{Init, Tape};
 use crate::nn::Pass;
 use crate::nn::attention::{Positions, SelfAttention, rotary_table};
-use crate::nn::embedding::{embed, table};
+use crate::nn::embedding::{embed, embed_at, table};
 use crate::nn::linear::Linear;
 use crate::nn::mlp::{dropout, feed_forward};
 use crate::nn::norm::Norms;
@@ -46,12 +46,15 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
             },
             linear,
             out_std,
-            segments: read.segments,
+            segments: read.segments.map(|segments| segments.numbers),
         };
 
         let wte = tape.scoped("wte", |t| table(t, config.vocab_size, n));
         let positions = positions(tape, config);
-        let embedded = embed(tape, read.tokens, wte, positions)?;
+        let embedded = match (read.segments, positions) {
+            (Some(segments), Some(table)) => embed_at(tape, read.tokens, wte, segments.positions, table)?,
+            _ => embed(tape, read.tokens, wte, positions)?,
+        };
         let mut x = dropout(tape, embedded, p, pass)?;
         // What the next half of a block reads: the stream itself, or its norm.
         let mut input = x;

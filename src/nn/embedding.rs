@@ -2,6 +2,7 @@
 
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::{Init, Tape};
+use crate::ops::add::Add;
 use crate::ops::embedding::Embedding;
 
 /// A table of `rows` vectors of width `n`, normal with standard deviation 0.02: `weight` (rows, n).
@@ -17,4 +18,20 @@ pub fn embed(tape: &mut Tape, tokens: Var, table: Var, positions: Option<Var>) -
     let mut operands = vec![tokens, table];
     operands.extend(positions);
     tape.apply_one(Embedding, &operands)
+}
+
+/// As [`embed`], each token standing not at its place in the row but at that of `places` (batch, time).
+///
+/// # Errors
+/// When the shapes differ.
+pub fn embed_at(
+    tape: &mut Tape,
+    tokens: Var,
+    table: Var,
+    places: Var,
+    positions: Var,
+) -> Result<Var, OpError> {
+    let token = tape.apply_one(Embedding, &[tokens, table])?;
+    let position = tape.apply_one(Embedding, &[places, positions])?;
+    tape.apply_one(Add, &[token, position])
 }

@@ -119,5 +119,14 @@ fn cases() -> Vec<Case> {
             );
         }
     }
+    // Moments so small that it matters on which side of the root epsilon stands.
+    let operands = [Spec::f32([65]), Spec::f32([1]), Spec::f32([65]), Spec::f32([65]), Spec::f32([65])];
+    cases.push(
+        Case::new(adamw, &operands, Bound::new(8.0, 4.0))
+            .with(0, Fill::Uniform(1e-6))
+            .with(1, Fill::Constant(0.5))
+            .with(3, Fill::Uniform(1e-6))
+            .with(4, Fill::Between(1e-12, 1e-10)),
+    );
     cases
 }

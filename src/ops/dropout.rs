@@ -2,7 +2,7 @@
 
 use crate::engine::case::{Bound, Case};
 use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::hash::{keep, mask_key, threshold};
+use crate::engine::hash::{hash, keep, mask_key, threshold};
 use crate::engine::op::{Applied, Op, OpError, OpInfo, Record, Twin, Var, expect_operands, record_one};
 use crate::engine::real::Real;
 use crate::engine::rows::for_rows;
@@ -67,7 +67,14 @@ impl Twin for Dropout {
 }
 
 fn cases() -> Vec<Case> {
-    [([1, 1], 0.5), ([3, 65], 0.2), ([7, 129], 0.0), ([5, 1009], 0.9)]
-        .map(|(shape, p)| Case::new(Dropout { p, salt: 3 }, &[Spec::f32(shape)], Bound::ROUNDED))
-        .into()
+    let case = |shape: [usize; 2], p| Case::new(Dropout { p, salt: 3 }, &[Spec::f32(shape)], Bound::ROUNDED);
+    let mut cases: Vec<_> = [([1, 1], 0.5), ([3, 65], 0.2), ([7, 129], 0.0), ([5, 1009], 0.9)]
+        .map(|(shape, p)| case(shape, p))
+        .into();
+    // A threshold that is the hash of an element, which is kept. Those that 24 bits hold are such a p.
+    let key = mask_key(cases[0].step.seed, 3);
+    let hashes = (0..1009).map(|i| hash(i ^ key));
+    let exact = hashes.filter(|hash| hash % 256 == 0).map(|hash| hash as f32 / 4_294_967_296.0);
+    cases.extend(exact.take(1).map(|p| case([1, 1009], p)));
+    cases
 }

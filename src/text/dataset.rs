@@ -61,11 +61,16 @@ pub enum DatasetError {
     NotUtf8 { path: PathBuf, offset: usize },
     #[error(
         "the {part} of {name} is too short: {have} tokens, and a block of {block} needs {}; give a text of at \
-         least {text_needed} tokens, or choose --block-size {} or less", block + 1, have.saturating_sub(1)
+         least {text_needed} tokens{}", block + 1, smaller(*have)
     )]
     TooShort { name: String, part: &'static str, have: usize, block: usize, text_needed: usize },
     #[error("{name}: {source}")]
     Tokenizer { name: String, source: TokenizerError },
+}
+
+/// A block that so many tokens suffice for, if any.
+fn smaller(have: usize) -> String {
+    if have < 2 { String::new() } else { format!(", or choose --block-size {} or less", have - 1) }
 }
 
 /// The text of a file; errors name the file, and the byte at which it stops being UTF-8.

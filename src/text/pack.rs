@@ -1,7 +1,7 @@
 //! Conversations side by side in windows of one size.
 //!
 //! Short examples would leave most of a window empty, so several share one; segment numbers keep their attention
-//! apart, and positions start anew with each. An example is whole or not there at all: no answer is cut.
+//! apart, and [positions] start anew with each. An example is whole or not there at all: no answer is cut.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -20,8 +20,6 @@ pub struct Window {
     pub weights: Vec<f32>,
     /// The number of the example in this window, from 0 on: only equal numbers may attend to each other.
     pub segments: Vec<u32>,
-    /// The place in the example.
-    pub positions: Vec<u32>,
 }
 
 /// An example that no window holds.
@@ -79,7 +77,7 @@ impl Example {
 impl Window {
     fn empty() -> Self {
         let (tokens, targets, weights) = (Vec::new(), Vec::new(), Vec::new());
-        Self { tokens, targets, weights, segments: Vec::new(), positions: Vec::new() }
+        Self { tokens, targets, weights, segments: Vec::new() }
     }
 
     fn next_segment(&self) -> u32 {
@@ -92,17 +90,27 @@ impl Window {
         self.targets.extend_from_slice(&example.tokens[1..]);
         self.weights.extend(example.answer[1..].iter().map(|&learned| f32::from(u8::from(learned))));
         self.segments.extend(std::iter::repeat_n(segment, rows));
-        self.positions.extend(0..rows as u32);
     }
 
     fn pad(&mut self, block_size: usize) {
         let segment = self.next_segment();
-        self.positions.extend(0..(block_size - self.tokens.len()) as u32);
         self.tokens.resize(block_size, 0);
         self.targets.resize(block_size, 0);
         self.weights.resize(block_size, 0.0);
         self.segments.resize(block_size, segment);
     }
+}
+
+/// The place of each token in its segment, in rows of `width`.
+pub fn positions(segments: &[u32], width: usize) -> Vec<u32> {
+    let mut next = 0;
+    let place = |at: usize| {
+        let begins = at % width == 0 || segments[at] != segments[at - 1];
+        let place = if begins { 0 } else { next };
+        next = place + 1;
+        place
+    };
+    (0..segments.len()).map(place).collect()
 }
 
 #[cfg(test)]
@@ -124,9 +132,10 @@ mod tests {
             targets: vec![11, 12, 13, 11, 12, 13, 0, 0],
             weights: vec![0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0],
             segments: vec![0, 0, 0, 1, 1, 1, 2, 2],
-            positions: vec![0, 1, 2, 0, 1, 2, 0, 1],
         };
         assert_eq!(windows, [wanted]);
+        assert_eq!(positions(&windows[0].segments, 8), [0, 1, 2, 0, 1, 2, 0, 1]);
+        assert_eq!(positions(&windows[0].segments, 2), [0, 1, 0, 0, 0, 1, 0, 1]);
     }
 
     #[test]
@@ -139,7 +148,6 @@ mod tests {
             for segment in 0..*window.segments.last().unwrap() + 1 {
                 let rows: Vec<usize> = (0..32).filter(|&row| window.segments[row] == segment).collect();
                 assert!(rows.windows(2).all(|pair| pair[1] == pair[0] + 1));
-                assert!(rows.iter().enumerate().all(|(i, &row)| window.positions[row] == i as u32));
                 if window.tokens[rows[0]] == 0 {
                     assert!(rows.iter().all(|&row| window.weights[row] == 0.0));
                     continue;

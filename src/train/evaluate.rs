@@ -8,7 +8,7 @@ use super::trainer::TrainError;
 use crate::engine::device::{Device, HostData};
 use crate::engine::step::Step;
 use crate::models::config::{Architecture, ModelConfig};
-use crate::text::pack::Window;
+use crate::text::pack::{Window, positions};
 
 /// Windows side by side in one run of the plan.
 const BATCH_SIZE: usize = 8;
@@ -54,7 +54,6 @@ pub fn text_windows(tokens: &[u32], model: &ModelConfig, stride: usize) -> Vec<W
             targets: tokens[target.clone()].to_vec(),
             weights: target.clone().map(counts).collect(),
             segments: vec![0; time],
-            positions: (0..time as u32).collect(),
         };
         next = target.end;
         window
@@ -108,7 +107,9 @@ pub fn loss(
         device.set_input(plan, "targets", HostData::U32(&targets))?;
         device.set_input(plan, "weights", HostData::F32(&weights))?;
         if segments {
-            device.set_input(plan, "segments", HostData::U32(&all(|window| &window.segments)))?;
+            let segments = all(|window| &window.segments);
+            device.set_input(plan, "positions", HostData::U32(&positions(&segments, time)))?;
+            device.set_input(plan, "segments", HostData::U32(&segments))?;
         }
         device.run(plan, 0, &Step::default())?;
         loss.nats += device.results(true)?.map_or(0.0, |results| f64::from(results[0][0]));

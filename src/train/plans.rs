@@ -7,7 +7,7 @@ use crate::engine::plan::Plan;
 use crate::engine::tape::{Init, Tape};
 use crate::engine::tensor::Spec;
 use crate::models::config::{Architecture, ModelConfig};
-use crate::models::{Reading, trunk};
+use crate::models::{Reading, Segments, trunk};
 use crate::nn::Pass;
 use crate::nn::recurrent::carry;
 use crate::objective::{BatchShape, Objective};
@@ -48,17 +48,21 @@ impl StepShape {
         BatchShape { sequences, predictions: config.n_predictions(sequences, self.time) }
     }
 
-    /// Declares `tokens` and perhaps `segments`, in the shape that the model reads.
+    /// Declares `tokens` and perhaps `segments` and `positions`, in the shape that the model reads.
     fn reading(&self, tape: &mut Tape, config: &ModelConfig) -> Reading {
         let tokens = Spec::u32(config.tokens_shape(self.sequences(), self.time));
         Reading {
             tokens: tape.input("tokens", tokens),
-            segments: self.segments.then(|| tape.input("segments", tokens)),
+            segments: self.segments.then(|| Segments {
+                numbers: tape.input("segments", tokens),
+                positions: tape.input("positions", tokens),
+            }),
         }
     }
 }
 
-/// A training step over inputs `tokens`, perhaps `segments`, and those of the objective.
+/// A training step over inputs `tokens`, perhaps `segments` and `positions`, and those of the
+/// objective.
 ///
 /// With one micro-step it is one segment, `step`, whose results are [loss, the objective's outputs, grad_norm]. With
 /// more, segment `begin` zeroes the gradients, `micro` is run for each micro-step and gives its loss and outputs,
@@ -116,4 +120,76 @@ pub fn evaluation(config: &ModelConfig, shape: StepShape) -> Result<Plan, OpErro
     let loss = shape.objective.record(&mut tape, &trunk, head.as_ref(), batch, false, &HashMap::new())?;
     let results: Vec<_> = [loss.total].into_iter().chain(loss.outputs).collect();
     Plan::new(&tape, &results)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::device::cpu::Cpu;
+    use crate::engine::device::{Device, HostData};
+    use crate::engine::step::Step;
+    use crate::models::config::Position;
+    use crate::ops::adamw::AdamW;
+    use crate::optim::Optimizer;
+    use crate::text::pack;
+
+    const BLOCK: usize = 12;
+
+    /// [loss, norm of the gradients] of a row of which a part is learned.
+    fn step(
+        position: Position,
+        segments: &[u32],
+        places: &[u32],
+        tokens: &[u32],
+        learned: &[f32],
+    ) -> [f32; 2] {
+        let model = ModelConfig { position, ..ModelConfig::gpt(17, BLOCK, 2, 2, 8) };
+        let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 0.0 };
+        let rule = Rule { optimizer: Optimizer::AdamW, adamw };
+        let shape = StepShape { segments: true, ..StepShape::pretraining(&model, 1, 1) };
+        let mut cpu = Cpu::<f64>::default();
+        let id = cpu.load(&Arc::new(training(&model, shape, &rule).unwrap()), 1).unwrap();
+        let targets: Vec<u32> = tokens.iter().map(|token| (token + 5) % 17).collect();
+        for (name, data) in [
+            ("tokens", HostData::U32(tokens)),
+            ("targets", HostData::U32(&targets)),
+            ("weights", HostData::F32(learned)),
+            ("segments", HostData::U32(segments)),
+            ("positions", HostData::U32(places)),
+        ] {
+            cpu.set_input(id, name, data).unwrap();
+        }
+        cpu.run(id, 0, &Step { learning_rate: 1e-3, ..Step::default() }).unwrap();
+        let results = cpu.results(true).unwrap().unwrap();
+        [results[0][0], results[1][0]]
+    }
+
+    #[test]
+    fn an_example_beside_another_trains_as_it_would_alone() {
+        const A: [u32; 7] = [3, 1, 4, 1, 5, 9, 2];
+        const B: [u32; 5] = [6, 5, 3, 5, 8];
+        let row = |parts: [&[u32]; 2]| [parts[0], parts[1], &[0; BLOCK]].concat()[..BLOCK].to_vec();
+        let behind: Vec<f32> = (0..BLOCK).map(|i| if i < A.len() { 0.0 } else { 0.2 }).collect();
+        let alone: Vec<f32> = (0..BLOCK).map(|i| if i < B.len() { 0.2 } else { 0.0 }).collect();
+        let segments = |first: usize| (0..BLOCK).map(|i| u32::from(i >= first)).collect::<Vec<_>>();
+        for position in [Position::Learned, Position::Sinusoidal, Position::Rope, Position::Alibi] {
+            let run = |segments: &[u32], places: &[u32], tokens: &[u32], learned: &[f32]| {
+                step(position, segments, places, tokens, learned)
+            };
+            let anew = |segments: &[u32]| pack::positions(segments, BLOCK);
+            let (second, first) = (segments(A.len()), segments(B.len()));
+            let got = run(&second, &anew(&second), &row([&A, &B]), &behind);
+            let want = run(&first, &anew(&first), &row([&B, &[]]), &alone);
+            for (got, want) in got.iter().zip(want) {
+                assert!((got - want).abs() < 1e-6 * want, "{position:?}: {got} instead of {want}");
+            }
+            if position == Position::Learned {
+                let in_row: Vec<u32> = (0..BLOCK as u32).collect();
+                let other = run(&second, &in_row, &row([&A, &B]), &behind);
+                assert!((other[1] - want[1]).abs() > 1e-3 * want[1], "{other:?} beside {want:?}");
+            }
+        }
+    }
 }

@@ -96,10 +96,10 @@ pub enum SessionError {
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(
-        "the loss of step {step} is {loss}; {saved}. Take a lower --learning-rate, or look for a kernel that \
-         computes wrong with `lal verify`"
+        "the loss of step {step} is {loss}, the norm of its gradient {grad_norm}; {saved}. Take a lower \
+         --learning-rate, or look for a kernel that computes wrong with `lal verify`"
     )]
-    NotFinite { step: u64, loss: f32, saved: String },
+    NotFinite { step: u64, loss: f32, grad_norm: f32, saved: String },
     #[error("cannot tell what happens: {0}")]
     Tell(anyhow::Error),
 }
@@ -262,7 +262,7 @@ impl<'a> Session<'a> {
                     Some(step) => format!("the last good checkpoint, of step {step}, is kept"),
                     None => "no checkpoint had been saved yet".into(),
                 };
-                return Err(SessionError::NotFinite { step, loss, saved });
+                return Err(SessionError::NotFinite { step, loss, grad_norm, saved });
             }
             let measures = measures.into_iter().collect();
             let event = Event::Step { step, loss, learning_rate, grad_norm, ms, measures };

@@ -16,6 +16,7 @@ use crate::optim::schedule::Schedule;
 use crate::run::config::TrainConfig;
 use crate::run::tensor_file::Entry;
 use crate::text::dataset::{Purpose, Split};
+use crate::text::pack::positions;
 
 /// Why training cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +169,7 @@ impl Trainer {
             if accumulates {
                 batch.weights.iter_mut().for_each(|weight| *weight /= self.config.grad_accum as f32);
             }
-            set_batch(device, self.plan_id, &batch)?;
+            self.set_batch(device, self.plan_id, &batch)?;
             step.seed = self.mask_seed(micro);
             device.run(self.plan_id, segment, &step)?;
         }
@@ -256,7 +257,7 @@ impl Trainer {
         let (mut loss, mut measures) = (0.0, Vec::new());
         for i in 0..iterations {
             let batch = self.source.batch(split, Purpose::Estimating, i as u64, split as u64);
-            set_batch(device, plan, &batch)?;
+            self.set_batch(device, plan, &batch)?;
             device.run(plan, 0, &Step::default())?;
             batches.push_back(batch);
             // The last ones are waited for, the others as long as more than two are under way.
@@ -301,6 +302,23 @@ impl Trainer {
         self.source.as_ref()
     }
 
+    fn set_batch(&self, device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(), DeviceError> {
+        device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
+        if !batch.targets.is_empty() {
+            device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
+        }
+        device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
+        for (name, numbers) in &batch.others {
+            device.set_input(plan, name, HostData::F32(numbers))?;
+        }
+        if let Some(segments) = &batch.segments {
+            let positions = positions(segments, self.model.block_size);
+            device.set_input(plan, "segments", HostData::U32(segments))?;
+            device.set_input(plan, "positions", HostData::U32(&positions))?;
+        }
+        Ok(())
+    }
+
     /// A seed of dropout masks for each micro-step of each step.
     fn mask_seed(&self, micro: usize) -> u32 {
         let count = self.step * self.config.grad_accum as u64 + micro as u64;
@@ -323,16 +341,4 @@ fn mean(batches: impl Iterator<Item = Measures>) -> Measures {
         }
     }
     sums.into_iter().map(|(name, sum, count)| (name, sum / count)).collect()
-}
-
-fn set_batch(device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(), DeviceError> {
-    device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
-    if !batch.targets.is_empty() {
-        device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
-    }
-    device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
-    for (name, numbers) in &batch.others {
-        device.set_input(plan, name, HostData::F32(numbers))?;
-    }
-    batch.segments.as_ref().map_or(Ok(()), |ids| device.set_input(plan, "segments", HostData::U32(ids)))
 }

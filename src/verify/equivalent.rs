@@ -82,6 +82,7 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("attention_cached/attend", "first <= seen", "a tile behind the last key has only weights of 0"),
     ("attention_cached/attend", "seen + first", "the weights that are added are 0"),
     ("attention_cached/attend", "part <= SHARE", "a further part has no channels to store"),
+    ("", "; half >= 0u;", "from 0 on nothing is added: the loop only fails to end"),
     ("", "select(1.0, e, x <= 0.0)", "at zero e is 1"),
     ("", "z * 5.705e-3", BELOW_ROUNDING),
     ("", "(2.064e-2 - z", BELOW_ROUNDING),

@@ -141,8 +141,11 @@ fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<Place>) -> Ve
         if !mutation.function.is_empty() && !called.contains(&mutation.function) {
             continue;
         }
-        if mutation.at.start < shared && !done.insert(place(shader, &mutation)) {
-            continue;
+        if mutation.at.start < shared {
+            let needless = is_last_barrier(&text, &mutation) && is_last_call(shader, &mutation.function);
+            if needless || !done.insert(place(shader, &mutation)) {
+                continue;
+            }
         }
         let spoilt = guarded(&mutation.apply(&text));
         if !compiles(&spoilt) {
@@ -153,6 +156,20 @@ fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<Place>) -> Ve
         mutants.push(Mutant { op, shader: shader.name, kind, function, line, change, text: spoilt });
     }
     mutants
+}
+
+/// Whether the mistake is a barrier left out behind which its function has no other.
+fn is_last_barrier(text: &str, mutation: &Mutation) -> bool {
+    let rest = text[mutation.at.end..].split("\n}").next().unwrap_or_default();
+    mutation.kind == "barrier" && !rest.contains("workgroupBarrier")
+}
+
+/// Whether the shader calls this function once and no other reduction after it: nothing behind it can meet what
+/// it left in workgroup memory.
+fn is_last_call(shader: &Shader, function: &str) -> bool {
+    let call = format!("{function}(");
+    let last = shader.source.rfind("reduce_").map_or("", |at| &shader.source[at..]);
+    last.starts_with(&call) && shader.source.matches(&call).count() == 1
 }
 
 /// A mistake in a shared file, the same whatever shader includes it: the file, the byte, the mistake.

@@ -57,7 +57,30 @@ impl Subject {
         Ok((0..plan.segments.len()).map(|segment| plan.cost(segment).flops).sum())
     }
 
-    /// One micro-step of training and two of decoding, on whatever device.
+    /// Sequences of a step, and their length.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.config.batch_size, self.config.block_size]
+    }
+
+    /// Takes fewer sequences and, where no weights ask for their length, shorter ones until a step has no more
+    /// FLOPs than this; whether that was possible.
+    pub fn shrink(&mut self, most_flops: u64) -> anyhow::Result<bool> {
+        // The second micro-step is like all further ones.
+        self.config.grad_accum = self.config.grad_accum.min(2);
+        while self.step_flops()? > most_flops {
+            if self.config.batch_size > 1 {
+                self.config.batch_size = self.config.batch_size.div_ceil(2);
+            } else if self.weights.is_none() && self.config.block_size > 1 {
+                self.config.block_size = self.config.block_size.div_ceil(2);
+                self.model.block_size = self.config.block_size;
+            } else {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One step of training and two of decoding, on whatever device.
     pub fn run_once(&self, device: &mut dyn Device, train: bool) -> anyhow::Result<()> {
         let tokens = self.dataset.train[..self.config.block_size.min(8)].to_vec();
         if train {
@@ -65,9 +88,11 @@ impl Subject {
             trainer.submit(device)?;
             trainer.report(device, true)?;
         }
-        let mut generator = Generator::new(self.model.clone());
-        generator.start(device, &tokens)?;
-        generator.push(device, tokens[0])?;
+        if self.model.causal {
+            let mut generator = Generator::new(self.model.clone());
+            generator.start(device, &tokens)?;
+            generator.push(device, tokens[0])?;
+        }
         Ok(())
     }
 

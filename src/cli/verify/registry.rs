@@ -3,7 +3,7 @@
 use super::Args;
 use super::lockstep::{Subject, subject};
 use super::report::{Report, head};
-use crate::cli::failure::Exit;
+use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
 use crate::engine::case::Case;
 use crate::engine::device::gpu::Gpu;
@@ -11,19 +11,23 @@ use crate::verify::check::{Prepared, check_kernels, check_twin, is_folded};
 use crate::verify::derivative::check_derivative;
 use crate::verify::lockstep::{Lockstep, Watch};
 
-/// FLOPs that the oracle can do in about a minute; beyond them the batch is made smaller.
+/// FLOPs that the oracle can do in about a minute; beyond them a step gets fewer tokens.
 const MOST_FLOPS: u64 = 20_000_000_000;
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let cases = args.cases()?;
     let mut gpus = args.gpus()?;
     head(output, gpus.first().map(|(_, gpu)| gpu))?;
+    if gpus.is_empty() && (args.preset.is_some() || args.model.is_some()) {
+        return Err(Usage("a model's kernels are a GPU's: leave out --device cpu".into()).into());
+    }
+    let subject = subject(args, output)?;
     let mut report = Report::default();
     for case in &cases {
         check_case(args, output, case, &mut gpus, &mut report)?;
     }
-    if let Some((_, gpu)) = gpus.first_mut() {
-        check_model(args, output, gpu, &mut report)?;
+    if let (Some((_, gpu)), Some(subject)) = (gpus.first_mut(), subject) {
+        check_model(args, output, gpu, subject, &mut report)?;
     }
     report.finish(output)
 }
@@ -61,32 +65,32 @@ fn check_case(
     Ok(())
 }
 
-fn check_model(args: &Args, output: Output, gpu: &mut Gpu, report: &mut Report) -> anyhow::Result<()> {
-    let Some(mut subject) = subject(args, output)? else { return Ok(()) };
-    let flops = |subject: &Subject| subject.step_flops();
-    let batch = subject.config.batch_size;
-    while flops(&subject)? > MOST_FLOPS && subject.config.batch_size > 1 {
-        subject.config.batch_size = subject.config.batch_size.div_ceil(2);
-    }
-    if subject.config.batch_size < batch {
+fn check_model(
+    args: &Args,
+    output: Output,
+    gpu: &mut Gpu,
+    mut subject: Subject,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let asked = subject.shape();
+    let train = subject.shrink(MOST_FLOPS)?;
+    let gflop = subject.step_flops()? as f64 / 1e9;
+    if !train {
         report.skipped += 1;
         output.remark(format!(
-            "skipped: the shapes of batch size {batch}; at {} the oracle has {:.1} GFLOP to do, at most {} \
-             are taken on",
-            subject.config.batch_size,
-            flops(&subject)? as f64 / 1e9,
+            "skipped: the training plan of {}, {gflop:.1} GFLOP even with one sequence",
+            subject.config.preset
+        ));
+    } else if subject.shape() != asked {
+        let [batch, tokens] = asked;
+        let [fewer, shorter] = subject.shape();
+        report.skipped += 1;
+        output.remark(format!(
+            "skipped: steps of {batch} × {tokens} tokens; {fewer} × {shorter} are {gflop:.1} GFLOP for the \
+             oracle, at most {} are taken on",
             MOST_FLOPS / 1_000_000_000,
         ));
     }
-    if flops(&subject)? > MOST_FLOPS {
-        report.skipped += 1;
-        output.remark(format!(
-            "skipped: the training plan of {}, {:.1} GFLOP even with one sequence",
-            subject.config.preset,
-            flops(&subject)? as f64 / 1e9
-        ));
-    }
-    let train = flops(&subject)? <= MOST_FLOPS;
     let mut beside = Lockstep::new(gpu, Watch::Distinct { most_flops: u64::MAX });
     subject.run_once(&mut beside, train)?;
     let wanted = |op: &str| args.op.as_deref().is_none_or(|name| name == op);

@@ -117,6 +117,11 @@ pub enum DeviceError {
          take a smaller --batch-size (with --grad-accum to make up for it), --block-size or model"
     )]
     Memory { device: String, needed_mib: u64, available_mib: u64 },
+    #[error(
+        "{name} needs a tensor of {elements} elements, more than shaders can count; take a smaller \
+         --batch-size (with --grad-accum to make up for it), --block-size or model"
+    )]
+    Elements { name: String, elements: usize },
     #[error("shader {shader}: {message}")]
     Shader { shader: String, message: String },
     #[error("the GPU failed: {0}")]

@@ -23,6 +23,7 @@ pub(super) struct Loaded {
 impl Gpu {
     /// Chooses kernels, allocates and binds.
     pub(super) fn prepare(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<Loaded, DeviceError> {
+        self.check_size(plan)?;
         let kernels: Vec<_> =
             plan.nodes.iter().map(|node| node.op.kernels(&node.operands(), &self.target)).collect();
         let known: Vec<_> =
@@ -48,6 +49,19 @@ impl Gpu {
         let launches = self.bind(&places, &chosen)?;
         let variants = chosen.iter().map(|(_, kernel)| kernel.variant).collect();
         Ok(Loaded { plan: plan.clone(), places, launches, variants })
+    }
+
+    /// Refuses what no kernel could be made for.
+    fn check_size(&self, plan: &Plan) -> Result<(), DeviceError> {
+        let (needed, entry) = (plan.memory().total(), &self.context.entry);
+        if let Some(capacity) = entry.memory.filter(|&capacity| needed > capacity) {
+            return Err(DeviceError::memory(entry.name.clone(), needed, capacity));
+        }
+        let len = |node: &PlanNode| node.out_specs.iter().map(|spec| spec.shape.len()).max().unwrap_or(0);
+        match plan.nodes.iter().find(|node| u32::try_from(len(node)).is_err()) {
+            Some(node) => Err(DeviceError::Elements { name: node.name.clone(), elements: len(node) }),
+            None => Ok(()),
+        }
     }
 
     fn bind(
