@@ -4,13 +4,14 @@
 //! the conversations of [`lessons`] or the pairs of [`comparisons`], and each stage is a source of batches from them:
 //! [`sft`] of conversations, [`pairs`] of comparisons for reward models and preferences, [`policy`] of the model's own
 //! replies, which a [`rollout`] makes. A [`reader`] is a model beside the one in training. A [`constitution`] says
-//! what answers should be, and [`critique`] makes lessons of it. A [`stage`] is what a run writes down to be continued.
+//! what answers should be, and [`critique`] makes lessons of it. A [`course`] goes through all stages in memory. A [`stage`] is what a run writes down to be continued.
 
 pub mod answers;
 pub mod base;
 pub mod calibration;
 pub mod comparisons;
 pub mod constitution;
+pub mod course;
 pub mod critique;
 pub mod epochs;
 pub mod lessons;

@@ -1,0 +1,137 @@
+//! Part 8, fine-tuning: from a model that tells tales to one that answers, and answers as it should.
+//!
+//! People show how questions are answered, and err: they invent what they do not know, and are rude. A model learns
+//! both from them (SFT). What people would rather have had is easier to say than to do, so pairs of answers put it
+//! right: straight into the model (DPO), or into a model of what is good that then rewards its answers (reward model
+//! and PPO). Or a program rewards them (GRPO), or principles revise them (Constitutional AI). Whoever seeks reward
+//! alone, and is not held to what they were (no KL), finds what the reward did not mean.
+//!
+//! `cargo run --release --example 08_fine_tuning`, and `-- --full` for models that have had time to learn
+
+use std::error::Error;
+
+use lal::engine::device::cpu::Cpu;
+use lal::finetune::base::Base;
+use lal::finetune::calibration::Calibration;
+use lal::finetune::constitution::Constitution;
+use lal::finetune::course::{Course, Outcome};
+use lal::finetune::policy::{Algorithm, PolicyOptions};
+use lal::objective::preference::Preference;
+use lal::run::config::TrainConfig;
+use lal::run::settings::Settings;
+use lal::text::corpus::{TALES, TALES_CHARS, TALES_SEED};
+use lal::text::dataset::Dataset;
+use lal::text::tales::Tales;
+use lal::train::source::pretraining;
+use lal::train::trainer::Trainer;
+
+/// Steps of each kind, and how much there is to learn and to judge by.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub pretraining: u64,
+    pub sft: u64,
+    pub pairs: u64,
+    pub policy: u64,
+    pub comparisons: usize,
+    pub questions: usize,
+    pub seed: u64,
+}
+
+/// What came of every stage.
+pub struct Findings {
+    pub outcomes: Vec<Outcome>,
+    pub reward_model: Calibration,
+    /// The share of held-out pairs that the model preferred rightly after DPO.
+    pub preferred: f64,
+    /// Mean rewards of the iterations of PPO.
+    pub rewards: Vec<f64>,
+}
+
+fn settings(steps: u64, learning_rate: f64, batch_size: usize, seed: u64) -> Settings {
+    let (warmup_steps, steps) = (Some(steps / 20), Some(steps));
+    let (learning_rate, batch_size, seed) = (Some(learning_rate), Some(batch_size), Some(seed));
+    Settings { steps, learning_rate, batch_size, warmup_steps, seed, ..Settings::default() }
+}
+
+/// A model that tells tales.
+fn pretrained(size: &Size) -> Result<Base, Box<dyn Error>> {
+    let corpus = Tales::new().corpus(TALES_SEED, TALES_CHARS);
+    let preset = Settings { preset: Some("tales-mini".into()), ..Settings::default() };
+    let config = TrainConfig::new(&settings(size.pretraining, 5e-3, 8, size.seed).over(&preset)?)?;
+    let tokenizer = config.tokenizer(&corpus.text)?;
+    let model = config.model(tokenizer.vocab_size());
+    let source = pretraining(&config, &model, Dataset::new(TALES, &corpus.text, &tokenizer)?);
+    let mut cpu = Cpu::<f32>::default();
+    let mut trainer = Trainer::new(&mut cpu, config, model, source)?;
+    trainer.train_to(&mut cpu, size.pretraining)?;
+    Ok(Base::of(&mut cpu, &trainer, &tokenizer)?)
+}
+
+pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
+    let Size { seed, comparisons, questions, .. } = size;
+    let sft = settings(size.sft, 1.5e-3, 8, seed);
+    let mut course = Course::new(pretrained(&size)?, &sft, questions)?;
+    let mut outcomes = vec![course.outcome("SFT")?];
+
+    let pairs = settings(size.pairs, 2e-4, 16, seed);
+    let (mut judge, reward_model) = course.reward(&pairs, comparisons, questions)?;
+    let policy = settings(size.policy, 1e-4, 16, seed);
+    let ppo = PolicyOptions { epochs: 2, ..PolicyOptions::default() };
+    let learned = course.policy("SFT, reward model, PPO", &policy, ppo.clone(), Some(&mut judge))?;
+    let of_step = |measures: &Vec<(&str, f64)>| measures.iter().find(|m| m.0 == "reward").map(|m| m.1);
+    let rewards = learned.measures.iter().filter_map(of_step).collect();
+    outcomes.push(learned.outcome);
+    let grpo = PolicyOptions { algorithm: Algorithm::Grpo, ..ppo.clone() };
+    outcomes.push(course.policy("SFT, program, GRPO", &policy, grpo, None)?.outcome);
+
+    let preference = Preference::default();
+    let (learned, preferred) = course.dpo("SFT, DPO", &pairs, preference, comparisons, questions)?;
+    outcomes.push(learned.outcome);
+
+    let constitution = Constitution::of_tales();
+    let revisions = settings(size.pairs, 5e-4, 12, seed);
+    outcomes.push(course.revised("SFT, constitution, revised", &revisions, &constitution, 1000)?.outcome);
+    let (learned, _) =
+        course.principled("SFT, constitution, DPO", &pairs, preference, &constitution, comparisons / 4)?;
+    outcomes.push(learned.outcome);
+
+    let free = PolicyOptions { kl_coefficient: 0.0, kl_stop: 1.0, ..ppo };
+    let hasty = settings(2 * size.policy, 3e-4, 16, seed);
+    outcomes.push(course.policy("SFT, program, PPO without KL", &hasty, free, None)?.outcome);
+    Ok(Findings { outcomes, reward_model, preferred, rewards })
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (full, seed) = (std::env::args().any(|arg| arg == "--full"), 1337);
+    let size = match full {
+        true => Size {
+            pretraining: 1500,
+            sft: 1500,
+            pairs: 300,
+            policy: 240,
+            comparisons: 4000,
+            questions: 300,
+            seed,
+        },
+        false => {
+            Size { pretraining: 250, sft: 250, pairs: 40, policy: 24, comparisons: 640, questions: 60, seed }
+        }
+    };
+    let Findings { outcomes, reward_model, preferred, rewards } = run(size)?;
+    println!("reward model: {reward_model}\n");
+    let few: Vec<String> = rewards.iter().step_by(8).map(|reward| format!("{reward:.2}")).collect();
+    println!("rewards of PPO, by iterations: {}\n", few.join(" "));
+    println!("DPO: {:.1}% of held-out pairs preferred rightly\n", 100.0 * preferred);
+    println!("{:30} accuracy honesty kindness violations  reward     KL", "stage");
+    for Outcome { stage, tally, violations, reward, kl, .. } in &outcomes {
+        let [accuracy, honesty, kindness, violations] =
+            [tally.accuracy(), tally.honesty(), tally.kindness(), *violations].map(|share| 100.0 * share);
+        println!(
+            "{stage:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {reward:7.2} {kl:6.2}"
+        );
+    }
+    if let [first, .., last] = &outcomes[..] {
+        println!("\nbefore:     {}\nwithout KL: {}", first.reply, last.reply);
+    }
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! The stages of alignment one after the other, in memory, on the Tales world: each begins with the model that learned
+//! from demonstrations, and is judged beside it.
+
+use super::answers::replies;
+use super::base::{Base, BaseError};
+use super::calibration::{Calibration, margins};
+use super::comparisons::Comparisons;
+use super::constitution::Constitution;
+use super::critique::Replies;
+use super::lessons::Lessons;
+use super::pairs::{PairSource, PairsError, hold_out, longest};
+use super::policy::{OptionsError, PolicyOptions, PolicySource};
+use super::reader::{Head, Reader, ReaderError};
+use super::rollout::{Judge, Prompt, REFERENCE, REWARD, RollError, Roller, Rollout};
+use super::sft::{self, Conversations, ConversationsError};
+use crate::engine::device::cpu::Cpu;
+use crate::models::config::ModelConfig;
+use crate::objective::Objective;
+use crate::objective::preference::Preference;
+use crate::run::config::{ConfigError, TrainConfig};
+use crate::run::settings::Settings;
+use crate::sample::reply::ReplyError;
+use crate::sample::strategy::Strategy;
+use crate::text::chat::{ChatError, Example};
+use crate::text::corpus::TALES;
+use crate::text::preferences::EncodedPair;
+use crate::text::tales::judge::{Tally, judge};
+use crate::text::tales::{Exchange, Part};
+use crate::text::tokenizer::Tokenizer;
+use crate::train::source::Source;
+use crate::train::trainer::{TrainError, Trainer};
+
+/// A model that learned from demonstrations, with what it is taught and judged by next.
+pub struct Course {
+    sft: Base,
+    tokenizer: Tokenizer,
+    model: ModelConfig,
+    asked: (Vec<Exchange>, Vec<Example>),
+    held_out: (Vec<Exchange>, Vec<Example>),
+    seed: u64,
+}
+
+/// A stage and what came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub stage: &'static str,
+    /// Of the likeliest replies to held-out questions.
+    pub tally: Tally,
+    /// The share of these replies that violate a principle of the built-in constitution.
+    pub violations: f64,
+    /// Of replies drawn at temperature 1: what they are worth, and their divergence from the model that learned from
+    /// demonstrations, in nats.
+    pub reward: f64,
+    pub kl: f64,
+    /// One of these.
+    pub reply: String,
+}
+
+/// A model after a stage.
+pub struct Learned {
+    pub outcome: Outcome,
+    pub model: Base,
+    /// The figures of each step, as its source measures them.
+    pub measures: Vec<Vec<(&'static str, f64)>>,
+}
+
+/// Why a stage failed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum CourseError {
+    Base(#[from] BaseError),
+    Chat(#[from] ChatError),
+    Config(#[from] ConfigError),
+    Conversations(#[from] ConversationsError),
+    Options(#[from] OptionsError),
+    Pairs(#[from] PairsError),
+    Reader(#[from] ReaderError),
+    Reply(#[from] ReplyError),
+    Roll(#[from] RollError),
+    Train(#[from] TrainError),
+}
+
+type Result<T> = std::result::Result<T, CourseError>;
+
+impl Course {
+    /// Teaches `base` by demonstrations of people who err, and asks `questions` of those held out from then on.
+    ///
+    /// # Errors
+    /// When the base is none that answers.
+    pub fn new(mut base: Base, settings: &Settings, questions: usize) -> Result<Self> {
+        let config = settings.over(&sft::defaults_for_tales())?.over(base.settings())?;
+        let config = TrainConfig::new(&config)?;
+        let (tokenizer, seed) = (base.chat_tokenizer(), config.seed);
+        let model = base.for_chat(config.block_size, 0.0, 0)?;
+        let lessons = Lessons::of_tales(true, 20_000, questions, model.block_size, &tokenizer)?;
+        let source = Conversations::new(TALES, &lessons.train, &lessons.held_out, &config, &model)?;
+        let mut cpu = Cpu::<f32>::default();
+        let mut trainer = Trainer::new(&mut cpu, config, model.clone(), Box::new(source))?;
+        base.write_to(&mut cpu, &trainer.parameters(), seed)?;
+        trainer.train_to(&mut cpu, trainer.config.steps)?;
+        let sft = Base::of(&mut cpu, &trainer, &tokenizer)?;
+        let asked = Lessons::questions_of(Part::Train, 2000, &tokenizer)?;
+        let held_out = Lessons::questions(questions, &tokenizer)?;
+        Ok(Self { sft, tokenizer, model, asked, held_out, seed })
+    }
+
+    /// How the model is that learned from demonstrations.
+    ///
+    /// # Errors
+    /// When it cannot reply.
+    pub fn outcome(&mut self, stage: &'static str) -> Result<Outcome> {
+        let mut cpu = Cpu::<f32>::default();
+        let sizes = [1, self.model.block_size];
+        let reader = Reader::load(&mut cpu, &self.model, "", Head::Tokens, sizes)?;
+        self.sft.write_to(&mut cpu, reader.parameters(), self.seed)?;
+        self.judge(stage, &mut cpu)
+    }
+
+    /// A reward model from `train` pairs, and how well it is calibrated on `held_out` others.
+    ///
+    /// # Errors
+    /// When the pairs do not fit a block.
+    pub fn reward(
+        &mut self,
+        settings: &Settings,
+        train: usize,
+        held_out: usize,
+    ) -> Result<(Base, Calibration)> {
+        let config = self.config(settings)?;
+        let pairs = Comparisons::of_tales(train, held_out, self.model.block_size, &self.tokenizer)?;
+        let judged = pairs.held_out.clone();
+        let source = PairSource::for_rewards(TALES, pairs.train, pairs.held_out, &config)?;
+        let mut cpu = Cpu::<f32>::default();
+        let trainer = self.train(config, &mut cpu, Box::new(source))?.0;
+        let sizes = [32, longest(&judged)];
+        let reader = Reader::load(&mut cpu, &self.model, "", Head::Reward, sizes)?;
+        let calibration = Calibration::of(&margins(&mut cpu, &reader, &judged)?);
+        Ok((Base::of(&mut cpu, &trainer, &self.tokenizer)?, calibration))
+    }
+
+    /// Preferences from `train` pairs; of `held_out` others the share that is preferred rightly.
+    ///
+    /// # Errors
+    /// As [`reward`](Self::reward).
+    pub fn dpo(
+        &mut self,
+        stage: &'static str,
+        settings: &Settings,
+        preference: Preference,
+        train: usize,
+        held_out: usize,
+    ) -> Result<(Learned, f64)> {
+        let pairs = Comparisons::of_tales(train, held_out, self.model.block_size, &self.tokenizer)?;
+        self.prefer(stage, settings, preference, pairs.train, pairs.held_out)
+    }
+
+    fn prefer(
+        &mut self,
+        stage: &'static str,
+        settings: &Settings,
+        preference: Preference,
+        train: Vec<EncodedPair>,
+        held_out: Vec<EncodedPair>,
+    ) -> Result<(Learned, f64)> {
+        let mut config = self.config(settings)?;
+        config.eval_iters = held_out.len().div_ceil(config.batch_size);
+        let mut cpu = Cpu::<f32>::default();
+        let sizes = [2 * config.batch_size, longest(&train).max(longest(&held_out))];
+        let reference = Reader::load(&mut cpu, &self.model, "", Head::Tokens, sizes)?;
+        self.sft.write_to(&mut cpu, reference.parameters(), self.seed)?;
+        let objective = Objective::Preference(preference);
+        let source =
+            PairSource::for_preferences(TALES, objective, train, held_out, &config, &mut cpu, &reference)?;
+        let (mut trainer, measures) = self.train(config, &mut cpu, Box::new(source))?;
+        let estimate = trainer.estimate(&mut cpu, crate::text::dataset::Split::Val)?;
+        let accuracy =
+            estimate.measures.iter().find(|(name, _)| *name == "accuracy").map_or(f64::NAN, |m| m.1);
+        let model = Base::of(&mut cpu, &trainer, &self.tokenizer)?;
+        Ok((Learned { outcome: self.judge(stage, &mut cpu)?, model, measures }, accuracy))
+    }
+
+    /// A policy that seeks what the program that judges tales gives, or a reward model.
+    ///
+    /// # Errors
+    /// When the options make no sense.
+    pub fn policy(
+        &mut self,
+        stage: &'static str,
+        settings: &Settings,
+        options: PolicyOptions,
+        reward: Option<&mut Base>,
+    ) -> Result<Learned> {
+        let config = self.config(settings)?;
+        options.check(&config)?;
+        let mut cpu = Cpu::<f32>::default();
+        let prompts = Prompt::of_questions(&self.asked.0, &self.asked.1);
+        let time = options.time(TALES, &prompts, self.model.block_size)?;
+        let judge = match reward {
+            None => Judge::Tales,
+            Some(model) => {
+                let reader = Reader::load(&mut cpu, &self.model, REWARD, Head::Reward, [16, time + 1])?;
+                model.write_under(REWARD, &mut cpu, reader.parameters(), self.seed)?;
+                Judge::Model(reader)
+            }
+        };
+        let has_values = options.objective().value.is_some();
+        let roller = self.roller(&mut cpu, judge, has_values, [time, options.max_tokens])?;
+        let source = PolicySource::new(TALES, options, prompts, roller, time, &config);
+        let (trainer, measures) = self.train(config, &mut cpu, Box::new(source))?;
+        let model = Base::of(&mut cpu, &trainer, &self.tokenizer)?;
+        Ok(Learned { outcome: self.judge(stage, &mut cpu)?, model, measures })
+    }
+
+    /// The model after it has learned its own replies to `questions` as a constitution revises them.
+    ///
+    /// # Errors
+    /// When it cannot reply.
+    pub fn revised(
+        &mut self,
+        stage: &'static str,
+        settings: &Settings,
+        constitution: &Constitution,
+        questions: usize,
+    ) -> Result<Learned> {
+        let config = self.config(settings)?;
+        let said = self.said(constitution, questions, 1)?.revised()?;
+        let (train, val) = sft::hold_out(said);
+        let source = Conversations::new(TALES, &train, &val, &config, &self.model)?;
+        let mut cpu = Cpu::<f32>::default();
+        let (trainer, measures) = self.train(config, &mut cpu, Box::new(source))?;
+        let model = Base::of(&mut cpu, &trainer, &self.tokenizer)?;
+        Ok(Learned { outcome: self.judge(stage, &mut cpu)?, model, measures })
+    }
+
+    /// The model after it has learned to prefer those of its own replies that violate the fewest principles.
+    ///
+    /// # Errors
+    /// As [`revised`](Self::revised).
+    pub fn principled(
+        &mut self,
+        stage: &'static str,
+        settings: &Settings,
+        preference: Preference,
+        constitution: &Constitution,
+        questions: usize,
+    ) -> Result<(Learned, f64)> {
+        const SAMPLES: usize = 4;
+        let block_size = self.model.block_size;
+        let pairs = self.said(constitution, questions, SAMPLES)?.preferences(SAMPLES, block_size)?;
+        let (train, val) = hold_out(pairs);
+        self.prefer(stage, settings, preference, train, val)
+    }
+
+    /// `samples` replies of the model to each of `questions`.
+    fn said<'a>(
+        &'a mut self,
+        constitution: &'a Constitution,
+        questions: usize,
+        samples: usize,
+    ) -> Result<Replies<'a>> {
+        let mut cpu = Cpu::<f32>::default();
+        let reader = Reader::load(&mut cpu, &self.model, "", Head::Tokens, [1, self.model.block_size])?;
+        self.sft.write_to(&mut cpu, reader.parameters(), self.seed)?;
+        let examples: Vec<Example> = self.asked.1[..questions.min(self.asked.1.len())]
+            .iter()
+            .flat_map(|example| std::iter::repeat_n(example.clone(), samples))
+            .collect();
+        let strategy = Strategy::default();
+        let texts = replies(&mut cpu, &self.model, &self.tokenizer, &examples, &strategy, self.seed)?;
+        let asked = self.asked.0.iter().flat_map(|exchange| std::iter::repeat_n(exchange, samples));
+        let said = asked.zip(texts).collect();
+        Ok(Replies { constitution, tokenizer: &self.tokenizer, said })
+    }
+
+    fn config(&self, settings: &Settings) -> Result<TrainConfig> {
+        Ok(TrainConfig::new(&settings.over(&sft::defaults())?.over(self.sft.settings())?)?)
+    }
+
+    /// Trains the model on `source` to the last step.
+    #[allow(clippy::type_complexity, reason = "a list of lists of named numbers")]
+    fn train(
+        &mut self,
+        config: TrainConfig,
+        cpu: &mut Cpu<f32>,
+        source: Box<dyn Source>,
+    ) -> Result<(Trainer, Vec<Vec<(&'static str, f64)>>)> {
+        let (seed, steps) = (config.seed, config.steps);
+        let mut trainer = Trainer::new(cpu, config, self.model.clone(), source)?;
+        self.sft.write_to(cpu, &trainer.parameters(), seed)?;
+        let mut measures = Vec::new();
+        while trainer.step < steps {
+            trainer.submit(cpu)?;
+            while let Some(report) = trainer.report(cpu, true)? {
+                measures.push(report.measures);
+            }
+        }
+        Ok((trainer, measures))
+    }
+
+    /// Judges the model that the device holds.
+    fn judge(&mut self, stage: &'static str, cpu: &mut Cpu<f32>) -> Result<Outcome> {
+        let (questions, examples) = &self.held_out;
+        let said = replies(cpu, &self.model, &self.tokenizer, examples, &Strategy::greedy(), 0)?;
+        let tally: Tally = questions.iter().zip(&said).map(|(asked, reply)| judge(asked, reply)).collect();
+        let constitution = Constitution::of_tales();
+        let prompts = Prompt::of_questions(questions, examples);
+        let violations = Replies::new(&constitution, &self.tokenizer, &prompts, said).violations().share();
+        let most = PolicyOptions::default().max_tokens;
+        let time = prompts.iter().map(|prompt| prompt.tokens.len()).max().unwrap_or(0) + most;
+        let mut roller = self.roller(cpu, Judge::Tales, false, [time, most])?;
+        let rolled: Vec<Rollout> = roller.roll(cpu, &prompts.iter().collect::<Vec<_>>(), 1, self.seed)?;
+        let mean = |of: fn(&Rollout) -> f64| rolled.iter().map(of).sum::<f64>() / rolled.len().max(1) as f64;
+        let (reward, kl) = (mean(|rollout| rollout.reward), mean(Rollout::kl));
+        let reply = rolled.first().map_or(String::new(), |rollout| rollout.text.clone());
+        Ok(Outcome { stage, tally, violations, reward, kl, reply })
+    }
+
+    fn roller(
+        &mut self,
+        cpu: &mut Cpu<f32>,
+        judge: Judge,
+        has_values: bool,
+        sizes: [usize; 2],
+    ) -> Result<Roller> {
+        let roller = Roller::new(cpu, &self.model, &self.tokenizer, judge, has_values, 1.0, sizes)?;
+        self.sft.write_under(REFERENCE, cpu, roller.reference().parameters(), self.seed)?;
+        Ok(roller)
+    }
+}
