@@ -73,7 +73,7 @@ mod tests {
         }
         let labels = &batch.others[0].1;
         assert!(labels.chunks(CANDIDATES).all(|row| row == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
-        assert!((batch.weights.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert_eq!(batch.weights, [1.0 / 180.0; 180]);
         assert_eq!(batch, draw(7, 1));
         assert!(batch != draw(7, 0) && batch != draw(8, 1));
     }
