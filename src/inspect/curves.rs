@@ -128,7 +128,7 @@ impl Curves {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerLeft)
+            .position(SeriesLabelPosition::MiddleMiddle)
             .margin(14)
             .legend_area_size(30)
             .background_style(WHITE.mix(0.85))
