@@ -167,11 +167,12 @@ fn an_lstm_recalls_where_an_rnn_guesses_and_attention_four_times_as_far() {
     assert!(rnn.accuracy[1] < 0.22 && rnn.accuracy[0] > 0.3, "{right:?}");
     assert!(lstm.accuracy[..2].iter().all(|&share| share >= 0.95), "{right:?}");
     assert!(attention.accuracy.iter().all(|&share| share >= 0.95), "{right:?}");
-    // Untrained, an RNN's gradient shrinks by a factor of about 0.58 a step, which is the spread of its weights
-    // times √H; attention's comes back from every distance alike.
+    // Untrained, an RNN's gradient halves with every step, or worse; attention's is the same at every distance, but
+    // that rows of 257 tokens are shared by four times as many as those of 65.
     let [of_rnn, of_attention] = [&rnn, &attention].map(|net| net.gradients[0].clone());
     assert!(of_rnn[1] < 1e-10 * of_rnn[0] && of_rnn[0] > 1e-3, "{of_rnn:?}");
-    assert!(of_attention[2] > 0.5 * of_attention[0], "{of_attention:?}");
+    assert!(of_attention[1] > 0.8 * of_attention[0], "{of_attention:?}");
+    assert!(of_attention[2] > 0.2 * of_attention[0], "{of_attention:?}");
     // An LSTM that has learned holds open the way back.
     assert!(lstm.gradients[1][1] > 1e3 * lstm.gradients[0][1], "{:?}", lstm.gradients);
 }

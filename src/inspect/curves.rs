@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::run::plot::{FONT, GRID, INK, PlotError, SIZE};
+use crate::run::plot::{Area, Drawn, FONT, GRID, INK, PlotError, svg};
 
 /// How an axis is divided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,18 +77,10 @@ impl Curves {
     /// # Errors
     /// When the drawing library fails.
     pub fn to_svg(&self) -> Result<String, PlotError> {
-        let mut svg = String::new();
-        {
-            let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            self.draw(&area).map_err(|error| PlotError(error.to_string()))?;
-        }
-        Ok(svg)
+        svg(|area| self.draw(area))
     }
 
-    fn draw<'a>(
-        &self,
-        area: &DrawingArea<SVGBackend<'a>, Shift>,
-    ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
+    fn draw<'a>(&self, area: &Area<'a>) -> Drawn<'a> {
         area.fill(&WHITE)?;
         let placed: Vec<_> = self.curves.iter().map(|curve| self.placed(curve)).collect();
         let span = |of: fn(&(f64, f64)) -> f64| span(placed.iter().flatten().map(of));
@@ -128,7 +119,7 @@ impl Curves {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerLeft)
+            .position(SeriesLabelPosition::MiddleMiddle)
             .margin(14)
             .legend_area_size(30)
             .background_style(WHITE.mix(0.85))

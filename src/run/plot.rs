@@ -29,7 +29,7 @@ impl PlotError {
     }
 }
 
-pub(crate) const SIZE: (u32, u32) = (860, 480);
+const SIZE: (u32, u32) = (860, 480);
 pub(crate) const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
 /// Blue, orange and green that colour-blind readers tell apart (Okabe & Ito 2008).
 pub(crate) const BLUE: RGBColor = RGBColor(0, 114, 178);
@@ -41,24 +41,30 @@ pub(crate) const GRID: RGBColor = RGBColor(225, 225, 225);
 /// More points than this would make a larger file, not a finer line.
 const MOST_POINTS: usize = 1000;
 
+/// Where a picture is drawn.
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+
+/// A picture as SVG.
+pub(crate) fn svg(draw: impl for<'a> FnOnce(&Area<'a>) -> Drawn<'a>) -> Result<String, PlotError> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        draw(&area).map_err(|error| PlotError(error.to_string()))?;
+    }
+    Ok(svg)
+}
+
 impl LossCurve {
     /// The picture as SVG. Losses that are not finite are left out; without any, the axes are empty.
     ///
     /// # Errors
     /// When the drawing library fails.
     pub fn to_svg(&self) -> Result<String, PlotError> {
-        let mut svg = String::new();
-        {
-            let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-            self.draw(&area).map_err(PlotError::new)?;
-        }
-        Ok(svg)
+        svg(|area| self.draw(area))
     }
 
-    fn draw<'a>(
-        &self,
-        area: &DrawingArea<SVGBackend<'a>, Shift>,
-    ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
+    fn draw<'a>(&self, area: &Area<'a>) -> Drawn<'a> {
         area.fill(&WHITE)?;
         let (steps, val) = (finite(&self.steps), finite(&self.val));
         let (x, y) = self.ranges(&steps, &val);
