@@ -228,7 +228,7 @@ fn streams_side_by_side_say_on_a_gpu_what_they_say_on_the_cpu() {
     let Some(mut gpu) = gpu() else { return };
     let config = odd_gpt(0.0);
     let prompts: [&[u32]; 5] = [&[1, 2, 3], &[4], &[5, 6, 7, 8], &[9, 10], &[11, 12, 13, 14, 15, 16, 0]];
-    let mut said = |device: &mut dyn Device| {
+    let said = |device: &mut dyn Device| {
         train(device, &config, 1, 20);
         let mut generator = BatchGenerator::new(config.clone(), 3);
         generator.replies(device, &prompts, 9, &Strategy::default(), 3, Some(2)).unwrap()
