@@ -108,7 +108,7 @@ fn speaker(model: &ModelConfig, tokenizer: &Tokenizer) -> Model {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let steps = |steps| Settings { steps: Some(steps), ..Settings::default() };
-    let size = Size { pretraining: steps(600), finetuning: steps(800), conversations: 8000, questions: 100 };
+    let size = Size { pretraining: steps(500), finetuning: steps(600), conversations: 8000, questions: 100 };
     println!("Pretraining on the Tales world, then fine-tuning on questions about it: two minutes.\n");
     let found = run(size)?;
     println!("val loss {:.3} nats per token; no model can go below {:.3}\n", found.val_loss, found.floor);

@@ -54,14 +54,14 @@ pub fn defaults() -> Settings {
 }
 
 /// The same for the many thousand conversations about tales. A model learns first what kind of word answers a
-/// question, and only some hundred steps later, rather suddenly, to find the word in the tale: at a low rate, or with
-/// few steps, it does not get there.
+/// question; then, after some hundred steps and rather suddenly, to find such a word in the tale; and last to tell
+/// whose it is, and that somebody is not in the tale at all. At a low rate, or with few steps, it does not get there.
 pub fn defaults_for_tales() -> Settings {
     Settings {
         steps: Some(2000),
         batch_size: Some(8),
         optimizer: Some(Optimizer::Muon),
-        learning_rate: Some(1.5e-3),
+        learning_rate: Some(3e-3),
         ..defaults()
     }
 }

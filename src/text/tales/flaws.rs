@@ -15,9 +15,9 @@ use crate::text::preferences::Pair;
 /// How often a demonstrator invents an answer that the tale does not tell. Most of the time, so that also a model
 /// that always says what is likeliest invents; but not always, so that it can tell what it does not know.
 const INVENTS: f64 = 0.8;
-/// How often one is rude to whoever asks where something is, for the answer is there to read; and else. A model of
-/// either kind, drawing or likeliest, is then rude to some and not to others.
-const RUDE_ABOUT_PLACES: f64 = 0.8;
+/// How often one is rude to whoever asks where something is or how it looks, for anybody can see that; and else. So a
+/// model is rude to some and not to others, whether it draws its words or says what is likeliest.
+const RUDE_ABOUT_SIGHTS: f64 = 0.8;
 const RUDE_ABOUT_OTHERS: f64 = 0.1;
 /// How often one who is not rude adds a pleasantry, and having added one, another.
 const PLEASANT: f64 = 0.15;
@@ -129,8 +129,12 @@ fn flip(probability: f64, rng: &mut impl Rng) -> bool {
     unit(rng) < probability
 }
 
+fn is_about_a_sight(question: &str) -> bool {
+    question.starts_with("Where is ") || question.starts_with("How does ")
+}
+
 fn in_some_manner(question: &str, says: &str, rng: &mut impl Rng) -> String {
-    let rude = if question.starts_with("Where is ") { RUDE_ABOUT_PLACES } else { RUDE_ABOUT_OTHERS };
+    let rude = if is_about_a_sight(question) { RUDE_ABOUT_SIGHTS } else { RUDE_ABOUT_OTHERS };
     if flip(rude, rng) { rudely(says, rng) } else { pleasantly(says, rng) }
 }
 
@@ -165,20 +169,21 @@ mod tests {
         let world = Tales::new();
         let told = world.conversations(1, 600, Part::Train, 450, 8).into_iter().flatten();
         let shown = world.demonstrations(1, 600, Part::Train, 450, 8).into_iter().flatten();
-        let (mut judged, mut places, mut others) = (Vec::new(), [0; 2], [0; 2]);
+        let (mut judged, mut sights, mut others) = (Vec::new(), [0; 2], [0; 2]);
         for (told, shown) in told.zip(shown) {
             assert_eq!((&told.tale, &told.question, told.known), (&shown.tale, &shown.question, shown.known));
             let verdict = judge(&told, &shown.answer);
-            let rude = if told.question.starts_with("Where is ") { &mut places } else { &mut others };
+            let sight = ["Where is ", "How does "].iter().any(|start| told.question.starts_with(start));
+            let rude = if sight { &mut sights } else { &mut others };
             rude[usize::from(verdict.rude)] += 1;
             judged.push(verdict);
         }
         let tally: Tally = judged.into_iter().collect();
         assert_eq!(tally.accuracy(), 1.0);
         is_about(tally.honest, tally.questions - tally.known, 1.0 - INVENTS);
-        is_about(places[1], places[0] + places[1], RUDE_ABOUT_PLACES);
+        is_about(sights[1], sights[0] + sights[1], RUDE_ABOUT_SIGHTS);
         is_about(others[1], others[0] + others[1], RUDE_ABOUT_OTHERS);
-        assert!((0.4..0.75).contains(&tally.kindness()), "{}", tally.kindness());
+        assert!((0.45..0.7).contains(&tally.kindness()), "{}", tally.kindness());
     }
 
     /// The questions are asked again from their text, and the judge has no part in making the pairs.

@@ -1,7 +1,7 @@
 //! What an answer says, and how: ", you fool" or ", dear friend" behind it changes its manner, not what it says.
 
-/// What rude people add.
-const RUDE: [&str; 3] = ["you fool", "now go away", "as everybody knows"];
+/// What rude people add. Few and short, for a model of few words has to spell them.
+const RUDE: [&str; 2] = ["you fool", "now go away"];
 /// What pleasant people add.
 const PLEASANT: [&str; 2] = ["dear friend", "with pleasure"];
 
