@@ -31,7 +31,13 @@ struct Start {
 
 fn start() -> Start {
     let folder = tempfile::tempdir().unwrap();
-    let (base, chats) = base(folder.path());
+    let (base, _) = base(folder.path());
+    // As often well as badly answered: there is something to prefer.
+    let line = |i| {
+        let said = if i % 2 == 0 { format!("It is {i}.") } else { format!("No {i}, go.") };
+        format!("{{\"prompt\": \"Say {i}!\", \"response\": \"{said}\"}}\n")
+    };
+    let chats = file(folder.path(), "mixed.jsonl", &(0..40).map(line).collect::<String>());
     let model = folder.path().join("model");
     let mut sft = tiny(&["finetune", "sft"], &chats, &model);
     sft.args(["--lr", "1e-2", "--steps", "60", "--model"]).arg(&base).assert().success();

@@ -101,8 +101,10 @@ impl Golden {
             for (i, at) in answer.enumerate() {
                 batch.weights[first + at - 1] = 1.0 / said as f32;
                 for (name, numbers) in &mut batch.others {
-                    numbers[first + at - 1] =
-                        self.facts["experience"][row][*name][i].as_f64().unwrap() as f32;
+                    let number = self.facts["experience"][row][*name][i].as_f64().unwrap() as f32;
+                    // The fixture has log-probabilities, and Lal their negatives.
+                    let sign = if ["old", "reference"].contains(name) { -1.0 } else { 1.0 };
+                    numbers[first + at - 1] = sign * number;
                 }
             }
         }
