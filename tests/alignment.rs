@@ -127,8 +127,8 @@ fn runs_are_resumed_to_the_bit() {
         command.args(["--save-every", "16"]);
         command
     };
-    let stages: [(&str, &dyn Fn(&Path) -> Command); 2] = [("dpo", &dpo), ("ppo", &ppo)];
-    for (stage, command) in stages {
+    for stage in ["dpo", "ppo"] {
+        let command = |out: &Path| if stage == "dpo" { dpo(out) } else { ppo(out) };
         let [whole, killed] = ["whole", "killed"].map(|name| start.path(&format!("{stage}-{name}")));
         let extra = ["--steps", "200"];
         command(&whole).args(extra).assert().success();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
-use lal::engine::device::{Device, HostData};
+use lal::engine::device::{Device, HostData, Results};
 use lal::engine::plan::{Home, Plan};
 use lal::engine::step::Step;
 use lal::engine::tape::Tape;
@@ -130,7 +130,7 @@ fn run(
     golden: &Golden,
     objective: Objective,
     batch: &Batch,
-) -> (Vec<Vec<f32>>, Vec<(String, Vec<f32>)>) {
+) -> (Results, Vec<(String, Vec<f32>)>) {
     let sequences = batch.tokens.len() / TIME;
     let mut tape = Tape::new("gradients");
     let tokens = tape.input("tokens", Spec::u32([sequences, TIME]));

@@ -27,7 +27,7 @@ use crate::text::preferences::EncodedPair;
 use crate::text::tales::judge::{Tally, judge};
 use crate::text::tales::{Exchange, Part};
 use crate::text::tokenizer::Tokenizer;
-use crate::train::source::Source;
+use crate::train::source::{Measures, Source};
 use crate::train::trainer::{TrainError, Trainer};
 
 /// A model that learned from demonstrations, with what it is taught and judged by next.
@@ -61,7 +61,7 @@ pub struct Learned {
     pub outcome: Outcome,
     pub model: Base,
     /// The figures of each step, as its source measures them.
-    pub measures: Vec<Vec<(&'static str, f64)>>,
+    pub measures: Vec<Measures>,
 }
 
 /// Why a stage failed.
@@ -277,13 +277,12 @@ impl Course {
     }
 
     /// Trains the model on `source` to the last step.
-    #[allow(clippy::type_complexity, reason = "a list of lists of named numbers")]
     fn train(
         &mut self,
         config: TrainConfig,
         cpu: &mut Cpu<f32>,
         source: Box<dyn Source>,
-    ) -> Result<(Trainer, Vec<Vec<(&'static str, f64)>>)> {
+    ) -> Result<(Trainer, Vec<Measures>)> {
         let (seed, steps) = (config.seed, config.steps);
         let mut trainer = Trainer::new(cpu, config, self.model.clone(), source)?;
         self.sft.write_to(cpu, &trainer.parameters(), seed)?;

@@ -124,7 +124,7 @@ impl Roller {
             policy: Reader::load(device, model, "", head, sizes)?,
             reference: Reader::load(device, &bare, scope, Head::Tokens, sizes)?,
             judge,
-            strategy: Strategy { temperature: temperature.into(), ..Strategy::default() },
+            strategy: Strategy { temperature, ..Strategy::default() },
             most,
         })
     }

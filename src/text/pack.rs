@@ -105,7 +105,7 @@ impl Window {
 pub fn positions(segments: &[u32], width: usize) -> Vec<u32> {
     let mut next = 0;
     let place = |at: usize| {
-        let begins = at % width == 0 || segments[at] != segments[at - 1];
+        let begins = at.is_multiple_of(width) || segments[at] != segments[at - 1];
         let place = if begins { 0 } else { next };
         next = place + 1;
         place
