@@ -133,9 +133,9 @@ impl Trainer {
     }
 
     /// Whether the reports of all steps must be taken before the next one is [submitted](Self::submit): its batch
-    /// is made with the model as it is after them.
+    /// may be made with the model as it is after them, and whether it is depends on what they measured.
     pub fn waits(&self) -> bool {
-        self.source.prepares() && self.source.is_due(self.step)
+        self.source.prepares()
     }
 
     /// Whether a run can stop before the next step and be continued from there.
@@ -148,7 +148,7 @@ impl Trainer {
     /// # Errors
     /// When the device fails, or there are no batches.
     pub fn submit(&mut self, device: &mut dyn Device) -> Result<(), TrainError> {
-        if self.waits() {
+        if self.source.prepares() && self.source.is_due(self.step) {
             self.source.prepare(device, self.step).map_err(TrainError::Source)?;
         }
         let t = (self.step + 1) as f64;
