@@ -15,7 +15,7 @@ use lal::finetune::base::Base;
 use lal::finetune::calibration::Calibration;
 use lal::finetune::constitution::Constitution;
 use lal::finetune::course::{Course, Outcome};
-use lal::finetune::policy::{Algorithm, PolicyOptions};
+use lal::finetune::policy_options::{Algorithm, PolicyOptions};
 use lal::objective::preference::Preference;
 use lal::run::config::TrainConfig;
 use lal::run::settings::Settings;

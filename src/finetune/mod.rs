@@ -17,6 +17,7 @@ pub mod epochs;
 pub mod lessons;
 pub mod pairs;
 pub mod policy;
+pub mod policy_options;
 pub mod reader;
 pub mod rollout;
 pub mod sft;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::policy::PolicyOptions;
+use super::policy_options::PolicyOptions;
 use crate::objective::preference::Form;
 use crate::run::aside::{FileError, write_whole};
 
