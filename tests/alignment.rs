@@ -69,7 +69,7 @@ fn numbers(events: &[Value], event: &str, key: &str) -> Vec<f64> {
 }
 
 #[test]
-fn preferences_are_learned_and_merged_adapters_give_the_same_answers() {
+fn preferences_are_learned_with_and_without_adapters() {
     let start = start();
     for (name, extra) in [
         ("full", &["--lr", "1e-2"][..]),
