@@ -6,7 +6,8 @@
 //! and PPO). Or a program rewards them (GRPO), or principles revise them (Constitutional AI). Whoever seeks reward
 //! alone, and is not held to what they were (no KL), finds what the reward did not mean.
 //!
-//! `cargo run --release --example 08_fine_tuning`, and `-- --full` for models that have had time to learn
+//! `cargo run --release --example 08_fine_tuning`, and `-- --full` for models that have had time to learn;
+//! `--seed N` for other random numbers
 
 use std::error::Error;
 
@@ -102,7 +103,10 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (full, seed) = (std::env::args().any(|arg| arg == "--full"), 1337);
+    let args: Vec<String> = std::env::args().collect();
+    let full = args.iter().any(|arg| arg == "--full");
+    let seed = args.iter().position(|arg| arg == "--seed").and_then(|at| args.get(at + 1));
+    let seed = seed.map_or(Ok(1337), |seed| seed.parse())?;
     let size = match full {
         true => Size {
             pretraining: 1500,
@@ -122,12 +126,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let few: Vec<String> = rewards.iter().step_by(8).map(|reward| format!("{reward:.2}")).collect();
     println!("rewards of PPO, by iterations: {}\n", few.join(" "));
     println!("DPO: {:.1}% of held-out pairs preferred rightly\n", 100.0 * preferred);
-    println!("{:30} accuracy honesty kindness violations  reward     KL", "stage");
-    for Outcome { stage, tally, violations, reward, kl, .. } in &outcomes {
+    println!("{:30} accuracy honesty kindness violations  reward          KL", "stage");
+    for Outcome { stage, tally, violations, reward, spread, kl, .. } in &outcomes {
         let [accuracy, honesty, kindness, violations] =
             [tally.accuracy(), tally.honesty(), tally.kindness(), *violations].map(|share| 100.0 * share);
         println!(
-            "{stage:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {reward:7.2} {kl:6.2}"
+            "{stage:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {reward:7.2} ±{spread:.2} {kl:6.2}"
         );
     }
     if let [first, .., last] = &outcomes[..] {

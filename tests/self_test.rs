@@ -3,7 +3,7 @@
 use lal::engine::device::DeviceError;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
 use lal::ops::OPS;
-use lal::verify::self_test::{Fate, SelfTest};
+use lal::verify::self_test::{Fate, SelfTest, Unsound};
 
 /// Mistakes in each shader.
 const FEW: usize = 1;
@@ -13,25 +13,29 @@ fn a_mistake_in_any_shader_is_found() {
     let checked = GpuOptions { checked: true, poison: true, ..GpuOptions::default() };
     let folded = GpuOptions { max_grid: Some(3), ..checked.clone() };
     let parts = GpuOptions { max_binding_bytes: Some(1 << 10), ..folded.clone() };
-    let opened = [checked, folded, parts].map(Gpu::open).into_iter().collect::<Result<Vec<_>, _>>();
-    let mut gpus = match opened {
-        Ok(gpus) => gpus,
+    let crew = || [&checked, &folded, &parts].map(|options| Gpu::open(options.clone())).into_iter().collect();
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
+    let crews: Vec<Vec<Gpu>> = match (0..threads).map(|_| crew()).collect::<Result<_, _>>() {
+        Ok(crews) => crews,
         Err(DeviceError::NoAdapter) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => return,
         Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the other tests without a GPU."),
     };
     let cases = OPS.iter().flat_map(|op| (op.cases)()).collect();
-    let test = SelfTest::new(cases, &gpus, FEW).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(test.control(&mut gpus), None, "a shader fails before anything is spoilt");
-    let survivors: Vec<_> = test
-        .mutants
-        .iter()
-        .filter(|mutant| test.try_out(mutant, &mut gpus) == Fate::Survived)
-        .map(|mutant| {
-            format!(
-                "{} in `{}` of shaders/{}.wgsl: {}",
-                mutant.kind, mutant.function, mutant.shader, mutant.change
-            )
-        })
-        .collect();
+    let test = SelfTest::new(cases, &crews[0], FEW).unwrap_or_else(|error| panic!("{error}"));
+    let (mut tried, mut survivors) = (0, Vec::new());
+    let outcome = test.run(crews, |fates| {
+        tried += fates.len();
+        for (mutant, fate) in fates {
+            if fate == Fate::Survived {
+                survivors.push(format!(
+                    "{} in `{}` of shaders/{}.wgsl: {}",
+                    mutant.kind, mutant.function, mutant.shader, mutant.change
+                ));
+            }
+        }
+        Ok::<_, Unsound>(())
+    });
+    assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
+    assert_eq!(tried, test.mutants.len());
     assert!(survivors.is_empty(), "{} mistakes were not found:\n{}", survivors.len(), survivors.join("\n"));
 }

@@ -141,9 +141,6 @@ fn main(
     let t = first + 4u * row;
 
     var sums: array<Block, PARTS>;
-    for (var part = 0u; part < PARTS; part++) {
-        sums[part] = Block();
-    }
     // Of four queries: the largest score so far, and this thread's share of the sum of exponentials.
     var largest = vec4(-3e38);
     var share = vec4(0.0);

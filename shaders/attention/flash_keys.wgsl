@@ -193,10 +193,6 @@ fn main(
 
     var dk: array<Block, PARTS>;
     var dv: array<Block, PARTS>;
-    for (var part = 0u; part < PARTS; part++) {
-        dk[part] = Block();
-        dv[part] = Block();
-    }
     for (var member = 0u; member < members; member++) {
         let h = head % params.n_kv_head * members + member;
         let at = b * params.n_head + h;

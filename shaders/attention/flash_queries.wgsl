@@ -167,9 +167,6 @@ fn main(
     let t = first + 4u * row;
 
     var sums: array<Block, PARTS>;
-    for (var part = 0u; part < PARTS; part++) {
-        sums[part] = Block();
-    }
     var end = params.time;
     if CAUSAL == 1u {
         end = min(end, first + ROWS);

@@ -53,6 +53,8 @@ pub struct Outcome {
     /// demonstrations, in nats.
     pub reward: f64,
     pub kl: f64,
+    /// The standard deviation of what they are worth.
+    pub spread: f64,
     /// One of these.
     pub reply: String,
 }
@@ -311,8 +313,9 @@ impl Course {
         let rolled: Vec<Rollout> = roller.roll(cpu, &prompts.iter().collect::<Vec<_>>(), 1, self.seed)?;
         let mean = |of: fn(&Rollout) -> f64| rolled.iter().map(of).sum::<f64>() / rolled.len().max(1) as f64;
         let (reward, kl) = (mean(|rollout| rollout.reward), mean(Rollout::kl));
+        let spread = (mean(|rollout| rollout.reward.powi(2)) - reward.powi(2)).max(0.0).sqrt();
         let reply = rolled.first().map_or(String::new(), |rollout| rollout.text.clone());
-        Ok(Outcome { stage, tally, violations, reward, kl, reply })
+        Ok(Outcome { stage, tally, violations, reward, kl, spread, reply })
     }
 
     fn roller(

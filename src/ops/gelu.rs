@@ -184,6 +184,10 @@ fn backward_cases() -> Vec<Case> {
         let case = Case::new(GeluBackward(form), &[Spec::f32([3, 65]); 2], Bound::new(8.0, 4.0));
         cases.push(case.with(0, Fill::Between(from, to)));
     }
+    // Around the lowest slope, -0.13, where the last digits of 0.044715 and 0.134145 move it by 15 and 6 units:
+    // 1 - tanh² is a quarter there, so that of an error of the exponential an eighth remains.
+    let case = Case::new(GeluBackward(Form::Tanh), &[Spec::f32([3, 65]); 2], Bound::new(8.0, 3.0));
+    cases.push(case.with(0, Fill::Between(-1.75, -1.25)));
     cases
 }
 

@@ -16,6 +16,9 @@ const BELOW_ROUNDING: &str = "moves the sum by half a unit of rounding at most";
 /// Of the end to which packed attention clamps tokens before it compares their segments.
 const CLAMPED: &str = "tokens from `time` on are neither seen nor stored: their segments say nothing";
 
+/// Of the row behind a part of a table that is bound in parts.
+const NEXT_PART: &str = "the next part's dispatch writes the row again, rightly";
+
 /// Shaders in which, after reductions, one invocation writes what all of them hold.
 const ONE_WRITES: &[&str] = &[
     "rms_norm",
@@ -24,6 +27,8 @@ const ONE_WRITES: &[&str] = &[
     "sum",
     "cross_entropy/loss",
     "cross_entropy/gradient",
+    "entropy/loss",
+    "entropy/gradient",
     "layer_norm/forward",
     "residual_norm",
 ];
@@ -58,11 +63,8 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "what is read beyond the edge meets a zero of the other operand, or is not stored",
     ),
     ("embedding/backward", "select(0.0, 1.1,", "any positive number marks an earlier token"),
-    (
-        "embedding/forward",
-        "tokens[i] > params.first",
-        "the next part's dispatch writes the row again, rightly",
-    ),
+    ("embedding/forward", "tokens[i] > params.first", NEXT_PART),
+    ("embedding/backward", "token > params.first + params.rows", NEXT_PART),
     ("matmul/tiled", "as `let is_along", STAGED),
     ("matmul/tiled", "as `let at = select(along_k", STAGED),
     ("attention/flash", "`let last = params.time + 1u;`", CLAMPED),
@@ -84,6 +86,7 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("attention_cached/attend", "part <= SHARE", "a further part has no channels to store"),
     ("", "; half >= 0u;", "from 0 on nothing is added: the loop only fails to end"),
     ("", "select(1.0, e, x <= 0.0)", "at zero e is 1"),
+    ("", "min(a, 14.1)", "the density is below the smallest float there"),
     ("", "z * 5.705e-3", BELOW_ROUNDING),
     ("", "(2.064e-2 - z", BELOW_ROUNDING),
     ("", "(-5.374e-2 + z", BELOW_ROUNDING),

@@ -1,6 +1,10 @@
 //! Whether the checks find mistakes: every shader is spoilt in many small ways, and each must be noticed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use rayon::prelude::*;
 
 use super::check::{Prepared, is_folded};
 use super::equivalent::reason;
@@ -39,6 +43,15 @@ pub enum Fate {
     Refused,
 }
 
+/// A shader fails although nothing but guards was added to it, on a case by which one of its mutants was caught:
+/// catching that one means nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("shaders/{shader}.wgsl fails before anything is spoilt: {fate:?}; see `lal verify`")]
+pub struct Unsound {
+    pub shader: &'static str,
+    pub fate: Fate,
+}
+
 /// The registry's cases and the mutants of all shaders they run.
 pub struct SelfTest {
     prepared: Vec<Prepared>,
@@ -55,7 +68,7 @@ impl SelfTest {
     /// # Errors
     /// When a case breaks its op's contract.
     pub fn new(cases: Vec<Case>, gpus: &[Gpu], most: usize) -> Result<Self, OpError> {
-        let prepared: Vec<_> = cases.into_iter().map(Prepared::new).collect::<Result<_, _>>()?;
+        let prepared: Vec<_> = cases.into_par_iter().map(Prepared::new).collect::<Result<_, _>>()?;
         let mut order: Vec<_> = (0..prepared.len()).collect();
         order.sort_by_key(|&i| prepared[i].size());
         let mut shaders: BTreeMap<&'static str, (Shader, &'static str)> = BTreeMap::new();
@@ -86,47 +99,90 @@ impl SelfTest {
         Ok(Self { prepared, by_shader, shaders, mutants })
     }
 
-    /// Runs a mutant on the cases of its shader until one fails, on every device.
-    pub fn try_out(&self, mutant: &Mutant, gpus: &mut [Gpu]) -> Fate {
-        if let Some(reason) = reason(mutant.shader, &mutant.function, &mutant.change) {
-            return Fate::Equivalent(reason);
+    /// Tries every mutant, a shader at a time, on as many threads as there are crews. A crew is devices on all of
+    /// which a mutant is run. `each` is given the mutants of one shader after another, in the order in which they
+    /// are done.
+    ///
+    /// # Errors
+    /// What `each` returns, and [`Unsound`].
+    pub fn run<E: From<Unsound>>(
+        &self,
+        crews: Vec<Vec<Gpu>>,
+        mut each: impl FnMut(Vec<(&Mutant, Fate)>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let next = AtomicUsize::new(0);
+        let (sender, results) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for mut gpus in crews {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || {
+                    while let Some(shader) = self.shaders.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        // Nobody listens any more after a failure.
+                        if sender.send(self.try_shader(shader, &mut gpus)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            results.into_iter().try_for_each(|fates| each(fates?))
+        })
+    }
+
+    fn try_shader(&self, shader: &Shader, gpus: &mut [Gpu]) -> Result<Vec<(&Mutant, Fate)>, Unsound> {
+        let cases = &self.by_shader[shader.name];
+        let (mut fates, mut needed) = (Vec::new(), 0);
+        for mutant in self.mutants.iter().filter(|mutant| mutant.shader == shader.name) {
+            let fate = if let Some(reason) = reason(mutant.shader, &mutant.function, &mutant.change) {
+                Fate::Equivalent(reason)
+            } else {
+                let (tried, fate) = self.first_failure(shader.name, &mutant.text, cases, gpus);
+                if matches!(fate, Fate::Caught(_)) {
+                    needed = needed.max(tried);
+                }
+                fate
+            };
+            fates.push((mutant, fate));
         }
-        self.run(mutant.shader, &mutant.text, gpus)
+        match self.first_failure(shader.name, &guarded(&source(shader)), &cases[..needed], gpus) {
+            (_, Fate::Survived) => Ok(fates),
+            (_, fate) => Err(Unsound { shader: shader.name, fate }),
+        }
     }
 
-    /// The first shader, and the failure, of those that fail although nothing but guards was added to them:
-    /// with it, catching its mutants would mean nothing.
-    pub fn control(&self, gpus: &mut [Gpu]) -> Option<(&'static str, Fate)> {
-        let mut run = |shader: &Shader| (shader.name, self.run(shader.name, &guarded(&source(shader)), gpus));
-        self.shaders.iter().map(&mut run).find(|(_, fate)| *fate != Fate::Survived)
-    }
-
-    fn run(&self, shader: &'static str, text: &str, gpus: &mut [Gpu]) -> Fate {
+    /// How many of the cases were run with this text for the shader until one failed, and what became of it.
+    fn first_failure(
+        &self,
+        shader: &'static str,
+        text: &str,
+        cases: &[usize],
+        gpus: &mut [Gpu],
+    ) -> (usize, Fate) {
         let substitute = || Some(Substitute { shader, text: text.into() });
         gpus.iter_mut().for_each(|gpu| gpu.substitute(substitute()));
-        let fate = self.first_failure(shader, gpus);
+        let fate = cases
+            .iter()
+            .enumerate()
+            .find_map(|(n, &i)| Some((n + 1, self.failure(shader, &self.prepared[i], gpus)?)));
         gpus.iter_mut().for_each(|gpu| gpu.substitute(None));
-        fate
+        fate.unwrap_or((cases.len(), Fate::Survived))
     }
 
-    fn first_failure(&self, shader: &str, gpus: &mut [Gpu]) -> Fate {
+    fn failure(&self, shader: &str, prepared: &Prepared, gpus: &mut [Gpu]) -> Option<Fate> {
         let uses = |kernel: &Kernel| kernel.dispatches.iter().any(|d| d.shader.name == shader);
-        for &i in &self.by_shader[shader] {
-            for gpu in gpus.iter_mut() {
-                let (prepared, target) = (&self.prepared[i], gpu.target().clone());
-                if target.max_grid < Target::WEBGPU.max_grid && !is_folded(&prepared.case, &target) {
-                    continue;
-                }
-                for check in prepared.check(gpu, |kernel| uses(kernel) && prepared.fits(kernel, &target)) {
-                    match check.failure {
-                        Some(message) if message.starts_with("shader ") => return Fate::Refused,
-                        Some(message) => return Fate::Caught(format!("{}: {message}", check.case)),
-                        None => {}
-                    }
-                }
+        gpus.iter_mut().find_map(|gpu| {
+            let target = gpu.target().clone();
+            if target.max_grid < Target::WEBGPU.max_grid && !is_folded(&prepared.case, &target) {
+                return None;
             }
-        }
-        Fate::Survived
+            let checks = prepared.check(gpu, |kernel| uses(kernel) && prepared.fits(kernel, &target));
+            checks.into_iter().find_map(|check| {
+                check.failure.map(|message| match message.starts_with("shader ") {
+                    true => Fate::Refused,
+                    false => Fate::Caught(format!("{}: {message}", check.case)),
+                })
+            })
+        })
     }
 }
 

@@ -136,14 +136,15 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         let loss = |report: Option<crate::train::trainer::StepReport>| report.map_or(f32::NAN, |r| r.loss);
         let (want, got) =
             (loss(trainer.report(&mut beside, true)?), loss(free_trainer.report(&mut free, true)?));
-        growth.push((want, got));
+        let apart = distance(&mut free, &mut beside, &trainer)?;
+        growth.push(apart);
         let nodes = beside.checks.len();
         let repeat = format!("lal verify --lockstep {step} {of}{}", args.device_flags());
         for check in std::mem::take(&mut beside.checks) {
             report.take(output, check, &repeat)?;
         }
         output.remark(format!(
-            "step {step}: {nodes} nodes, loss {want:.6} on the oracle, {got:.6} on the GPU alone"
+            "step {step}: {nodes} nodes, loss {want:.6} on the oracle, {got:.6} on the GPU alone, weights {apart:.1e} apart"
         ));
         if beside.departure.is_some() {
             break;
@@ -174,13 +175,25 @@ fn describe(output: Output, departure: &Departure) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far the losses of the GPU alone and of the oracle are apart, on a logarithmic scale.
-fn plot(output: Output, growth: &[(f32, f32)]) -> anyhow::Result<()> {
-    output.line("\n|loss on the GPU alone - loss on the oracle|, from 1e-9 to 1")?;
-    for (step, (want, got)) in growth.iter().enumerate() {
-        let difference = f64::from((got - want).abs());
-        let bar = (40.0 * (difference.max(1e-9).log10() + 9.0) / 9.0).clamp(0.0, 40.0) as usize;
-        output.line(format!("{:>5} {difference:>9.1e} {}", step + 1, "━".repeat(bar)))?;
+/// ‖w − w′‖ / ‖w′‖ over all weights w on one device and w′ on the other.
+fn distance(one: &mut dyn Device, other: &mut dyn Device, trainer: &Trainer) -> anyhow::Result<f64> {
+    let (mut difference, mut norm) = (0.0, 0.0);
+    for parameter in trainer.parameters() {
+        let (w, other) = (one.read(&parameter.name)?, other.read(&parameter.name)?);
+        for (w, other) in w.iter().zip(&other).map(|(&w, &other)| (f64::from(w), f64::from(other))) {
+            difference += (w - other).powi(2);
+            norm += other.powi(2);
+        }
+    }
+    Ok((difference / norm).sqrt())
+}
+
+/// How the weights of the GPU alone and of the oracle drift apart, on a logarithmic scale.
+fn plot(output: Output, growth: &[f64]) -> anyhow::Result<()> {
+    output.line("\nweights of the GPU alone and of the oracle, relative distance from 1e-9 to 1")?;
+    for (step, apart) in growth.iter().enumerate() {
+        let bar = (40.0 * (apart.max(1e-9).log10() + 9.0) / 9.0).clamp(0.0, 40.0) as usize;
+        output.line(format!("{:>5} {apart:>9.1e} {}", step + 1, "━".repeat(bar)))?;
     }
     Ok(())
 }

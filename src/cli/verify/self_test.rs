@@ -10,11 +10,15 @@ use super::Args;
 use super::report::head;
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
-use crate::verify::self_test::{Fate, SelfTest};
+use crate::engine::device::DeviceError;
+use crate::engine::device::gpu::Gpu;
+use crate::verify::self_test::{Fate, Mutant, SelfTest};
 
 /// Mistakes made in each shader.
 const MANY: usize = 24;
 const FEW: usize = 3;
+/// Threads that try mutants: a driver's compiler is most of the time.
+const MOST_THREADS: usize = 4;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -27,7 +31,14 @@ struct Line<'a> {
     why: &'a str,
 }
 
-#[derive(Default)]
+#[derive(Serialize)]
+struct Done {
+    event: &'static str,
+    #[serde(flatten)]
+    total: Counts,
+}
+
+#[derive(Clone, Copy, Default, Serialize)]
 struct Counts {
     caught: usize,
     equivalent: usize,
@@ -36,65 +47,37 @@ struct Counts {
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    // Mutants may reach beyond their tensors: only a device with shader checks stands that.
-    let mut gpus: Vec<_> =
-        args.gpus()?.into_iter().filter(|(kind, _)| *kind != "unchecked").map(|(_, gpu)| gpu).collect();
-    if gpus.is_empty() {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS));
+    let crews = (0..threads).map(|_| crew(args)).collect::<Result<Vec<_>, _>>()?;
+    let test = SelfTest::new(args.cases()?, &crews[0], if args.quick { FEW } else { MANY })?;
+    let Some(gpu) = crews[0].first() else {
         return Err(Usage("--self-test spoils shaders: leave out --device cpu".into()).into());
-    }
-    head(output, gpus.first())?;
-    let test = SelfTest::new(args.cases()?, &gpus, if args.quick { FEW } else { MANY })?;
-    if let Some((shader, fate)) = test.control(&mut gpus) {
-        anyhow::bail!("shaders/{shader}.wgsl fails before anything is spoilt: {fate:?}; see `lal verify`");
-    }
+    };
+    head(output, Some(gpu))?;
     let bar =
         if output.draws() { ProgressBar::new(test.mutants.len() as u64) } else { ProgressBar::hidden() };
     let mut ops: BTreeMap<&str, Counts> = BTreeMap::new();
-    let mut total = Counts::default();
-    for mutant in &test.mutants {
-        let fate = test.try_out(mutant, &mut gpus);
-        bar.inc(1);
-        let counts = ops.entry(mutant.op).or_default();
-        let (name, why) = match &fate {
-            Fate::Caught(why) => {
-                (counts.caught, total.caught) = (counts.caught + 1, total.caught + 1);
-                ("caught", why.as_str())
-            }
-            Fate::Equivalent(why) => {
-                (counts.equivalent, total.equivalent) = (counts.equivalent + 1, total.equivalent + 1);
-                ("equivalent", *why)
-            }
-            Fate::Survived => {
-                (counts.survived, total.survived) = (counts.survived + 1, total.survived + 1);
-                ("survived", "")
-            }
-            Fate::Refused => continue,
-        };
-        let (op, shader, kind, line, change) =
-            (mutant.op, mutant.shader, mutant.kind, mutant.line, mutant.change.as_str());
-        if output.json {
-            output.event(&Line { op, shader, kind, line, change, fate: name, why })?;
-        } else if fate != Fate::Survived {
-            output.detail(format!("{name} {shader} {kind}: {change}: {why}"));
-        } else {
-            bar.suspend(|| {
-                output.line(format!(
-                    "SURVIVED {op}, {kind} in `{}` of shaders/{shader}.wgsl: {change}",
-                    mutant.function
-                ))
-            })?;
+    test.run(crews, |fates| {
+        bar.inc(fates.len() as u64);
+        for (mutant, fate) in fates {
+            ops.entry(mutant.op).or_default().count(&fate);
+            bar.suspend(|| tell(mutant, &fate, output))?;
         }
-    }
+        anyhow::Ok(())
+    })?;
     bar.finish_and_clear();
+    let mut total = Counts::default();
+    for counts in ops.values() {
+        total.caught += counts.caught;
+        total.equivalent += counts.equivalent;
+        total.survived += counts.survived;
+    }
     let Counts { caught, equivalent, survived } = total;
     if output.json {
-        output.line(format!(
-            "{{\"event\":\"done\",\"caught\":{caught},\"equivalent\":{equivalent},\"survived\":{survived}}}"
-        ))?;
+        output.event(&Done { event: "done", total })?;
     } else {
         output.line(format!("\n{:<26} {:>6} {:>10} {:>8}", "op", "caught", "equivalent", "survived"))?;
-        for (op, counts) in &ops {
-            let Counts { caught, equivalent, survived } = counts;
+        for (op, Counts { caught, equivalent, survived }) in &ops {
             output.line(format!("{op:<26} {caught:>6} {equivalent:>10} {survived:>8}"))?;
         }
         let (all, seconds) = (caught + equivalent + survived, started.elapsed().as_secs());
@@ -103,4 +86,40 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         ))?;
     }
     Ok(if survived == 0 { Exit::Done } else { Exit::Failed })
+}
+
+/// Mutants may reach beyond their tensors: only devices with shader checks stand that.
+fn crew(args: &Args) -> Result<Vec<Gpu>, DeviceError> {
+    let checked = args.gpus()?.into_iter().filter(|(kind, _)| *kind != "unchecked");
+    Ok(checked.map(|(_, gpu)| gpu).collect())
+}
+
+impl Counts {
+    fn count(&mut self, fate: &Fate) {
+        match fate {
+            Fate::Caught(_) => self.caught += 1,
+            Fate::Equivalent(_) => self.equivalent += 1,
+            Fate::Survived => self.survived += 1,
+            Fate::Refused => {}
+        }
+    }
+}
+
+fn tell(mutant: &Mutant, fate: &Fate, output: Output) -> anyhow::Result<()> {
+    let (name, why) = match fate {
+        Fate::Caught(why) => ("caught", why.as_str()),
+        Fate::Equivalent(why) => ("equivalent", *why),
+        Fate::Survived => ("survived", ""),
+        Fate::Refused => return Ok(()),
+    };
+    let Mutant { op, shader, kind, line, change, function, .. } = mutant;
+    if output.json {
+        output.event(&Line { op, shader, kind, line: *line, change, fate: name, why })
+    } else if *fate == Fate::Survived {
+        let place = format!("{kind} in `{function}` of shaders/{shader}.wgsl");
+        Ok(output.line(format!("SURVIVED {op}, {place}: {change}"))?)
+    } else {
+        output.detail(format!("{name} {shader} {kind}: {change}: {why}"));
+        Ok(())
+    }
 }
