@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use lal::engine::device::DeviceError;
+use lal::engine::device::gpu::{Gpu, GpuOptions};
 use predicates::str::contains;
 use serde_json::Value;
 use support::{base, events, file, lal, tiny};
@@ -64,6 +66,14 @@ impl Start {
     }
 }
 
+fn has_gpu() -> bool {
+    match Gpu::open(GpuOptions::default()) {
+        Ok(_) => true,
+        Err(DeviceError::NoAdapter) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => false,
+        Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the other tests without a GPU."),
+    }
+}
+
 fn numbers(events: &[Value], event: &str, key: &str) -> Vec<f64> {
     events.iter().filter(|e| e["event"] == event).filter_map(|e| e[key].as_f64()).collect()
 }
@@ -112,6 +122,44 @@ fn rewards_are_learned_and_then_sought() {
         assert!(after > before + 0.5, "{algorithm}: {before} to {after}");
         assert!(numbers(&told, "step", "kl")[0].abs() < 1e-4, "the policy begins as the reference");
         assert!(numbers(&told, "step", "clip_fraction").iter().all(|share| (0.0..=1.0).contains(share)));
+        let picture = fs::read_to_string(start.path(algorithm).join("reward.svg")).unwrap();
+        assert!(picture.contains("reward") && !picture.contains("loss"), "{picture}");
+    }
+    assert!(!reward.join("reward.svg").exists());
+}
+
+#[test]
+fn ten_losses_of_every_objective_agree_on_gpu_and_cpu() {
+    if !has_gpu() {
+        return;
+    }
+    let start = start();
+    let reward = start.path("reward");
+    start.stage("reward", &start.pairs, &reward).assert().success();
+    let losses = |name: &str, device: &str| {
+        let out = start.path(&format!("{name}-{device}"));
+        let mut command = match name {
+            "sft" => start.stage(name, &start.chats, &out),
+            "reward" | "dpo" => start.stage(name, &start.pairs, &out),
+            _ => start.policy(&reward, &out),
+        };
+        if name == "grpo" {
+            command.args(["--algorithm", name]);
+        }
+        command.args(["--lr", "1e-3", "--steps", "10", "--device", device]);
+        numbers(&events(&mut command), "step", "loss")
+    };
+    for name in ["sft", "reward", "dpo", "ppo", "grpo"] {
+        let [cpu, gpu] = ["cpu", "gpu"].map(|device| losses(name, device));
+        assert_eq!((cpu.len(), gpu.len()), (10, 10), "{name}");
+        for (step, (cpu, gpu)) in cpu.iter().zip(&gpu).enumerate() {
+            // The losses of a policy pass through zero: beside an advantage of 1 they are compared absolutely.
+            let scale = cpu.abs().max(if name.ends_with("po") && name != "dpo" { 1.0 } else { 0.0 });
+            assert!(
+                (cpu - gpu).abs() <= 1e-4 * scale,
+                "{name}, step {step}: {cpu} on the CPU, {gpu} on the GPU"
+            );
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::objective::Objective;
 use crate::objective::policy::KL_COEFFICIENT;
 use crate::run::config::TrainConfig;
 use crate::text::dataset::{Purpose, Split, shuffle};
-use crate::train::source::{Batch, Measures, Source, SourceError};
+use crate::train::source::{Batch, Measures, REWARD, Source, SourceError};
 
 /// How far β moves with the relative distance from the target, and the most of that distance that counts.
 const KL_GAIN: f64 = 0.5;
@@ -239,7 +239,7 @@ impl Source for PolicySource {
         let (reward, _) = moments(&rewards);
         let length =
             rollouts.iter().map(|rollout| rollout.old.len()).sum::<usize>() as f64 / rollouts.len() as f64;
-        let mut measures = vec![("reward", reward), ("kl", kl), ("length", length)];
+        let mut measures = vec![(REWARD, reward), ("kl", kl), ("length", length)];
         if self.options.algorithm == Algorithm::Ppo {
             measures.push(("kl_coefficient", kl_coefficient));
             let adapted = adapted(kl_coefficient, kl, self.options.kl_target);

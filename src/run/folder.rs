@@ -8,6 +8,7 @@
 //! | `metrics.jsonl` | a line per step and per estimate of the loss |
 //! | `samples.txt` | text that the model wrote on the way |
 //! | `loss.svg` | the loss over the steps |
+//! | `reward.svg` | of a policy, what its replies were worth |
 
 use std::fs;
 use std::io;
@@ -23,6 +24,7 @@ use crate::text::tokenizer::{Tokenizer, TokenizerError};
 
 pub const SETTINGS: &str = "config.toml";
 pub const PLOT: &str = "loss.svg";
+pub const REWARD_PLOT: &str = "reward.svg";
 
 /// The folder of a run that can be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,12 +119,12 @@ impl RunFolder {
         Ok(Settings::from_file(&self.path.join(SETTINGS))?)
     }
 
-    /// Writes the picture of the loss.
+    /// Writes a picture of this name.
     ///
     /// # Errors
     /// When the folder cannot be written to.
-    pub fn write_plot(&self, svg: &str) -> Result<(), FolderError> {
-        Ok(write_whole(&self.path.join(PLOT), svg.as_bytes())?)
+    pub fn write_plot(&self, name: &str, svg: &str) -> Result<(), FolderError> {
+        Ok(write_whole(&self.path.join(name), svg.as_bytes())?)
     }
 }
 

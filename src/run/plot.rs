@@ -1,15 +1,17 @@
-//! `loss.svg`: the loss over the steps.
+//! `loss.svg` and `reward.svg`: what became of a figure over the steps.
 
 use std::ops::Range;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-/// What is drawn. Losses are in nats per token; points are (optimiser steps done, loss).
+/// What is drawn: the loss, or another figure of a run. Points are (optimiser steps done, figure).
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct LossCurve {
+pub struct Curve {
     pub title: String,
-    /// The loss of the batch of each step: drawn thin, and its running mean bold.
+    /// The figure, and its unit.
+    pub quantity: &'static str,
+    /// That of the batch of each step: drawn thin, and its running mean bold.
     pub steps: Vec<(u64, f64)>,
     /// Estimates over many batches.
     pub val: Vec<(u64, f64)>,
@@ -28,6 +30,9 @@ impl PlotError {
         Self(error.to_string())
     }
 }
+
+/// The quantity of a loss.
+pub const LOSS: &str = "loss (nats per token)";
 
 const SIZE: (u32, u32) = (860, 480);
 pub(crate) const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
@@ -55,8 +60,8 @@ pub(crate) fn svg(draw: impl for<'a> FnOnce(&Area<'a>) -> Drawn<'a>) -> Result<S
     Ok(svg)
 }
 
-impl LossCurve {
-    /// The picture as SVG. Losses that are not finite are left out; without any, the axes are empty.
+impl Curve {
+    /// The picture as SVG. Points that are not finite are left out; without any, the axes are empty.
     ///
     /// # Errors
     /// When the drawing library fails.
@@ -83,7 +88,7 @@ impl LossCurve {
             .bold_line_style(GRID)
             .axis_style(INK)
             .x_desc("step")
-            .y_desc("loss (nats per token)")
+            .y_desc(self.quantity)
             .x_label_formatter(&|step| with_commas(*step))
             .y_label_formatter(&|loss| format!("{loss:.decimals$}"))
             .label_style((FONT, 14).into_font().color(&INK))
@@ -135,7 +140,9 @@ impl LossCurve {
             return (0.0..last, 0.0..1.0);
         }
         let room = ((most - least) * 0.06).max(0.05);
-        (0.0..last, (least - room).max(0.0)..most + room)
+        // A loss is not below zero, and should not seem to be.
+        let low = if least < 0.0 { least - room } else { (least - room).max(0.0) };
+        (0.0..last, low..most + room)
     }
 }
 
@@ -179,9 +186,10 @@ fn with_commas(number: f64) -> String {
 mod tests {
     use super::*;
 
-    fn curve(n: u64) -> LossCurve {
-        LossCurve {
+    fn curve(n: u64) -> Curve {
+        Curve {
             title: "mini on tinyshakespeare".into(),
+            quantity: LOSS,
             steps: (1..=n)
                 .map(|i| {
                     let noise = ((i * 7919 % 101) as f64 / 101.0 - 0.5) * 0.2;
@@ -207,8 +215,10 @@ mod tests {
     #[test]
     fn little_or_nothing_can_be_drawn() {
         let odd = vec![(1, f64::NAN), (2, f64::INFINITY)];
-        let one = LossCurve { steps: vec![(1, 4.2)], ..Default::default() };
-        for curve in [LossCurve::default(), LossCurve { steps: odd, ..Default::default() }, one] {
+        let one = Curve { steps: vec![(1, 4.2)], ..Default::default() };
+        let below = Curve { steps: vec![(1, -0.8), (2, 0.3)], quantity: "reward", ..Default::default() };
+        assert!(below.ranges(&finite(&below.steps), &[]).1.start < -0.8);
+        for curve in [Curve::default(), Curve { steps: odd, ..Default::default() }, one, below] {
             assert!(curve.to_svg().unwrap().contains("</svg>"));
         }
     }

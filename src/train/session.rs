@@ -9,15 +9,16 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::source::REWARD;
 use super::trainer::{Estimate, StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
 use crate::nn::linear::merged;
 use crate::run::aside::FileError;
 use crate::run::checkpoint::{self, Form, Progress, Saved, Tensors};
-use crate::run::folder::{FolderError, RunFolder};
+use crate::run::folder::{FolderError, PLOT, REWARD_PLOT, RunFolder};
 use crate::run::journal::{Journal, JournalError, read_metrics};
 use crate::run::model_file::{Layout, ModelError, TokenizerMark};
-use crate::run::plot::{LossCurve, PlotError};
+use crate::run::plot::{Curve, LOSS, PlotError};
 use crate::run::tensor_file::TensorError;
 use crate::sample::generator::{GenerateError, Generator};
 use crate::sample::strategy::{Sampler, Strategy, StrategyError};
@@ -114,7 +115,9 @@ pub struct Session<'a> {
     pub stop: &'a AtomicBool,
     progress: Progress,
     journal: Journal,
-    curve: LossCurve,
+    curve: Curve,
+    /// Of a policy, what its replies were worth.
+    rewards: Curve,
     generator: Generator,
     /// Milliseconds of each step since the start.
     times: Vec<f64>,
@@ -171,7 +174,7 @@ impl<'a> Session<'a> {
             folder.describe(&trainer.config, &trainer.model, tokenizer)?;
         }
         let journal = Journal::open(folder.path(), progress.step)?;
-        let curve = curve(&trainer, floor, &read_metrics(folder.path())?);
+        let [curve, rewards] = curves(&trainer, floor, &read_metrics(folder.path())?);
         let generator = Generator::new(trainer.model.clone());
         Ok(Self {
             device,
@@ -182,6 +185,7 @@ impl<'a> Session<'a> {
             progress,
             journal,
             curve,
+            rewards,
             generator,
             times: Vec::new(),
             last_tick: Instant::now(),
@@ -264,6 +268,8 @@ impl<'a> Session<'a> {
                 };
                 return Err(SessionError::NotFinite { step, loss, grad_norm, saved });
             }
+            let reward = measures.iter().find(|(name, _)| *name == REWARD);
+            self.rewards.steps.extend(reward.map(|&(_, reward)| (step, reward)));
             let measures = measures.into_iter().collect();
             let event = Event::Step { step, loss, learning_rate, grad_norm, ms, measures };
             self.journal.metric(&event)?;
@@ -343,16 +349,20 @@ impl<'a> Session<'a> {
     }
 
     fn draw(&mut self) -> Result<(), SessionError> {
-        Ok(self.folder.write_plot(&self.curve.to_svg()?)?)
+        if !self.rewards.steps.is_empty() {
+            self.folder.write_plot(REWARD_PLOT, &self.rewards.to_svg()?)?;
+        }
+        Ok(self.folder.write_plot(PLOT, &self.curve.to_svg()?)?)
     }
 }
 
-/// The losses of the steps done so far, from a run's metrics.
-fn curve(trainer: &Trainer, floor: Option<f64>, metrics: &[Value]) -> LossCurve {
+/// The losses and rewards of the steps done so far, from a run's metrics.
+fn curves(trainer: &Trainer, floor: Option<f64>, metrics: &[Value]) -> [Curve; 2] {
     let points = |key: &str| {
         let point = |m: &Value| Some((m["step"].as_u64()?, m[key].as_f64()?));
         metrics.iter().filter_map(point).collect()
     };
     let title = format!("{} on {}", trainer.config.preset, trainer.source().name());
-    LossCurve { title, steps: points("loss"), val: points("val_loss"), floor }
+    let rewards = Curve { quantity: REWARD, steps: points(REWARD), title: title.clone(), ..Curve::default() };
+    [Curve { title, quantity: LOSS, steps: points("loss"), val: points("val_loss"), floor }, rewards]
 }

@@ -25,6 +25,9 @@ pub struct Batch {
     pub others: Vec<(&'static str, Vec<f32>)>,
 }
 
+/// The measure of a policy: what its replies are worth.
+pub const REWARD: &str = "reward";
+
 /// Figures of a batch beside its loss, by name.
 pub type Measures = Vec<(&'static str, f64)>;
 
