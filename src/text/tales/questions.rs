@@ -90,6 +90,15 @@ impl Sort {
             _ => Self::Told,
         }
     }
+
+    /// Three in eight: that somebody is not there is harder to learn than to find what is.
+    fn draw_to_teach(rng: &mut impl Rng) -> Self {
+        match below(16, rng) {
+            0 => Self::Homeless,
+            1..=5 => Self::Absent,
+            _ => Self::Told,
+        }
+    }
 }
 
 /// A question with its answer, what its part is the hash of, and the fact it asks after: one of the tale's, or, if
@@ -263,7 +272,7 @@ impl Tales {
             let mut homeless = self.candidates(&tale, Sort::Homeless, part, &mut rng);
             let mut all = Vec::new();
             while all.len() < most && !told.is_empty() {
-                let sort = Sort::draw(&mut rng);
+                let sort = Sort::draw_to_teach(&mut rng);
                 let pool = match sort {
                     Sort::Told => &mut told,
                     Sort::Absent => &mut absent,
