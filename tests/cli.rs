@@ -103,6 +103,13 @@ fn explain_shows_probabilities_that_add_up() {
     }
 }
 
+/// Until a program in the background has begun to train.
+fn await_first_step(run: &Path) {
+    while !run.join("metrics.jsonl").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn a_resumed_run_ends_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
@@ -112,11 +119,12 @@ fn a_resumed_run_ends_with_the_same_bits() {
     let bits = |run: &Path| fs::read(run.join("model.safetensors")).unwrap();
     let lines = |run: &Path| fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().count();
     let mut resumed = 0;
-    for moment in [100, 200, 300, 400] {
+    for moment in [10, 100, 200, 400] {
         let _ = fs::remove_dir_all(&killed);
         let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("train"));
         child.args(train(&killed).get_args()).args(extra);
         let mut child = child.stdout(std::process::Stdio::null()).spawn().unwrap();
+        await_first_step(&killed);
         std::thread::sleep(std::time::Duration::from_millis(moment));
         // SIGKILL on Unix: nothing of the program runs any more.
         let _ = child.kill();
@@ -141,9 +149,7 @@ fn an_interrupt_finishes_the_step_saves_and_exits_130() {
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("train"));
     command.args(train(&out).get_args()).args(["--steps", "1000000", "--eval-every", "1000000"]);
     let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
-    while !out.join("metrics.jsonl").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    await_first_step(&out);
     std::thread::sleep(std::time::Duration::from_millis(200));
     std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
