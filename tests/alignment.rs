@@ -147,7 +147,9 @@ fn ten_losses_of_every_objective_agree_on_gpu_and_cpu() {
             command.args(["--algorithm", name]);
         }
         command.args(["--lr", "1e-3", "--steps", "10", "--device", device]);
-        numbers(&events(&mut command), "step", "loss")
+        let told = events(&mut command);
+        assert_eq!(told[0]["device"], device, "{}", told[0]);
+        numbers(&told, "step", "loss")
     };
     for name in ["sft", "reward", "dpo", "ppo", "grpo"] {
         let [cpu, gpu] = ["cpu", "gpu"].map(|device| losses(name, device));

@@ -48,11 +48,11 @@ fn every_mistake_in_the_shader_is_found() {
     let test = SelfTest::new(all, &gpus, usize::MAX).unwrap_or_else(|error| panic!("{error}"));
     assert!(test.mutants.len() >= 10, "only {} mistakes were made", test.mutants.len());
     let mut missed = Vec::new();
-    let outcome = test.run(vec![gpus], |fates| {
+    let run = test.run(vec![gpus], |fates| {
         let survived = fates.into_iter().filter(|(_, fate)| *fate == Fate::Survived);
         missed.extend(survived.map(|(mutant, _)| mutant.change.clone()));
         Ok::<_, Unsound>(())
     });
-    assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
+    run.unwrap_or_else(|error| panic!("{error}"));
     assert!(missed.is_empty(), "not found: {missed:#?}");
 }

@@ -71,6 +71,11 @@ pub fn messages(exchanges: &[Exchange]) -> Vec<Message> {
     exchanges.iter().enumerate().flat_map(said).collect()
 }
 
+/// Of 16 questions those that ask after somebody absent, so that one in four is not told; and in conversations, which
+/// teach: that somebody is not there is harder to learn than to find what is.
+const ABSENT: usize = 3;
+const ABSENT_TO_TEACH: usize = 5;
+
 /// The sorts of questions.
 #[derive(Clone, Copy, PartialEq)]
 enum Sort {
@@ -82,20 +87,11 @@ enum Sort {
 }
 
 impl Sort {
-    /// One in four is not told. Most of these ask after somebody absent: that no home is named is easy to see.
-    fn draw(rng: &mut impl Rng) -> Self {
+    /// Of 16 questions one asks after a home that no tale names, and so many after somebody absent.
+    fn draw(absent: usize, rng: &mut impl Rng) -> Self {
         match below(16, rng) {
             0 => Self::Homeless,
-            1..=3 => Self::Absent,
-            _ => Self::Told,
-        }
-    }
-
-    /// Three in eight: that somebody is not there is harder to learn than to find what is.
-    fn draw_to_teach(rng: &mut impl Rng) -> Self {
-        match below(16, rng) {
-            0 => Self::Homeless,
-            1..=5 => Self::Absent,
+            n if n <= absent => Self::Absent,
             _ => Self::Told,
         }
     }
@@ -216,7 +212,7 @@ impl Tales {
     /// As [`questions`](Self::questions), with what is behind them.
     pub(super) fn asked(&self, seed: u64, count: usize, part: Part, longest: usize) -> Vec<Asked> {
         let mut rng = stream(0, seed, part);
-        let mut sort = Sort::draw(&mut rng);
+        let mut sort = Sort::draw(ABSENT, &mut rng);
         let mut all = Vec::new();
         for _ in 0..count.saturating_mul(PATIENCE) {
             if all.len() == count {
@@ -228,14 +224,14 @@ impl Tales {
             if !candidates.is_empty() {
                 let candidate = candidates.swap_remove(below(candidates.len(), &mut rng));
                 all.push(Asked::new(&tale, candidate, sort == Sort::Told));
-                sort = Sort::draw(&mut rng);
+                sort = Sort::draw(ABSENT, &mut rng);
             }
         }
         all
     }
 
-    /// `count` conversations of up to `most` questions each, no two of them the same, as [`questions`] has them:
-    /// a model that learns from these reads each tale once for several answers.
+    /// `count` conversations of up to `most` questions each, no two of them the same, as [`questions`] has them
+    /// but for more that is not told, three in eight: a model that learns from these reads each tale once for several answers.
     ///
     /// [`questions`]: Self::questions
     pub fn conversations(
@@ -272,7 +268,7 @@ impl Tales {
             let mut homeless = self.candidates(&tale, Sort::Homeless, part, &mut rng);
             let mut all = Vec::new();
             while all.len() < most && !told.is_empty() {
-                let sort = Sort::draw_to_teach(&mut rng);
+                let sort = Sort::draw(ABSENT_TO_TEACH, &mut rng);
                 let pool = match sort {
                     Sort::Told => &mut told,
                     Sort::Absent => &mut absent,
