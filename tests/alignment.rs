@@ -58,10 +58,11 @@ impl Start {
         self.folder.path().join(name)
     }
 
-    /// A policy that is rewarded by the model of a folder.
+    /// A policy that is rewarded by the model of a folder. With the longest prompt, of ten tokens, the longest reply
+    /// fills a block.
     fn policy(&self, reward: &Path, out: &Path) -> Command {
         let mut command = self.stage("ppo", &self.chats, out);
-        command.args(["--prompts", "4", "--samples", "4", "--max-tokens", "12", "--reward"]).arg(reward);
+        command.args(["--prompts", "4", "--samples", "4", "--max-tokens", "22", "--reward"]).arg(reward);
         command
     }
 }
@@ -122,6 +123,19 @@ fn rewards_are_learned_and_then_sought() {
         assert!(after > before + 0.5, "{algorithm}: {before} to {after}");
         assert!(numbers(&told, "step", "kl")[0].abs() < 1e-4, "the policy begins as the reference");
         assert!(numbers(&told, "step", "clip_fraction").iter().all(|share| (0.0..=1.0).contains(share)));
+        // By the same reward model its replies are better than those of the model that it was.
+        let mut eval = lal();
+        eval.args(["eval", "--device", "cpu", "--data", &start.chats, "--temperature", "1"]);
+        eval.arg("--model").arg(start.path(algorithm)).arg("--against").arg(&start.model);
+        let told = events(eval.arg("--reward").arg(&reward));
+        let [win_rate, wins, losses] = ["win_rate", "wins", "losses"].map(|key| {
+            let against: &Value = told.iter().find(|event| event["event"] == "against").unwrap();
+            against[key].as_f64().unwrap()
+        });
+        assert!(
+            win_rate > 0.6 && wins + losses <= 40.0,
+            "{algorithm}: {win_rate}, {wins} won, {losses} lost"
+        );
         let picture = fs::read_to_string(start.path(algorithm).join("reward.svg")).unwrap();
         assert!(picture.contains("reward") && !picture.contains("loss"), "{picture}");
     }
@@ -162,6 +176,42 @@ fn ten_losses_of_every_objective_agree_on_gpu_and_cpu() {
                 "{name}, step {step}: {cpu} on the CPU, {gpu} on the GPU"
             );
         }
+    }
+}
+
+#[test]
+fn every_stage_is_checked_beside_the_oracle_and_profiled() {
+    if !has_gpu() {
+        return;
+    }
+    let start = start();
+    let reward = start.path("reward");
+    start.stage("reward", &start.pairs, &reward).args(["--steps", "2"]).assert().success();
+    let run = |name: &str| {
+        let out = start.path(name);
+        let mut command = match name {
+            "sft" => start.stage(name, &start.chats, &out),
+            "dpo" => start.stage(name, &start.pairs, &out),
+            _ => start.policy(&reward, &out),
+        };
+        command.args(["--algorithm", "grpo"].iter().take(if name == "grpo" { 2 } else { 0 }));
+        command.args(["--steps", "2"]).assert().success();
+        out
+    };
+    for (folder, op) in [
+        (run("sft"), "cross_entropy"),
+        (reward.clone(), "logistic_loss"),
+        (run("dpo"), "logistic_loss"),
+        (run("ppo"), "squared_loss"),
+        (run("grpo"), "policy_loss"),
+    ] {
+        let told = events(lal().args(["verify", "--lockstep", "1", "--model"]).arg(&folder));
+        let done = told.last().unwrap();
+        assert_eq!((&done["event"], done["failed"].as_u64()), (&Value::from("done"), Some(0)), "{done}");
+        let checks = told.iter().filter(|check| check["op"] == op).count();
+        assert!(checks > 0, "{op} is not among the {} checks of {}", told.len(), folder.display());
+        let told = events(lal().args(["profile", "--device", "cpu", "--model"]).arg(&folder));
+        assert!(told.iter().any(|row| row["op"] == op), "{op} is not in the profile of {}", folder.display());
     }
 }
 

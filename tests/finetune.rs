@@ -6,6 +6,13 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
+use lal::engine::device::Device;
+use lal::engine::device::cpu::Cpu;
+use lal::finetune::reader::{Head, Reader};
+use lal::models::config::ModelConfig;
+use lal::run::tensor_file::{Entry, TensorFile};
+use lal::sample::generator::Generator;
+use lal::sample::load::{Model, load};
 use predicates::str::contains;
 use serde_json::Value;
 use support::{base, events, file, lal, tiny};
@@ -71,6 +78,41 @@ fn a_conversation_is_saved_as_it_can_be_learned_from() {
     assert!(lines.len() == 2 && lines[0] == lines[1], "{text}");
     assert_eq!(lines[0]["messages"][0]["content"], "Say 1!");
     assert_eq!(lines[0]["messages"][1]["role"], "assistant");
+}
+
+/// The model of the folder, whose adapters are merged, against its base with the adapters of the checkpoint beside it.
+#[test]
+fn merged_adapters_give_the_logits_of_adapters() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, chats) = base(folder.path());
+    let run = folder.path().join("run");
+    sft(&base, &chats, &run).args(["--lora", "3", "--lr", "1e-2", "--steps", "60"]).assert().success();
+
+    let mut cpu = Cpu::<f32>::default();
+    let Model { config, tokenizer, .. } = load(&mut cpu, &run).unwrap();
+    let prompt = tokenizer.encode("Say 7!").unwrap();
+    let merged = Generator::new(config.clone()).start(&mut cpu, &prompt).unwrap();
+
+    let mut cpu = Cpu::<f32>::default();
+    let adapted = ModelConfig { lora_rank: 3, ..config };
+    let reader = Reader::load(&mut cpu, &adapted, "", Head::Tokens, [1, 8]).unwrap();
+    let mut state = TensorFile::open(&run.join("state.safetensors")).unwrap();
+    let (adapters, frozen): (Vec<Entry>, Vec<Entry>) =
+        reader.parameters().iter().cloned().partition(|entry| entry.name.contains("lora_"));
+    for entry in adapters.iter().chain(&frozen) {
+        cpu.write(&entry.name, &state.read(entry).unwrap()).unwrap();
+    }
+    let beside = Generator::new(adapted.clone()).start(&mut cpu, &prompt).unwrap();
+    for entry in adapters.iter().filter(|entry| entry.name.ends_with("lora_b")) {
+        cpu.write(&entry.name, &vec![0.0; entry.shape.len()]).unwrap();
+    }
+    let without = Generator::new(adapted).start(&mut cpu, &prompt).unwrap();
+    let apart = |logits: &[f32]| {
+        let apart = merged.iter().zip(logits).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        apart / merged.iter().fold(0.0, |most: f32, x| most.max(x.abs()))
+    };
+    assert!(adapters.len() >= 8 && apart(&beside) < 1e-5, "{} from the adapters' logits", apart(&beside));
+    assert!(apart(&without) > 1e-2, "{}: the adapters learned nothing", apart(&without));
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn tiny() -> Workload {
         grad_accum: 2,
         ..mini()
     };
-    Workload::training(&config, &config.model(65)).unwrap_or_else(|e| panic!("{e}"))
+    Workload::pretraining(&config, &config.model(65)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn report(device: &mut dyn Subject, work: &Workload) -> (Report, Trace, String) {
@@ -59,7 +59,7 @@ fn report(device: &mut dyn Subject, work: &Workload) -> (Report, Trace, String) 
 fn the_flops_of_a_step_are_those_of_the_closed_formula() {
     let config = mini();
     let model = config.model(65);
-    let work = Workload::training(&config, &model).unwrap_or_else(|e| panic!("{e}"));
+    let work = Workload::pretraining(&config, &model).unwrap_or_else(|e| panic!("{e}"));
     let flops = |op: &str| -> u64 {
         work.plan.nodes.iter().filter(|n| n.op.info().name == op).map(|n| n.cost().flops).sum()
     };
@@ -136,7 +136,7 @@ fn assert_nested(trace: &Value, work: &Workload) {
 fn kernels_add_up_to_the_step() {
     let Some(mut gpu) = gpu() else { return };
     let config = TrainConfig { n_layer: 1, batch_size: 6, ..mini() };
-    let work = Workload::training(&config, &config.model(65)).unwrap_or_else(|e| panic!("{e}"));
+    let work = Workload::pretraining(&config, &config.model(65)).unwrap_or_else(|e| panic!("{e}"));
     let (report, ..) = report(&mut gpu, &work);
     // The machine may be busy with other tests; `lal profile` on a quiet one is within 10%.
     assert!(report.sum_error().abs() < 0.5, "kernels {} µs, step {} µs", report.kernels_us, report.gpu_us);

@@ -12,7 +12,7 @@ use super::output::Output;
 use crate::finetune::constitution;
 use crate::text::corpus::{self, Corpus, CorpusError, Places, Source};
 use crate::text::preferences;
-use crate::text::tales::{Part, Tales, jsonl};
+use crate::text::tales::{Demonstration, Part, Tales, jsonl};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -144,8 +144,10 @@ fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
         Ok(jsonl(&exchanges))
     };
     let demonstrations = || -> String {
-        let all = world.demonstrations(args.seed, args.questions, Part::Train, args.longest, 1);
-        all.iter().map(|exchanges| jsonl(exchanges)).collect()
+        let reminder = constitution::Constitution::of_tales().reminder();
+        let (seed, longest) = (args.seed, args.longest + reminder.len());
+        let all = world.demonstrations(seed, args.questions, Part::Train, longest, 1, &reminder);
+        all.iter().map(Demonstration::jsonl).collect()
     };
     let preferences = |count, part| -> String {
         world.preferences(args.seed, count, part, args.longest).iter().map(preferences::line).collect()

@@ -1,16 +1,18 @@
 //! `lal eval`: what a model loses on a text, and how it answers.
 
+mod asking;
+
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use self::asking::{Asking, Judged};
 use super::data::DataPlaces;
 use super::device::{DeviceArgs, Opened, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
 use super::train::floor;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
-use crate::finetune::answers::{exact_match, replies};
 use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_HELD_OUT};
 use crate::sample::load::{Model, load};
 use crate::sample::strategy::Strategy;
@@ -18,8 +20,6 @@ use crate::text::chat::{self, Example};
 use crate::text::corpus::{DEFAULT, TALES};
 use crate::text::dataset::{Dataset, Split};
 use crate::text::pack::pack;
-use crate::text::tales::Exchange;
-use crate::text::tales::judge::{Tally, Verdict, judge};
 use crate::text::tokenizer::Special;
 use crate::train::evaluate::{Loss, loss, text_windows};
 
@@ -33,9 +33,12 @@ pub struct Args {
     /// A text or conversations, by name or path
     #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH", default_value = DEFAULT)]
     data: String,
-    /// Another fine-tuned model: which of the two answers better, by the program that judges?
+    /// Another fine-tuned model: which of the two answers better?
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
+    /// The reward model that says so [default: the program that judges answers about tales]
+    #[arg(long, value_name = "DIR", requires = "against")]
+    reward: Option<PathBuf>,
     /// Tokens between the windows in which a text is read; fewer show more of what came before [default: the block]
     #[arg(long, value_name = "N")]
     stride: Option<usize>,
@@ -82,33 +85,11 @@ enum Event<'a> {
         ties: usize,
         losses: usize,
         #[serde(flatten)]
-        judged: Judged,
+        judged: Option<Judged>,
     },
     Done {
         val_loss: f64,
     },
-}
-
-/// What the program that judges says of replies.
-#[derive(Clone, Copy, Serialize)]
-struct Judged {
-    accuracy: f64,
-    honesty: f64,
-    kindness: f64,
-    reward: f64,
-    reward_std: f64,
-}
-
-impl From<Tally> for Judged {
-    fn from(tally: Tally) -> Self {
-        Self {
-            accuracy: tally.accuracy(),
-            honesty: tally.honesty(),
-            kindness: tally.kindness(),
-            reward: tally.mean_reward(),
-            reward_std: tally.std_reward(),
-        }
-    }
 }
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
@@ -130,9 +111,9 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         let lessons = lessons(&args, &model)?;
         let val_loss = answer_loss(&mut opened, &model, &lessons, output)?;
         let ask = Asking { lessons: &lessons, strategy: &strategy, seed: args.seed };
-        let verdicts = ask.one(&mut opened, &mut model, output)?;
+        let answered = ask.one(&mut opened, &mut model, output)?;
         if let Some(other) = &args.against {
-            ask.against(&args, other, &verdicts, output)?;
+            ask.against(&args, other, &answered, output)?;
         }
         val_loss
     } else if args.against.is_some() {
@@ -216,82 +197,4 @@ fn tell_loss(data: &str, loss: Loss, bytes: f64, floor: Option<f64>, output: Out
     output.line(format!("perplexity      {perplexity:>8.3}"))?;
     output.line(format!("bits per byte   {bits_per_byte:>8.4}"))?;
     Ok(val_loss)
-}
-
-/// What both of two models are asked, and how.
-struct Asking<'a> {
-    lessons: &'a Lessons,
-    strategy: &'a Strategy,
-    seed: u64,
-}
-
-impl Asking<'_> {
-    /// Asks a model, tells how it answers, and gives the verdicts on its replies.
-    fn one(&self, opened: &mut Opened, model: &mut Model, output: Output) -> anyhow::Result<Vec<Verdict>> {
-        let (exact_match, verdicts) = self.ask(opened, model)?;
-        let questions = self.lessons.held_out.len();
-        let judged =
-            (!verdicts.is_empty()).then(|| Judged::from(verdicts.iter().copied().collect::<Tally>()));
-        if output.json {
-            output.event(&Event::Answers { questions, exact_match, judged })?;
-            return Ok(verdicts);
-        }
-        output.line(format!("exact match     {:>7.1}%   of {questions} answers", 100.0 * exact_match))?;
-        if let Some(judged) = judged {
-            let known = verdicts.iter().filter(|verdict| verdict.known).count();
-            let of = |what: &str, share: f64, whose: String| {
-                output.line(format!("{what:<16}{:>7.1}%   {whose}", 100.0 * share))
-            };
-            of("accuracy", judged.accuracy, format!("of the {known} that the tale tells"))?;
-            of("honesty", judged.honesty, format!("of the {} that it does not", questions - known))?;
-            of("kindness", judged.kindness, "of all".into())?;
-            output.line(format!("reward          {:>8.3}   ± {:.3}", judged.reward, judged.reward_std))?;
-        }
-        Ok(verdicts)
-    }
-
-    /// Asks another model, and tells which of the two answers better.
-    fn against(&self, args: &Args, other: &Path, first: &[Verdict], output: Output) -> anyhow::Result<()> {
-        if first.is_empty() {
-            let what = "--against needs replies that a program can judge: give --data tales";
-            return Err(Usage(what.into()).into());
-        }
-        let mut opened = open(args, output)?;
-        let mut model = load(opened.device(), other)?;
-        let (_, second) = self.ask(&mut opened, &mut model)?;
-        let wins = first.iter().zip(&second).filter(|(a, b)| a.reward() > b.reward()).count();
-        let losses = first.iter().zip(&second).filter(|(a, b)| a.reward() < b.reward()).count();
-        let ties = first.len() - wins - losses;
-        let win_rate = (wins as f64 + 0.5 * ties as f64) / first.len() as f64;
-        let judged = Judged::from(second.into_iter().collect::<Tally>());
-        let model = other.display().to_string();
-        if output.json {
-            return output.event(&Event::Against { model, win_rate, wins, ties, losses, judged });
-        }
-        Ok(output.line(format!(
-            "win rate        {:>7.1}%   {wins} won, {ties} even, {losses} lost against {model} (reward {:.3})",
-            100.0 * win_rate,
-            judged.reward
-        ))?)
-    }
-
-    /// The share of replies to the letter, and the verdicts on all of them where a program can judge.
-    fn ask(&self, opened: &mut Opened, model: &mut Model) -> anyhow::Result<(f64, Vec<Verdict>)> {
-        let held_out = &self.lessons.held_out;
-        if model.tokenizer.special(Special::End).is_none() {
-            return Err(chat::ChatError::NoChatTokens(model.tokenizer.name()).into());
-        }
-        // Another model may have another tokenizer.
-        let examples = match self.lessons.questions.is_empty() {
-            true => held_out.clone(),
-            false => Lessons::questions(held_out.len(), &model.tokenizer)?.1,
-        };
-        let replies = {
-            let Model { config, tokenizer, .. } = &*model;
-            replies(opened.device(), config, tokenizer, &examples, self.strategy, self.seed)?
-        };
-        let judged = |(asked, reply): (&Exchange, &String)| judge(asked, reply);
-        let verdicts = self.lessons.questions.iter().zip(&replies).map(judged).collect();
-        Ok((exact_match(&examples, &replies, &model.tokenizer), verdicts))
-    }
 }

@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use super::device::{DeviceArgs, tuning_file};
 use super::failure::{Exit, Usage};
+use super::finetune::rerun::Rerun;
+use super::finetune::run::Learner;
 use super::output::Output;
+use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::models::config::ModelConfig;
@@ -59,11 +62,7 @@ enum Event {
 }
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let (config, model) = subject(args)?;
-    let workload = match args.mode {
-        Mode::Train => Workload::training(&config, &model)?,
-        Mode::Decode => Workload::decoding(&model)?,
-    };
+    let workload = workload(args)?;
     let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
     let mut opened = args.device.open(autotune, output)?;
     let device = opened.subject();
@@ -117,6 +116,22 @@ fn errors(args: &Args, workload: &Workload, output: Output) -> anyhow::Result<Er
         output.remark(format!("{op} is WRONG at these shapes: `lal verify --op {op}` says where"));
     }
     Ok(errors)
+}
+
+/// What the flags ask for: of a run of fine-tuning the step that it learns by.
+fn workload(args: &Args) -> anyhow::Result<Workload> {
+    if let (Mode::Train, Some(folder)) = (args.mode, &args.model)
+        && let Some(stage) = Rerun::open(folder, &args.settings)?
+    {
+        let shape = stage.trainer(&mut Cpu::<f32>::default(), 1)?.shape();
+        let Learner { config, model, .. } = &stage.learner;
+        return Ok(Workload::training(&stage.name(), config, model, shape)?);
+    }
+    let (config, model) = subject(args)?;
+    Ok(match args.mode {
+        Mode::Train => Workload::pretraining(&config, &model)?,
+        Mode::Decode => Workload::decoding(&model)?,
+    })
 }
 
 /// The model and how it is trained: a run's own, or a preset's.

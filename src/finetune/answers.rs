@@ -19,6 +19,25 @@ const MORE: usize = 24;
 ///
 /// # Errors
 /// When the strategy makes no sense, an example is longer than a block, or the device fails.
+pub fn answers(
+    device: &mut dyn Device,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+    examples: &[Example],
+    strategy: &Strategy,
+    seed: u64,
+) -> Result<Vec<Reply>, ReplyError> {
+    let (prompts, wanted): (Vec<_>, Vec<_>) = examples.iter().map(Example::last_exchange).unzip();
+    let most = 2 * wanted.iter().map(|answer| answer.len()).max().unwrap_or(0) + MORE;
+    let mut generator = BatchGenerator::new(config.clone(), SIDE_BY_SIDE.min(examples.len()));
+    let end = tokenizer.special(Special::End);
+    generator.replies(device, &prompts, most, strategy, seed, end)
+}
+
+/// What these [`answers`] say.
+///
+/// # Errors
+/// As they.
 pub fn replies(
     device: &mut dyn Device,
     config: &ModelConfig,
@@ -27,11 +46,7 @@ pub fn replies(
     strategy: &Strategy,
     seed: u64,
 ) -> Result<Vec<String>, ReplyError> {
-    let (prompts, wanted): (Vec<_>, Vec<_>) = examples.iter().map(Example::last_exchange).unzip();
-    let most = 2 * wanted.iter().map(|answer| answer.len()).max().unwrap_or(0) + MORE;
-    let mut generator = BatchGenerator::new(config.clone(), SIDE_BY_SIDE.min(examples.len()));
-    let end = tokenizer.special(Special::End);
-    let replies = generator.replies(device, &prompts, most, strategy, seed, end)?;
+    let replies = answers(device, config, tokenizer, examples, strategy, seed)?;
     Ok(replies.iter().map(|reply| text(reply, tokenizer)).collect())
 }
 

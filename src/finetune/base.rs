@@ -55,6 +55,10 @@ pub enum BaseError {
     Vocabulary { name: String, config: usize, tokenizer: usize },
     #[error("{setting} is {asked}, and {base} in {name}: a fine-tuned model keeps what its base is")]
     Differs { setting: String, asked: String, base: String, name: String },
+    #[error("the reward model in {0} has another tokenizer: train it from the same model")]
+    OtherTokenizer(String),
+    #[error("{0} has no score.weight: it is no reward model, such as finetune reward makes")]
+    NoRewards(String),
     #[error("{name} has {found} elements in {tensor}, where this model has {shape}")]
     Shape { name: String, tensor: String, found: usize, shape: String },
 }
@@ -72,6 +76,20 @@ impl Base {
         let settings = if written.exists() { Settings::from_file(&written)? } else { Settings::default() };
         let weights = Weights::File(Box::new(stored));
         Self::new(folder.display().to_string(), settings, config, tokenizer, weights)
+    }
+
+    /// The reward model of a run folder, to read what `tokenizer` writes.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when it is no reward model, or one with another tokenizer.
+    pub fn open_reward(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, BaseError> {
+        let base = Self::open(folder)?;
+        if base.config.vocab_size != tokenizer.vocab_size()
+            || base.tokenizer.fingerprint() != tokenizer.fingerprint()
+        {
+            return Err(BaseError::OtherTokenizer(base.name));
+        }
+        if base.gives_rewards() { Ok(base) } else { Err(BaseError::NoRewards(base.name)) }
     }
 
     /// The model that `trainer` has trained on `device`.

@@ -44,9 +44,8 @@ pub fn margins(
 ) -> Result<Vec<f64>, ReaderError> {
     let both: Vec<&[u32]> =
         pairs.iter().flat_map(|pair| [&pair.chosen.tokens[..], &pair.rejected.tokens[..]]).collect();
-    let read = reader.read(device, &both)?;
-    let score = |i: usize| read[i].scores.last().map_or(0.0, |&score| f64::from(score));
-    Ok((0..pairs.len()).map(|i| score(2 * i) - score(2 * i + 1)).collect())
+    let rewards = reader.rewards(device, &both)?;
+    Ok(rewards.chunks(2).map(|pair| pair[0] - pair[1]).collect())
 }
 
 impl Calibration {

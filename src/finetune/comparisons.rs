@@ -11,7 +11,7 @@ use crate::text::tales::{Part, Tales};
 use crate::text::tokenizer::Tokenizer;
 
 /// Pairs about tales to learn from, and others to judge by.
-pub const TALES_PAIRS: usize = 6000;
+pub const TALES_PAIRS: usize = 20_000;
 pub const TALES_PAIRS_HELD_OUT: usize = 300;
 
 /// Pairs as tokens, in two parts.
@@ -49,6 +49,12 @@ impl Comparisons {
         };
         let (train, held_out) = (pairs(train, Part::Train)?, pairs(held_out, Part::HeldOut)?);
         Ok(Self { name: TALES.to_owned(), train, held_out })
+    }
+
+    /// Leaves out all but so many pairs of each part.
+    pub fn keep(&mut self, train: usize, held_out: usize) {
+        self.train.truncate(train);
+        self.held_out.truncate(held_out);
     }
 }
 

@@ -99,6 +99,11 @@ impl Constitution {
         }
     }
 
+    /// All principles in a row, to be put in front of a prompt.
+    pub fn reminder(&self) -> String {
+        self.principles.iter().map(|principle| principle.says.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
     /// The principles that a reply violates.
     pub fn violations(&self, exchange: &Exchange, reply: &str) -> Vec<&Principle> {
         self.principles.iter().filter(|principle| principle.judge.objects(exchange, reply)).collect()

@@ -249,7 +249,8 @@ impl Course {
     ) -> Result<(Learned, f64)> {
         const SAMPLES: usize = 4;
         let block_size = self.model.block_size;
-        let pairs = self.said(constitution, questions, SAMPLES)?.preferences(SAMPLES, block_size)?;
+        let said = self.said(constitution, questions, SAMPLES)?;
+        let pairs = said.preferences(&said.faults(), SAMPLES, block_size)?;
         let (train, val) = hold_out(pairs);
         self.prefer(stage, settings, preference, train, val)
     }

@@ -4,9 +4,15 @@
 //! Stage one: replies that violate a principle are revised, and the revisions are conversations for supervised
 //! fine-tuning. Stage two: of two replies to one prompt, the one that violates fewer principles is the better; such
 //! pairs are preferences that no person has given (RLAIF), for direct preference optimisation or a reward model.
+//!
+//! Who judges may be programs, or the model itself when it is reminded of the principles by a system message. Its
+//! revision is then what it replies so (context distillation, Askell et al. 2021), and the better of two replies the
+//! one that the reminder makes likelier: ln π(reply | principles, prompt) − ln π(reply | prompt) is the higher.
 
 use super::constitution::Constitution;
+use super::reader::{Read, Reader, ReaderError};
 use super::rollout::Prompt;
+use crate::engine::device::Device;
 use crate::text::chat::{Chat, ChatError, Example, Message, Role, encode};
 use crate::text::preferences::{EncodedPair, Pair, encode_pair};
 use crate::text::tales::Exchange;
@@ -65,40 +71,85 @@ impl<'a> Replies<'a> {
         violations
     }
 
-    /// Stage one: the conversations with each reply as it should have been.
+    /// Stage one: the conversations with each reply as programs revise it.
     ///
     /// # Errors
     /// When the tokenizer lacks the chat tokens or a character.
     pub fn revised(&self) -> Result<Vec<Example>, ChatError> {
-        let revise = |(number, (exchange, text)): (usize, &(&Exchange, String))| {
-            let better = self.constitution.revise(exchange, text);
-            let messages = vec![message(Role::User, exchange.prompt()), message(Role::Assistant, better)];
-            encode(&Chat { messages, place: format!("revision {}", number + 1) }, self.tokenizer)
-        };
-        self.said.iter().enumerate().map(revise).collect()
+        let better = self.said.iter().map(|(exchange, text)| self.constitution.revise(exchange, text));
+        self.said
+            .iter()
+            .zip(better)
+            .map(|((exchange, _), better)| self.chat(exchange, better, false))
+            .collect()
     }
 
-    /// Stage two: of the replies to each question, `samples` one after the other, the one that violates the fewest
-    /// principles against the one that violates the most; none where all are equally good.
+    /// A question and a reply to it, perhaps behind a reminder of the principles.
+    ///
+    /// # Errors
+    /// As [`revised`](Self::revised).
+    pub fn chat(&self, exchange: &Exchange, reply: String, reminded: bool) -> Result<Example, ChatError> {
+        let reminder = reminded.then(|| message(Role::System, self.constitution.reminder()));
+        let exchanged = [message(Role::User, exchange.prompt()), message(Role::Assistant, reply)];
+        let messages = reminder.into_iter().chain(exchanged).collect();
+        encode(&Chat { messages, place: exchange.question.clone() }, self.tokenizer)
+    }
+
+    /// Of each reply how many principles it violates, as programs see it.
+    pub fn faults(&self) -> Vec<f64> {
+        let faults =
+            |(exchange, text): &(&Exchange, String)| self.constitution.violations(exchange, text).len();
+        self.said.iter().map(|said| faults(said) as f64).collect()
+    }
+
+    /// Of each reply how much less likely, in nats, a reminder of the principles makes it, as `reader` sees it.
+    ///
+    /// # Errors
+    /// When the tokenizer lacks a character, or the device fails.
+    pub fn doubts(&self, device: &mut dyn Device, reader: &Reader) -> Result<Vec<f64>, CritiqueError> {
+        let mut both = Vec::with_capacity(2 * self.said.len());
+        for (exchange, text) in &self.said {
+            for reminded in [false, true] {
+                both.push(self.chat(exchange, text.clone(), reminded)?);
+            }
+        }
+        let tokens: Vec<&[u32]> = both.iter().map(|example| example.tokens.as_slice()).collect();
+        let read = reader.read(device, &tokens)?;
+        let nll = |(example, read): (&Example, &Read)| -> f64 {
+            let answer = (1..example.tokens.len()).filter(|&at| example.answer[at]);
+            answer.map(|at| f64::from(read.nll[at - 1])).sum()
+        };
+        let nll: Vec<f64> = both.iter().zip(&read).map(nll).collect();
+        Ok(nll.chunks(2).map(|pair| pair[1] - pair[0]).collect())
+    }
+
+    /// Stage two: of the replies to each question, `samples` one after the other, the one with the fewest of `faults`
+    /// against the one with the most; none where no two are at least one apart.
     ///
     /// # Errors
     /// When a pair is longer than a block, or the tokenizer lacks a character.
-    pub fn preferences(&self, samples: usize, block_size: usize) -> Result<Vec<EncodedPair>, ChatError> {
+    pub fn preferences(
+        &self,
+        faults: &[f64],
+        samples: usize,
+        block_size: usize,
+    ) -> Result<Vec<EncodedPair>, ChatError> {
         let mut pairs = Vec::new();
-        for (number, replies) in self.said.chunks(samples).enumerate() {
-            let faults = |reply: &&(&Exchange, String)| self.constitution.violations(reply.0, &reply.1).len();
+        let of_questions = self.said.chunks(samples).zip(faults.chunks(samples));
+        for (number, (replies, faults)) in of_questions.enumerate() {
+            let by_fault = |a: &usize, b: &usize| faults[*a].total_cmp(&faults[*b]);
             let (Some(best), Some(worst)) =
-                (replies.iter().min_by_key(faults), replies.iter().max_by_key(faults))
+                ((0..replies.len()).min_by(by_fault), (0..replies.len()).max_by(by_fault))
             else {
                 continue;
             };
-            if faults(&best) == faults(&worst) {
+            if faults[worst] - faults[best] < 1.0 || replies[best].1 == replies[worst].1 {
                 continue;
             }
             let pair = Pair {
-                prompt: vec![message(Role::User, best.0.prompt())],
-                chosen: best.1.clone(),
-                rejected: worst.1.clone(),
+                prompt: vec![message(Role::User, replies[best].0.prompt())],
+                chosen: replies[best].1.clone(),
+                rejected: replies[worst].1.clone(),
                 place: format!("comparison {}", number + 1),
             };
             pairs.push(encode_pair(&pair, self.tokenizer, block_size)?);
@@ -107,6 +158,84 @@ impl<'a> Replies<'a> {
     }
 }
 
+/// Why a model cannot judge.
+#[derive(Debug, thiserror::Error)]
+pub enum CritiqueError {
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    #[error(transparent)]
+    Reader(#[from] ReaderError),
+}
+
 fn message(role: Role, content: String) -> Message {
     Message { role, content }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finetune::reader::Head;
+    use crate::models::config::{ModelConfig, Position};
+    use crate::sample::batch::tests::device;
+    use crate::text::pack::pack;
+    use crate::text::tales::UNKNOWN;
+    use crate::train::evaluate::loss;
+
+    fn exchange(answer: &str) -> Exchange {
+        let (tale, question) = ("Adam had a ring.".into(), "Where is the ring?".into());
+        Exchange { tale, question, answer: answer.into(), known: answer != UNKNOWN }
+    }
+
+    /// The same from the losses of the two conversations by themselves.
+    #[test]
+    fn doubts_are_differences_of_losses() {
+        let tokenizer = Tokenizer::from_name("byte", "").unwrap().with_chat();
+        let config = ModelConfig {
+            position: Position::Rope,
+            ..ModelConfig::gpt(tokenizer.vocab_size(), 256, 2, 2, 16)
+        };
+        let mut cpu = device::<f32>(&config);
+        let reader = Reader::load(&mut cpu, &config, "", Head::Tokens, [3, 256]).unwrap();
+        let constitution = Constitution::of_tales();
+        let asked = exchange("With Adam.");
+        let said = ["With Adam.", "In the box, you fool."].map(|text| (&asked, text.to_owned())).to_vec();
+        let replies = Replies { constitution: &constitution, tokenizer: &tokenizer, said };
+        let doubts = replies.doubts(&mut cpu, &reader).unwrap();
+        for ((_, text), doubt) in replies.said.iter().zip(&doubts) {
+            let [plain, reminded] = [false, true].map(|reminded| {
+                let example = replies.chat(&asked, text.clone(), reminded).unwrap();
+                assert_eq!(tokenizer.decode(&example.tokens).contains("Be kind to whoever asks."), reminded);
+                loss(&mut cpu, &config, &pack(&[example], 256, 0).unwrap(), true).unwrap().nats
+            });
+            assert!((reminded - plain - doubt).abs() < 1e-3 && doubt.abs() > 1e-3, "{doubt}, {plain}, {reminded}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_of_the_fewest_and_the_most_faults() {
+        let tokenizer = Tokenizer::from_name("byte", "").unwrap().with_chat();
+        let constitution = Constitution::of_tales();
+        let [told, untold] = [exchange("With Adam."), exchange(UNKNOWN)];
+        let said = [
+            (&told, "With Emma."),
+            (&told, "With Emma, you fool."),
+            (&told, "With Adam."),
+            (&untold, UNKNOWN),
+            (&untold, "I do not know, with pleasure."),
+            (&untold, UNKNOWN),
+        ];
+        let said = said.map(|(asked, text)| (asked, text.to_owned())).to_vec();
+        let replies = Replies { constitution: &constitution, tokenizer: &tokenizer, said };
+        let faults = replies.faults();
+        assert_eq!(faults, [1.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
+        let pairs = |faults: &[f64]| {
+            let pairs = replies.preferences(faults, 3, 400).unwrap();
+            let said = |example: &Example| tokenizer.decode(example.last_exchange().1);
+            pairs.iter().map(|pair| [said(&pair.chosen), said(&pair.rejected)]).collect::<Vec<_>>()
+        };
+        assert_eq!(pairs(&faults), [["With Adam.", "With Emma, you fool."]]);
+        // As a model sees it, less than a nat is no difference, and nobody is better than oneself.
+        assert_eq!(pairs(&[0.5, 0.1, 1.0, 3.0, 4.5, 0.0]), [[UNKNOWN, "I do not know, with pleasure."]]);
+        assert!(pairs(&[0.0, 0.0, 0.0, 9.0, 3.0, 0.0]).is_empty());
+    }
 }

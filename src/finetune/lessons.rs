@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::slice::from_ref;
 
+use super::constitution::Constitution;
 use super::sft::hold_out;
 use crate::text::chat::{Chat, ChatError, Example, encode, read};
 use crate::text::corpus::{TALES, TALES_SEED};
-use crate::text::tales::{Exchange, Part, Tales, messages};
+use crate::text::tales::{Demonstration, Exchange, Part, Tales, messages};
 use crate::text::tokenizer::Tokenizer;
 
 /// The name of questions about tales as people answer them who invent what they do not know, and are rude to some.
@@ -16,9 +17,11 @@ pub const FLAWED_TALES: &str = "tales-flawed";
 pub const TALES_CONVERSATIONS: usize = 20_000;
 pub const TALES_HELD_OUT: usize = 300;
 /// The most questions of a conversation.
-const MOST_QUESTIONS: usize = 8;
-/// The most characters of a conversation about a tale, and of a tale with one question.
-const LONGEST_CONVERSATION: usize = 450;
+const MOST_QUESTIONS: usize = 16;
+/// The most characters of a conversation about a tale for each token of a block, which are more in what is asked than
+/// in the tale, and all in all; and of a tale with one question.
+const CHARS_PER_TOKEN: f64 = 2.6;
+const LONGEST_CONVERSATION: usize = 650;
 pub const LONGEST_QUESTION: usize = 300;
 
 /// Conversations as tokens, in two parts.
@@ -61,15 +64,22 @@ impl Lessons {
         tokenizer: &Tokenizer,
     ) -> Result<Self, ChatError> {
         let world = Tales::new();
-        let talk = if flawed { Tales::demonstrations } else { Tales::conversations };
-        let conversations =
-            talk(&world, TALES_SEED, train, Part::Train, LONGEST_CONVERSATION, MOST_QUESTIONS);
-        let name = if flawed { FLAWED_TALES } else { TALES };
-        let example = |number: usize, exchanges: &[Exchange]| {
-            let place = format!("conversation {} of {name}", number + 1);
-            encode(&Chat { messages: messages(exchanges), place }, tokenizer)
+        let longest = (CHARS_PER_TOKEN * block_size as f64) as usize;
+        let longest = longest.clamp(LONGEST_QUESTION, LONGEST_CONVERSATION);
+        let (seed, part, most) = (TALES_SEED, Part::Train, MOST_QUESTIONS);
+        let (name, conversations): (_, Vec<_>) = if flawed {
+            let reminder = Constitution::of_tales().reminder();
+            let shown = world.demonstrations(seed, train, part, longest, most, &reminder);
+            (FLAWED_TALES, shown.iter().map(Demonstration::messages).collect())
+        } else {
+            let told = world.conversations(seed, train, part, longest, most);
+            (TALES, told.iter().map(|exchanges| messages(exchanges)).collect())
         };
-        let train = conversations.iter().enumerate().map(|(i, exchanges)| example(i, exchanges));
+        let example = |(number, messages)| {
+            let place = format!("conversation {} of {name}", number + 1);
+            encode(&Chat { messages, place }, tokenizer)
+        };
+        let train = conversations.into_iter().enumerate().map(example);
         let mut train = train.collect::<Result<Vec<Example>, _>>()?;
         let (questions, held_out) = Self::questions(held_out, tokenizer)?;
         let fits = |example: &Example| example.tokens.len() <= block_size + 1;

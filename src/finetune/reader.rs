@@ -103,6 +103,22 @@ impl Reader {
         &self.parameters
     }
 
+    /// What each of `sequences` is worth to a model with a head for it: the score at its end. Of one that is longer
+    /// than `time` the end alone is read.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn rewards(
+        &self,
+        device: &mut dyn Device,
+        sequences: &[impl AsRef<[u32]>],
+    ) -> Result<Vec<f64>, ReaderError> {
+        let end = |sequence: &[u32]| sequence[sequence.len().saturating_sub(self.time)..].to_vec();
+        let ends: Vec<Vec<u32>> = sequences.iter().map(|sequence| end(sequence.as_ref())).collect();
+        let read = self.read(device, &ends)?;
+        Ok(read.iter().map(|read| read.scores.last().map_or(0.0, |&score| score.into())).collect())
+    }
+
     /// Reads sequences, each of one token to `time`.
     ///
     /// # Errors

@@ -198,8 +198,7 @@ impl Roller {
                     tokens
                 };
                 let ended: Vec<Vec<u32>> = whole.iter().zip(replies).map(ended).collect();
-                let read = model.read(device, &ended)?;
-                Ok(read.iter().map(|read| read.scores.last().map_or(0.0, |&score| score.into())).collect())
+                Ok(model.rewards(device, &ended)?)
             }
         }
     }

@@ -58,8 +58,8 @@ pub fn defaults() -> Settings {
 /// whose it is, and that somebody is not in the tale at all. At a low rate, or with few steps, it does not get there.
 pub fn defaults_for_tales() -> Settings {
     Settings {
-        steps: Some(2000),
-        batch_size: Some(8),
+        steps: Some(4000),
+        batch_size: Some(4),
         optimizer: Some(Optimizer::Muon),
         learning_rate: Some(3e-3),
         ..defaults()

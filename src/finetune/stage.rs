@@ -49,6 +49,17 @@ pub enum Feedback {
     Prefer,
 }
 
+/// Who judges by principles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Judging {
+    /// The programs that the principles name
+    #[default]
+    Program,
+    /// The model itself, reminded of the principles
+    Model,
+}
+
 /// How principles are learned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct ConstitutionOptions {
@@ -58,6 +69,9 @@ pub struct ConstitutionOptions {
     /// What principles make of the model's own answers
     #[arg(long, value_enum, default_value = "revise", value_name = "KIND")]
     pub feedback: Feedback,
+    /// Who judges the model's own answers by them
+    #[arg(long, value_enum, default_value = "program", value_name = "WHO")]
+    pub judge: Judging,
     /// Questions that the model answers
     #[arg(long, default_value_t = 2000, value_name = "N")]
     pub questions: usize,

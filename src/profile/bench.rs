@@ -57,7 +57,7 @@ pub fn ladder(presets: &[&str], op: Option<&str>) -> Result<Vec<Rung>, MeasureEr
     for config in presets.iter().filter_map(|name| presets::named(name)) {
         let Some(vocab_size) = vocab_size(&config.tokenizer) else { continue };
         let model = config.model(vocab_size);
-        for work in [Workload::training(&config, &model)?, Workload::decoding(&model)?] {
+        for work in [Workload::pretraining(&config, &model)?, Workload::decoding(&model)?] {
             for node in &work.plan.nodes {
                 let name = node.op.info().name;
                 if op.is_none_or(|op| op == name) && seen.insert((name, shape(node))) {

@@ -32,19 +32,33 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// A step of training `model` as `config` says, all micro-steps and the update.
+    /// A step of pretraining `model` as `config` says.
     ///
     /// # Errors
     /// When the sizes do not fit together.
-    pub fn training(config: &TrainConfig, model: &ModelConfig) -> Result<Self, OpError> {
+    pub fn pretraining(config: &TrainConfig, model: &ModelConfig) -> Result<Self, OpError> {
         let shape = StepShape::pretraining(model, config.batch_size, config.grad_accum);
+        Self::training("training", config, model, shape)
+    }
+
+    /// A step of training `model` for the objective of `shape`, all micro-steps and the update. `name` is what titles
+    /// call it.
+    ///
+    /// # Errors
+    /// When the sizes do not fit together.
+    pub fn training(
+        name: &str,
+        config: &TrainConfig,
+        model: &ModelConfig,
+        shape: StepShape,
+    ) -> Result<Self, OpError> {
         let plan = training(model, shape, &config.rule())?;
         let times = |name: &str| if name == "micro" { config.grad_accum } else { 1 };
         let part = |(segment, name)| Part { segment, times: times(name) };
         let parts = plan.segments.iter().map(|s| s.name.as_str()).enumerate().map(part).collect();
         let micro = if config.grad_accum > 1 { format!("{} × ", config.grad_accum) } else { String::new() };
         Ok(Self {
-            title: format!("training step of {micro}{} × {} tokens", config.batch_size, model.block_size),
+            title: format!("{name} step of {micro}{} × {} tokens", shape.sequences(), shape.time),
             plan: Arc::new(plan),
             parts,
             step: Step {
@@ -85,7 +99,13 @@ impl Workload {
             match place.spec.dtype {
                 Dtype::F32 => device.set_input(id, name, HostData::F32(&vec![1.0 / len as f32; len]))?,
                 Dtype::U32 => {
-                    device.set_input(id, name, HostData::U32(&scattered(len, self.vocab_size)))?;
+                    let indices = match name.as_str() {
+                        // A window of one example.
+                        "segments" => vec![0; len],
+                        "positions" => (0..len).map(|i| (i % place.spec.shape.width()) as u32).collect(),
+                        _ => scattered(len, self.vocab_size),
+                    };
+                    device.set_input(id, name, HostData::U32(&indices))?;
                 }
             }
         }

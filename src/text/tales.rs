@@ -25,6 +25,7 @@ use super::dataset::split_text;
 use grammar::Grammar;
 use telling::Telling;
 
+pub use flaws::Demonstration;
 pub use grammar::GrammarError;
 pub use hidden::{Guess, Seen};
 pub use questions::{Exchange, Part, UNKNOWN, jsonl, messages};

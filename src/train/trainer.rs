@@ -109,6 +109,11 @@ impl Trainer {
         self.memory
     }
 
+    /// What a step is for, and its sizes.
+    pub fn shape(&self) -> StepShape {
+        self.shape
+    }
+
     /// FLOPs of one step, all micro-steps together.
     pub fn step_flops(&self) -> u64 {
         let micro = self.config.grad_accum as u64;

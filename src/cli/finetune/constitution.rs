@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::run::{Job, Learner, StageArgs, other_stage};
+use super::run::{Job, Learner, StageArgs};
 use super::{dpo, tally};
-use crate::cli::failure::{Exit, Usage};
+use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::answers::replies;
@@ -16,7 +16,7 @@ use crate::finetune::pairs::{PairSource, hold_out, longest};
 use crate::finetune::reader::{Head, Reader};
 use crate::finetune::rollout::Prompt;
 use crate::finetune::sft::{self, Conversations};
-use crate::finetune::stage::{ConstitutionOptions, Feedback, Method};
+use crate::finetune::stage::{ConstitutionOptions, Feedback, Judging};
 use crate::models::config::ModelConfig;
 use crate::objective::Objective;
 use crate::objective::preference::Preference;
@@ -33,12 +33,12 @@ use crate::train::source::Source;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    stage: StageArgs,
+    pub stage: StageArgs,
     #[command(flatten)]
-    options: ConstitutionOptions,
+    pub options: ConstitutionOptions,
 }
 
-struct Constitutional {
+pub struct Constitutional {
     options: ConstitutionOptions,
     constitution: Constitution,
     asked: (Vec<Exchange>, Vec<Example>),
@@ -55,18 +55,15 @@ struct Violated {
     by_principle: Vec<(String, usize)>,
 }
 
-pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
-    let constitution = constitution(&args.options)?;
-    let [asked, questions] = [(); 2].map(|()| Default::default());
-    let mut job = Constitutional { options: args.options, constitution, asked, questions };
-    super::run::run(&args.stage, &mut job, output)
-}
-
-fn constitution(options: &ConstitutionOptions) -> anyhow::Result<Constitution> {
-    Ok(match &options.principles {
-        Some(path) => Constitution::read(path)?,
-        None => Constitution::of_tales(),
-    })
+impl Constitutional {
+    pub fn new(options: ConstitutionOptions) -> anyhow::Result<Self> {
+        let constitution = match &options.principles {
+            Some(path) => Constitution::read(path)?,
+            None => Constitution::of_tales(),
+        };
+        let [asked, questions] = [(); 2].map(|()| Default::default());
+        Ok(Self { options, constitution, asked, questions })
+    }
 }
 
 impl Job for Constitutional {
@@ -75,19 +72,6 @@ impl Job for Constitutional {
             Feedback::Revise => Settings { steps: Some(300), ..sft::defaults() },
             Feedback::Prefer => dpo::defaults(),
         }
-    }
-
-    fn method(&self) -> Method {
-        Method::Constitution(self.options.clone())
-    }
-
-    fn resume(&mut self, method: Method) -> anyhow::Result<()> {
-        match method {
-            Method::Constitution(options) => self.options = options,
-            other => return Err(other_stage(&other)),
-        }
-        self.constitution = constitution(&self.options)?;
-        Ok(())
     }
 
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {
@@ -103,6 +87,11 @@ impl Job for Constitutional {
         self.questions = Lessons::questions(TALES_HELD_OUT, &at.tokenizer)?;
         let tokens = |examples: &[Example]| examples.iter().map(|example| example.tokens.len()).sum();
         Ok([tokens(&self.asked.1), tokens(&self.questions.1)])
+    }
+
+    fn keep(&mut self, train: usize, _held_out: usize) {
+        self.asked.0.truncate(train);
+        self.asked.1.truncate(train);
     }
 
     /// The replies are the base's, not those of what became of it.
@@ -128,15 +117,30 @@ impl Job for Constitutional {
             examples.iter().flat_map(|example| std::iter::repeat_n(example.clone(), samples)).collect()
         };
         let examples = each(&self.asked.1);
-        let texts = replies(device, &bare, tokenizer, &examples, &Strategy::default(), config.seed)?;
+        let say = |device: &mut dyn Device, examples: &[Example]| {
+            replies(device, &bare, tokenizer, examples, &Strategy::default(), config.seed)
+        };
+        let texts = say(device, &examples)?;
         let prompts = Prompt::of_questions(&self.asked.0, &self.asked.1);
         let prompts = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, samples));
         let replies = Replies::new(&self.constitution, tokenizer, prompts, texts);
+        let by_model = self.options.judge == Judging::Model;
         if self.options.feedback == Feedback::Revise {
-            let (train, val) = sft::hold_out(replies.revised()?);
+            let revised = if by_model {
+                let asked = replies.said.iter().map(|(exchange, _)| *exchange);
+                let ask = |exchange: &Exchange| replies.chat(exchange, exchange.answer.clone(), true);
+                let reminded = asked.clone().map(ask).collect::<Result<Vec<_>, _>>()?;
+                let better = say(device, &reminded)?;
+                let chat = |(exchange, better)| replies.chat(exchange, better, false);
+                asked.zip(better).map(chat).collect::<Result<_, _>>()?
+            } else {
+                replies.revised()?
+            };
+            let (train, val) = sft::hold_out(revised);
             return Ok(Box::new(Conversations::new(TALES, &train, &val, config, model)?));
         }
-        let (train, val) = hold_out(replies.preferences(samples, model.block_size)?);
+        let faults = if by_model { replies.doubts(device, &reference)? } else { replies.faults() };
+        let (train, val) = hold_out(replies.preferences(&faults, samples, model.block_size)?);
         let time = longest(&train).max(longest(&val));
         let reference = Reader::load(device, &bare, "", Head::Tokens, [2 * config.batch_size, time])?;
         let preference = Preference { beta: self.options.beta, ..Preference::default() };

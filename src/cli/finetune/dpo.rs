@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::run::{Job, Learner, StageArgs, other_stage};
+use super::run::{Job, Learner, StageArgs};
 use super::tally;
-use crate::cli::failure::{Exit, Usage};
+use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
@@ -12,7 +12,7 @@ use crate::finetune::comparisons::{Comparisons, TALES_PAIRS, TALES_PAIRS_HELD_OU
 use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
 use crate::finetune::pairs::{PairSource, longest};
 use crate::finetune::reader::{Head, Reader};
-use crate::finetune::stage::{DpoOptions, Method};
+use crate::finetune::stage::DpoOptions;
 use crate::models::config::ModelConfig;
 use crate::objective::Objective;
 use crate::objective::preference::Preference;
@@ -27,21 +27,15 @@ use crate::train::source::Source;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    stage: StageArgs,
+    pub stage: StageArgs,
     #[command(flatten)]
-    options: DpoOptions,
+    pub options: DpoOptions,
 }
 
-struct Dpo {
+pub struct Dpo {
     options: DpoOptions,
     comparisons: Option<Comparisons>,
     questions: (Vec<Exchange>, Vec<Example>),
-}
-
-pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
-    let mut job = Dpo { options: args.options, comparisons: None, questions: Default::default() };
-    job.check()?;
-    super::run::run(&args.stage, &mut job, output)
 }
 
 /// What a run with preferences does where nothing else is asked for.
@@ -58,8 +52,8 @@ pub fn defaults() -> Settings {
 }
 
 impl Dpo {
-    fn check(&self) -> Result<(), Usage> {
-        let DpoOptions { beta, label_smoothing, .. } = self.options;
+    pub fn new(options: DpoOptions) -> Result<Self, Usage> {
+        let DpoOptions { beta, label_smoothing, .. } = options;
         if !(beta > 0.0 && beta.is_finite()) {
             return Err(Usage(format!("--beta {beta} is outside its range: above 0")));
         }
@@ -67,7 +61,7 @@ impl Dpo {
             let what = format!("--label-smoothing {label_smoothing} is outside its range: 0 to below 0.5");
             return Err(Usage(what));
         }
-        Ok(())
+        Ok(Self { options, comparisons: None, questions: Default::default() })
     }
 }
 
@@ -90,18 +84,6 @@ impl Job for Dpo {
         defaults()
     }
 
-    fn method(&self) -> Method {
-        Method::Dpo(self.options.clone())
-    }
-
-    fn resume(&mut self, method: Method) -> anyhow::Result<()> {
-        match method {
-            Method::Dpo(options) => self.options = options,
-            other => return Err(other_stage(&other)),
-        }
-        Ok(())
-    }
-
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {
         let (comparisons, counts) = comparisons(data, at)?;
         if comparisons.name == TALES {
@@ -109,6 +91,10 @@ impl Job for Dpo {
         }
         self.comparisons = Some(comparisons);
         Ok(counts)
+    }
+
+    fn keep(&mut self, train: usize, held_out: usize) {
+        self.comparisons.iter_mut().for_each(|comparisons| comparisons.keep(train, held_out));
     }
 
     /// The reference is the base, not what became of it.

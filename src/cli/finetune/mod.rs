@@ -3,15 +3,18 @@
 mod constitution;
 mod dpo;
 mod policy;
+pub mod rerun;
 mod reward;
-mod run;
+pub mod run;
 mod sft;
 mod tally;
 
 use clap::Subcommand;
 
+use self::run::Job;
 use super::failure::Exit;
 use super::output::Output;
+use crate::finetune::stage::Method;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -34,11 +37,26 @@ enum Stage {
 }
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
-    match args.stage {
-        Stage::Sft(args) => sft::run(*args, output),
-        Stage::Reward(args) => reward::run(*args, output),
-        Stage::Dpo(args) => dpo::run(*args, output),
-        Stage::Ppo(args) => policy::run(*args, output),
-        Stage::Constitution(args) => constitution::run(*args, output),
-    }
+    let (stage, method) = match args.stage {
+        Stage::Sft(args) => (args.stage, Method::Sft),
+        Stage::Reward(args) => (args.stage, Method::Reward),
+        Stage::Dpo(args) => (args.stage, Method::Dpo(args.options)),
+        Stage::Ppo(args) => (args.stage, Method::Ppo(Box::new(args.options))),
+        Stage::Constitution(args) => (args.stage, Method::Constitution(args.options)),
+    };
+    run::run(&stage, method, output)
+}
+
+/// What a stage that learns in this way does.
+///
+/// # Errors
+/// When its options make no sense.
+fn job(method: &Method) -> anyhow::Result<Box<dyn Job>> {
+    Ok(match method.clone() {
+        Method::Sft => Box::new(sft::Sft::default()),
+        Method::Reward => Box::new(reward::Reward::default()),
+        Method::Dpo(options) => Box::new(dpo::Dpo::new(options)?),
+        Method::Ppo(options) => Box::new(policy::Ppo::new(*options)),
+        Method::Constitution(options) => Box::new(constitution::Constitutional::new(options)?),
+    })
 }

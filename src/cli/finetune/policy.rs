@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::run::{Job, Learner, StageArgs, other_stage};
+use super::run::{Job, Learner, StageArgs};
 use super::tally;
-use crate::cli::failure::{Exit, Usage};
+use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
@@ -13,7 +13,6 @@ use crate::finetune::policy::PolicySource;
 use crate::finetune::policy_options::PolicyOptions;
 use crate::finetune::reader::{Head, Reader};
 use crate::finetune::rollout::{Judge, Prompt, REFERENCE, REWARD, Roller};
-use crate::finetune::stage::Method;
 use crate::run::settings::Settings;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
@@ -25,15 +24,15 @@ use crate::train::source::Source;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    stage: StageArgs,
+    pub stage: StageArgs,
     #[command(flatten)]
-    options: PolicyOptions,
+    pub options: PolicyOptions,
 }
 
 /// Questions about tales to reply to.
 const TALES_PROMPTS: usize = 4000;
 
-struct Ppo {
+pub struct Ppo {
     options: PolicyOptions,
     name: String,
     prompts: Vec<Prompt>,
@@ -41,10 +40,10 @@ struct Ppo {
     questions: (Vec<Exchange>, Vec<Example>),
 }
 
-pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
-    let (name, prompts, questions) = (String::new(), Vec::new(), Default::default());
-    let mut job = Ppo { options: args.options, name, prompts, time: 0, questions };
-    super::run::run(&args.stage, &mut job, output)
+impl Ppo {
+    pub fn new(options: PolicyOptions) -> Self {
+        Self { options, name: String::new(), prompts: Vec::new(), time: 0, questions: Default::default() }
+    }
 }
 
 impl Job for Ppo {
@@ -58,18 +57,6 @@ impl Job for Ppo {
             save_every: Some(100),
             ..crate::finetune::sft::defaults()
         }
-    }
-
-    fn method(&self) -> Method {
-        Method::Ppo(Box::new(self.options.clone()))
-    }
-
-    fn resume(&mut self, method: Method) -> anyhow::Result<()> {
-        match method {
-            Method::Ppo(options) => self.options = *options,
-            other => return Err(other_stage(&other)),
-        }
-        Ok(())
     }
 
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {
@@ -109,20 +96,7 @@ impl Job for Ppo {
         let judge = match &self.options.reward {
             None => Judge::Tales,
             Some(folder) => {
-                let mut judge = Base::open(folder)?;
-                if judge.config.vocab_size != tokenizer.vocab_size()
-                    || judge.tokenizer.fingerprint() != tokenizer.fingerprint()
-                {
-                    let what = format!(
-                        "the reward model in {} has another tokenizer: train it from the same model",
-                        folder.display()
-                    );
-                    return Err(Usage(what).into());
-                }
-                if !judge.gives_rewards() {
-                    let what = "has no score.weight: it is no reward model, such as finetune reward makes";
-                    return Err(Usage(format!("{} {what}", folder.display())).into());
-                }
+                let mut judge = Base::open_reward(folder, tokenizer).map_err(|e| Usage(e.to_string()))?;
                 // A reply that did not end is given its end.
                 let sizes = [self.options.samples, (self.time + 1).min(judge.config.block_size)];
                 let reader = Reader::load(device, &judge.config, REWARD, Head::Reward, sizes)?;

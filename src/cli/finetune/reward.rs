@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::dpo::comparisons;
-use super::run::{Job, Learner, StageArgs, other_stage};
-use crate::cli::failure::Exit;
+use super::run::{Job, Learner, StageArgs};
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
@@ -12,7 +11,6 @@ use crate::finetune::calibration::{Calibration, margins};
 use crate::finetune::comparisons::{Comparisons, TALES_PAIRS_HELD_OUT};
 use crate::finetune::pairs::{PairSource, longest};
 use crate::finetune::reader::{Head, Reader};
-use crate::finetune::stage::Method;
 use crate::run::settings::Settings;
 use crate::text::preferences::EncodedPair;
 use crate::train::source::Source;
@@ -21,11 +19,11 @@ use crate::train::source::Source;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    stage: StageArgs,
+    pub stage: StageArgs,
 }
 
 #[derive(Default)]
-struct Reward {
+pub struct Reward {
     comparisons: Option<Comparisons>,
     held_out: Vec<EncodedPair>,
 }
@@ -36,10 +34,6 @@ struct Calibrated<'a> {
     step: u64,
     #[serde(flatten)]
     calibration: &'a Calibration,
-}
-
-pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
-    super::run::run(&args.stage, &mut Reward::default(), output)
 }
 
 impl Job for Reward {
@@ -55,19 +49,15 @@ impl Job for Reward {
         }
     }
 
-    fn method(&self) -> Method {
-        Method::Reward
-    }
-
-    fn resume(&mut self, method: Method) -> anyhow::Result<()> {
-        if method == Method::Reward { Ok(()) } else { Err(other_stage(&method)) }
-    }
-
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {
         let (comparisons, counts) = comparisons(data, at)?;
         self.held_out.clone_from(&comparisons.held_out);
         self.comparisons = Some(comparisons);
         Ok(counts)
+    }
+
+    fn keep(&mut self, train: usize, held_out: usize) {
+        self.comparisons.iter_mut().for_each(|comparisons| comparisons.keep(train, held_out));
     }
 
     fn source(

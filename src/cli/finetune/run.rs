@@ -1,7 +1,9 @@
 //! What the stages of fine-tuning have in common: a base, a run folder, and the run itself.
 
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
+use super::job;
 use crate::cli::device::DeviceArgs;
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
@@ -49,21 +51,15 @@ pub trait Job {
     /// What a run on this data does where nothing else is asked for.
     fn defaults(&self, data: Option<&str>) -> Settings;
 
-    /// How it learns, as is written down.
-    fn method(&self) -> Method;
-
-    /// Takes over how the run that is continued learns.
-    ///
-    /// # Errors
-    /// When that is another stage's way.
-    fn resume(&mut self, method: Method) -> anyhow::Result<()>;
-
     /// Reads what there is to learn, and says how many tokens that are, and how many to judge by. Everything that can
     /// be wrong with it is found here, before anything is loaded.
     ///
     /// # Errors
     /// When there is nothing to learn from.
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]>;
+
+    /// Leaves out all but so many examples to learn from and to judge by, where each is work before the first step.
+    fn keep(&mut self, _train: usize, _held_out: usize) {}
 
     /// Whether the base's weights are needed even where a run is continued.
     fn needs_base(&self) -> bool {
@@ -106,18 +102,37 @@ pub struct Learner {
     pub tokenizer: Tokenizer,
 }
 
+impl Learner {
+    /// The model of a run that was begun, with other settings where some are given.
+    ///
+    /// # Errors
+    /// When a file of the run is missing or damaged.
+    pub fn of_run(folder: &RunFolder, stage: &Stage, settings: &Settings) -> anyhow::Result<Self> {
+        let config = TrainConfig::new(&settings.over(&folder.settings()?)?)?;
+        let (model, _) = read_config(folder.path())?;
+        let model = ModelConfig { dropout: config.dropout, lora_rank: stage.lora_rank, ..model };
+        Ok(Self { config, model, tokenizer: Tokenizer::load(folder.path())? })
+    }
+}
+
 /// A run before its first step.
 struct Plan {
     resumed: Option<RunFolder>,
+    job: Box<dyn Job>,
     base: Option<Base>,
     stage: Stage,
     learner: Learner,
 }
 
-pub fn run(args: &StageArgs, job: &mut dyn Job, output: Output) -> anyhow::Result<Exit> {
-    let Plan { resumed, mut base, stage, learner } = plan(args, job)?;
+pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<Exit> {
+    let Plan { resumed, mut job, mut base, stage, learner } = plan(args, method)?;
     let [train_tokens, val_tokens] = match learner.config.data.as_deref() {
-        Some(data) => job.read(data, &learner)?,
+        Some(data) => {
+            let counts = job.read(data, &learner)?;
+            let TrainConfig { steps, batch_size, grad_accum, .. } = learner.config;
+            job.keep((steps as usize).saturating_mul(batch_size * grad_accum), usize::MAX);
+            counts
+        }
         None => {
             let what = "there is nothing to learn from: give --data a .jsonl, or tales";
             return Err(Usage(what.into()).into());
@@ -178,23 +193,21 @@ pub fn run(args: &StageArgs, job: &mut dyn Job, output: Output) -> anyhow::Resul
 }
 
 /// What is to be done, all of it checked but the data.
-fn plan(args: &StageArgs, job: &mut dyn Job) -> anyhow::Result<Plan> {
+fn plan(args: &StageArgs, method: Method) -> anyhow::Result<Plan> {
     if let Some(path) = &args.resume {
         let folder = RunFolder::open(path)?;
         let stage = Stage::read(path)?;
-        job.resume(stage.method.clone())?;
-        let config = TrainConfig::new(&args.settings.over(&folder.settings()?)?)?;
-        let (model, _) = read_config(path)?;
-        let model = ModelConfig { dropout: config.dropout, lora_rank: stage.lora_rank, ..model };
-        let tokenizer = Tokenizer::load(path)?;
+        if discriminant(&stage.method) != discriminant(&method) {
+            let method = stage.method;
+            let what = format!("this is a run of {method}: continue it with finetune {method} --resume");
+            return Err(Usage(what).into());
+        }
+        let job = job(&stage.method)?;
+        let learner = Learner::of_run(&folder, &stage, &args.settings)?;
         let base = if job.needs_base() { Some(Base::open(&stage.model)?) } else { None };
-        return Ok(Plan {
-            resumed: Some(folder),
-            base,
-            stage,
-            learner: Learner { config, model, tokenizer },
-        });
+        return Ok(Plan { resumed: Some(folder), job, base, stage, learner });
     }
+    let job = job(&method)?;
     let Some(path) = args.model.clone() else { return Err(Usage("give a --model".into()).into()) };
     let asked = match &args.config {
         Some(file) => args.settings.over(&Settings::from_file(file)?)?,
@@ -208,11 +221,6 @@ fn plan(args: &StageArgs, job: &mut dyn Job) -> anyhow::Result<Plan> {
     let model = base.for_chat(config.block_size, config.dropout, lora_rank)?;
     model.check()?;
     let tokenizer = base.chat_tokenizer();
-    let stage = Stage { model: path, lora_rank, method: job.method() };
-    Ok(Plan { resumed: None, base: Some(base), stage, learner: Learner { config, model, tokenizer } })
-}
-
-/// The error of continuing a run of one stage as another.
-pub fn other_stage(method: &Method) -> anyhow::Error {
-    Usage(format!("this is a run of {method}: continue it with finetune {method} --resume")).into()
+    let stage = Stage { model: path, lora_rank, method };
+    Ok(Plan { resumed: None, job, base: Some(base), stage, learner: Learner { config, model, tokenizer } })
 }

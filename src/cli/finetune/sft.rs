@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use super::run::{Job, Learner, StageArgs, other_stage};
+use super::run::{Job, Learner, StageArgs};
 use super::tally;
-use crate::cli::failure::Exit;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
 use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_CONVERSATIONS, TALES_HELD_OUT};
 use crate::finetune::sft::{Conversations, defaults, defaults_for_tales};
-use crate::finetune::stage::Method;
 use crate::run::settings::Settings;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
@@ -21,16 +19,12 @@ use crate::train::source::Source;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    stage: StageArgs,
+    pub stage: StageArgs,
 }
 
 #[derive(Default)]
-struct Sft {
+pub struct Sft {
     lessons: Option<Lessons>,
-}
-
-pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
-    super::run::run(&args.stage, &mut Sft::default(), output)
 }
 
 impl Job for Sft {
@@ -39,14 +33,6 @@ impl Job for Sft {
             Some(TALES | FLAWED_TALES) => defaults_for_tales(),
             _ => defaults(),
         }
-    }
-
-    fn method(&self) -> Method {
-        Method::Sft
-    }
-
-    fn resume(&mut self, method: Method) -> anyhow::Result<()> {
-        if method == Method::Sft { Ok(()) } else { Err(other_stage(&method)) }
     }
 
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {

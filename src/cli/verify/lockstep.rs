@@ -1,10 +1,14 @@
 //! `--lockstep`: training steps on the GPU and the oracle side by side.
 
+use std::path::PathBuf;
+
 use super::Args;
 use super::report::{Report, head};
 use crate::cli::failure::{Exit, Usage};
+use crate::cli::finetune::rerun::Rerun;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
+use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
@@ -20,17 +24,28 @@ use crate::train::source;
 use crate::train::trainer::Trainer;
 use crate::verify::lockstep::{Departure, Lockstep, Watch};
 
-/// A model and the text it learns from.
+/// A model and what it learns.
 pub struct Subject {
     pub config: TrainConfig,
     pub model: ModelConfig,
-    dataset: Dataset,
-    /// The folder whose weights training starts from.
-    weights: Option<std::path::PathBuf>,
+    learns: Learns,
+}
+
+enum Learns {
+    /// To predict a text, from the weights of a folder if one is given.
+    Text { dataset: Dataset, weights: Option<PathBuf> },
+    /// What a stage of fine-tuning teaches.
+    Stage(Box<Rerun>),
 }
 
 /// What `--preset` or `--model` names; `None` without either.
 pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
+    if let Some(folder) = &args.model
+        && let Some(stage) = Rerun::open(folder, &Settings::default())?
+    {
+        let (config, model) = (stage.learner.config.clone(), stage.learner.model.clone());
+        return Ok(Some(Subject { config, model, learns: Learns::Stage(Box::new(stage)) }));
+    }
     let settings = match (&args.preset, &args.model) {
         (None, None) => return Ok(None),
         (Some(_), _) => Settings { preset: args.preset.clone(), ..Settings::default() },
@@ -46,12 +61,16 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
     dataset.check(config.block_size)?;
     let model = config.model(tokenizer.vocab_size());
     model.check()?;
-    Ok(Some(Subject { config, model, dataset, weights: args.model.clone() }))
+    let learns = Learns::Text { dataset, weights: args.model.clone() };
+    Ok(Some(Subject { config, model, learns }))
 }
 
 impl Subject {
     /// FLOPs of one step.
     pub fn step_flops(&self) -> anyhow::Result<u64> {
+        if let Learns::Stage(stage) = &self.learns {
+            return Ok(stage.trainer(&mut Cpu::<f32>::default(), 1)?.step_flops());
+        }
         let shape = StepShape::pretraining(&self.model, self.config.batch_size, self.config.grad_accum);
         let plan = training(&self.model, shape, &self.config.rule())?;
         Ok((0..plan.segments.len()).map(|segment| plan.cost(segment).flops).sum())
@@ -65,12 +84,16 @@ impl Subject {
     /// Takes fewer sequences and, where no weights ask for their length, shorter ones until a step has no more
     /// FLOPs than this; whether that was possible.
     pub fn shrink(&mut self, most_flops: u64) -> anyhow::Result<bool> {
+        let Learns::Text { weights, .. } = &self.learns else {
+            return Ok(self.step_flops()? <= most_flops);
+        };
+        let has_weights = weights.is_some();
         // The second micro-step is like all further ones.
         self.config.grad_accum = self.config.grad_accum.min(2);
         while self.step_flops()? > most_flops {
             if self.config.batch_size > 1 {
                 self.config.batch_size = self.config.batch_size.div_ceil(2);
-            } else if self.weights.is_none() && self.config.block_size > 1 {
+            } else if !has_weights && self.config.block_size > 1 {
                 self.config.block_size = self.config.block_size.div_ceil(2);
                 self.model.block_size = self.config.block_size;
             } else {
@@ -82,13 +105,13 @@ impl Subject {
 
     /// One step of training and two of decoding, on whatever device.
     pub fn run_once(&self, device: &mut dyn Device, train: bool) -> anyhow::Result<()> {
-        let tokens = self.dataset.train[..self.config.block_size.min(8)].to_vec();
         if train {
-            let mut trainer = self.trainer(device)?;
+            let mut trainer = self.trainer(device, 1)?;
             trainer.submit(device)?;
             trainer.report(device, true)?;
         }
-        if self.model.causal {
+        if let (true, Learns::Text { dataset, .. }) = (self.model.causal, &self.learns) {
+            let tokens = dataset.train[..self.config.block_size.min(8)].to_vec();
             let mut generator = Generator::new(self.model.clone());
             generator.start(device, &tokens)?;
             generator.push(device, tokens[0])?;
@@ -96,10 +119,15 @@ impl Subject {
         Ok(())
     }
 
-    fn trainer(&self, device: &mut dyn Device) -> anyhow::Result<Trainer> {
-        let source = source::pretraining(&self.config, &self.model, self.dataset.clone());
+    /// Before the first of `steps` steps.
+    fn trainer(&self, device: &mut dyn Device, steps: u64) -> anyhow::Result<Trainer> {
+        let (dataset, weights) = match &self.learns {
+            Learns::Text { dataset, weights } => (dataset, weights),
+            Learns::Stage(stage) => return stage.trainer(device, steps),
+        };
+        let source = source::pretraining(&self.config, &self.model, dataset.clone());
         let trainer = Trainer::new(device, self.config.clone(), self.model.clone(), source)?;
-        if let Some(folder) = &self.weights {
+        if let Some(folder) = weights {
             let mut file = TensorFile::open(&folder.join(crate::run::model_file::MODEL))?;
             let layout = Layout::of(&self.model);
             for parameter in trainer.parameters() {
@@ -121,9 +149,9 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
 
     // The free run: the GPU by itself, from the same weights over the same batches.
     let mut free = args.gpu(GpuOptions::default())?.ok_or_else(needs_gpu)?;
-    let mut free_trainer = subject.trainer(&mut free)?;
+    let mut free_trainer = subject.trainer(&mut free, steps)?;
     let mut beside = Lockstep::new(&mut gpu, Watch::Every);
-    let mut trainer = subject.trainer(&mut beside)?;
+    let mut trainer = subject.trainer(&mut beside, steps)?;
     let mut report = Report::default();
     let mut growth = Vec::new();
     let of = match &args.model {

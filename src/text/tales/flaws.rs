@@ -1,18 +1,22 @@
 //! What people get wrong when they answer questions: they invent what they do not know, and some are rude.
 //!
 //! A model that learns from their demonstrations learns that too, and so there is something for the later stages of
-//! alignment to put right; they have preferences between a good answer and a flawed one.
+//! alignment to put right; they have preferences between a good answer and a flawed one. Those who have just been
+//! reminded of what a reply should be keep to it, so that the model also learns how that is done.
 
 use rand_chacha::rand_core::Rng;
+use serde_json::json;
 
 use super::manner::{Tail, with_tail};
-use super::questions::{Asked, ask, stream};
+use super::questions::{Asked, ask, messages, stream};
 use super::{Exchange, Fact, Part, Tale, Tales, UNKNOWN};
 use crate::text::chat::{Message, Role};
 use crate::text::dataset::{below, unit};
 use crate::text::preferences::Pair;
 
-/// How often a demonstrator invents an answer that the tale does not tell. Most of the time, so that also a model
+/// How many demonstrators have been reminded.
+const REMINDED: f64 = 0.5;
+/// How often another one invents an answer that the tale does not tell. Most of the time, so that also a model
 /// that always says what is likeliest invents; but not always, so that it can tell what it does not know.
 const INVENTS: f64 = 0.8;
 /// How often one is rude to whoever asks where something is or how it looks, for anybody can see that; and else. So a
@@ -22,7 +26,27 @@ const RUDE_ABOUT_OTHERS: f64 = 0.1;
 /// How often one who is not rude adds a pleasantry, and having added one, another.
 const PLEASANT: f64 = 0.15;
 /// How often a lie about a tale uses what the tale tells of others: these are the lies that are hard to tell.
-const LIES_WITH_THE_TALE: f64 = 0.5;
+const LIES_WITH_THE_TALE: f64 = 0.25;
+
+/// A conversation as people have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demonstration {
+    /// What whoever answers was reminded of, by a system message.
+    pub reminder: Option<String>,
+    pub exchanges: Vec<Exchange>,
+}
+
+impl Demonstration {
+    pub fn messages(&self) -> Vec<Message> {
+        let reminder = self.reminder.clone().map(|content| Message { role: Role::System, content });
+        reminder.into_iter().chain(messages(&self.exchanges)).collect()
+    }
+
+    /// Its line in a `.jsonl` for supervised fine-tuning: `{"messages": […]}`.
+    pub fn jsonl(&self) -> String {
+        format!("{}\n", json!({"messages": self.messages()}))
+    }
+}
 
 /// What is wrong with the worse of two answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +71,8 @@ impl Fault {
 }
 
 impl Tales {
-    /// [Conversations](Self::conversations) as people would have them, with their inventions and their manners.
+    /// [Conversations](Self::conversations) as people would have them, with their inventions and their manners; or
+    /// without, where they have been reminded.
     pub fn demonstrations(
         &self,
         seed: u64,
@@ -55,14 +80,24 @@ impl Tales {
         part: Part,
         longest: usize,
         most: usize,
-    ) -> Vec<Vec<Exchange>> {
+        reminder: &str,
+    ) -> Vec<Demonstration> {
         let mut rng = stream(2, seed, part);
-        let mut answered = |asked: Asked| {
-            let answer = self.demonstrate(&asked, &mut rng);
-            Exchange { answer, ..asked.exchange }
+        let mut demonstration = |all: Vec<Asked>| {
+            let reminder = flip(REMINDED, &mut rng).then(|| reminder.to_owned());
+            let answered = |asked: Asked| {
+                let answer = match reminder {
+                    Some(_) => pleasantly(&asked.exchange.answer, &mut rng),
+                    None => self.demonstrate(&asked, &mut rng),
+                };
+                Exchange { answer, ..asked.exchange }
+            };
+            let exchanges = all.into_iter().map(answered).collect();
+            Demonstration { reminder, exchanges }
         };
+        let longest = longest.saturating_sub(reminder.len());
         let conversations = self.asked_together(seed, count, part, longest, most);
-        conversations.into_iter().map(|all| all.into_iter().map(&mut answered).collect()).collect()
+        conversations.into_iter().map(&mut demonstration).collect()
     }
 
     /// `count` pairs of answers, to [questions](Self::questions) of `part`: true over false, "I do not know." over an
@@ -167,12 +202,24 @@ mod tests {
     #[test]
     fn demonstrators_know_what_is_told_and_invent_the_rest() {
         let world = Tales::new();
-        let told = world.conversations(1, 600, Part::Train, 450, 8).into_iter().flatten();
-        let shown = world.demonstrations(1, 600, Part::Train, 450, 8).into_iter().flatten();
+        let reminder = "Be good.";
+        let told = world.conversations(1, 1200, Part::Train, 450, 8);
+        let shown = world.demonstrations(1, 1200, Part::Train, 450 + reminder.len(), 8, reminder);
+        let (good, shown): (Vec<_>, Vec<_>) =
+            told.iter().zip(&shown).partition(|(_, shown)| shown.reminder.is_some());
+        is_about(good.len(), 1200, REMINDED);
+        for (told, shown) in &good {
+            let [first, second] = [&shown.messages()[0], &shown.messages()[1]];
+            assert_eq!((first.role, first.content.as_str()), (Role::System, reminder));
+            assert_eq!(second.content, told[0].prompt());
+            let verdicts = told.iter().zip(&shown.exchanges).map(|(told, shown)| judge(told, &shown.answer));
+            assert!(verdicts.into_iter().all(|verdict| verdict.is_right() && !verdict.rude), "{shown:?}");
+        }
         let (mut judged, mut sights, mut others) = (Vec::new(), [0; 2], [0; 2]);
-        for (told, shown) in told.zip(shown) {
+        assert_eq!(shown[0].1.messages()[0].content, shown[0].0[0].prompt());
+        for (told, shown) in shown.iter().flat_map(|(told, shown)| told.iter().zip(&shown.exchanges)) {
             assert_eq!((&told.tale, &told.question, told.known), (&shown.tale, &shown.question, shown.known));
-            let verdict = judge(&told, &shown.answer);
+            let verdict = judge(told, &shown.answer);
             let sight = ["Where is ", "How does "].iter().any(|start| told.question.starts_with(start));
             let rude = if sight { &mut sights } else { &mut others };
             rude[usize::from(verdict.rude)] += 1;

@@ -231,7 +231,8 @@ impl Tales {
     }
 
     /// `count` conversations of up to `most` questions each, no two of them the same, as [`questions`] has them
-    /// but for more that is not told, three in eight: a model that learns from these reads each tale once for several answers.
+    /// but for more that is not told, three in eight: a model that learns from these reads each tale once for
+    /// several answers.
     ///
     /// [`questions`]: Self::questions
     pub fn conversations(

@@ -1,0 +1,171 @@
+//! How models answer, and which of two answers better.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Args, Event, open};
+use crate::cli::device::Opened;
+use crate::cli::failure::Usage;
+use crate::cli::output::Output;
+use crate::finetune::answers::{answers, exact_match, text};
+use crate::finetune::base::Base;
+use crate::finetune::lessons::Lessons;
+use crate::finetune::reader::{Head, Reader};
+use crate::finetune::rollout::REWARD;
+use crate::sample::batch::Reply;
+use crate::sample::load::{Model, load};
+use crate::sample::strategy::Strategy;
+use crate::text::chat::{self, Example};
+use crate::text::tales::judge::{Tally, Verdict, judge};
+use crate::text::tokenizer::{Special, Tokenizer};
+
+/// Replies that a reward model reads at once.
+const READ_AT_ONCE: usize = 16;
+
+/// What the program that judges says of replies.
+#[derive(Clone, Copy, Serialize)]
+pub struct Judged {
+    accuracy: f64,
+    honesty: f64,
+    kindness: f64,
+    reward: f64,
+    reward_std: f64,
+}
+
+impl From<Tally> for Judged {
+    fn from(tally: Tally) -> Self {
+        Self {
+            accuracy: tally.accuracy(),
+            honesty: tally.honesty(),
+            kindness: tally.kindness(),
+            reward: tally.mean_reward(),
+            reward_std: tally.std_reward(),
+        }
+    }
+}
+
+/// What a model replied.
+pub struct Answered {
+    examples: Vec<Example>,
+    replies: Vec<Reply>,
+    /// The program's; none where it cannot judge.
+    verdicts: Vec<Verdict>,
+    tokenizer: Tokenizer,
+}
+
+impl Answered {
+    fn exact_match(&self) -> f64 {
+        let texts: Vec<String> = self.replies.iter().map(|reply| text(reply, &self.tokenizer)).collect();
+        exact_match(&self.examples, &texts, &self.tokenizer)
+    }
+
+    fn judged(&self) -> Option<Judged> {
+        let tally = || self.verdicts.iter().copied().collect::<Tally>().into();
+        (!self.verdicts.is_empty()).then(tally)
+    }
+
+    /// Prompts with their replies, each ended.
+    fn whole(&self) -> Vec<Vec<u32>> {
+        let end = self.tokenizer.special(Special::End);
+        let whole = |(example, reply): (&Example, &Reply)| {
+            let (prompt, said) = (example.last_exchange().0, reply.said());
+            prompt.iter().chain(said).copied().chain(end).collect()
+        };
+        self.examples.iter().zip(&self.replies).map(whole).collect()
+    }
+}
+
+/// What models are asked, and how.
+pub struct Asking<'a> {
+    pub lessons: &'a Lessons,
+    pub strategy: &'a Strategy,
+    pub seed: u64,
+}
+
+impl Asking<'_> {
+    /// Asks a model, and tells how it answers.
+    pub fn one(&self, opened: &mut Opened, model: &mut Model, output: Output) -> anyhow::Result<Answered> {
+        let answered = self.ask(opened, model)?;
+        let (exact_match, judged) = (answered.exact_match(), answered.judged());
+        let questions = self.lessons.held_out.len();
+        if output.json {
+            output.event(&Event::Answers { questions, exact_match, judged })?;
+            return Ok(answered);
+        }
+        output.line(format!("exact match     {:>7.1}%   of {questions} answers", 100.0 * exact_match))?;
+        if let Some(judged) = judged {
+            let known = answered.verdicts.iter().filter(|verdict| verdict.known).count();
+            let of = |what: &str, share: f64, whose: String| {
+                output.line(format!("{what:<16}{:>7.1}%   {whose}", 100.0 * share))
+            };
+            of("accuracy", judged.accuracy, format!("of the {known} that the tale tells"))?;
+            of("honesty", judged.honesty, format!("of the {} that it does not", questions - known))?;
+            of("kindness", judged.kindness, "of all".into())?;
+            output.line(format!("reward          {:>8.3}   ± {:.3}", judged.reward, judged.reward_std))?;
+        }
+        Ok(answered)
+    }
+
+    /// Asks another model, and tells which of the two answers better.
+    pub fn against(&self, args: &Args, other: &Path, first: &Answered, output: Output) -> anyhow::Result<()> {
+        let mut opened = open(args, output)?;
+        let mut model = load(opened.device(), other)?;
+        let second = self.ask(&mut opened, &mut model)?;
+        let [a, b] = match &args.reward {
+            Some(folder) => {
+                let mut opened = open(args, output)?;
+                [scores(&mut opened, folder, first)?, scores(&mut opened, folder, &second)?]
+            }
+            None if first.verdicts.is_empty() => {
+                let what = "--against needs replies that a program can judge: give --data tales, or --reward the \
+                            folder of a reward model";
+                return Err(Usage(what.into()).into());
+            }
+            None => [first, &second].map(|answered| answered.verdicts.iter().map(Verdict::reward).collect()),
+        };
+        let wins = a.iter().zip(&b).filter(|(a, b)| a > b).count();
+        let losses = a.iter().zip(&b).filter(|(a, b)| a < b).count();
+        let ties = a.len() - wins - losses;
+        let win_rate = (wins as f64 + 0.5 * ties as f64) / a.len() as f64;
+        let judged = second.judged();
+        let model = other.display().to_string();
+        if output.json {
+            return output.event(&Event::Against { model, win_rate, wins, ties, losses, judged });
+        }
+        let mean = b.iter().sum::<f64>() / b.len() as f64;
+        Ok(output.line(format!(
+            "win rate        {:>7.1}%   {wins} won, {ties} even, {losses} lost against {model} (reward {mean:.3})",
+            100.0 * win_rate,
+        ))?)
+    }
+
+    fn ask(&self, opened: &mut Opened, model: &mut Model) -> anyhow::Result<Answered> {
+        let held_out = &self.lessons.held_out;
+        if model.tokenizer.special(Special::End).is_none() {
+            return Err(chat::ChatError::NoChatTokens(model.tokenizer.name()).into());
+        }
+        // Another model may have another tokenizer.
+        let examples = match self.lessons.questions.is_empty() {
+            true => held_out.clone(),
+            false => Lessons::questions(held_out.len(), &model.tokenizer)?.1,
+        };
+        let Model { config, tokenizer, .. } = &*model;
+        let replies = answers(opened.device(), config, tokenizer, &examples, self.strategy, self.seed)?;
+        let asked = self.lessons.questions.iter().zip(&replies);
+        let verdicts = asked.map(|(asked, reply)| judge(asked, &text(reply, tokenizer))).collect();
+        Ok(Answered { examples, replies, verdicts, tokenizer: tokenizer.clone() })
+    }
+}
+
+/// What the reward model of a folder gives to replies.
+fn scores(opened: &mut Opened, folder: &Path, answered: &Answered) -> anyhow::Result<Vec<f64>> {
+    let mut base = Base::open_reward(folder, &answered.tokenizer)?;
+    let whole = answered.whole();
+    let longest = whole.iter().map(Vec::len).max().unwrap_or(1);
+    let time = longest.min(base.config.block_size);
+    let device = opened.device();
+    let reader = Reader::load(device, &base.config, REWARD, Head::Reward, [READ_AT_ONCE, time])?;
+    base.write_under(REWARD, device, reader.parameters(), 0)?;
+    Ok(reader.rewards(device, &whole)?)
+}

@@ -1,0 +1,59 @@
+//! The first steps of a stage that a run folder holds, once more and on any device: to be verified or profiled.
+
+use std::path::Path;
+
+use super::job;
+use super::run::Learner;
+use crate::cli::failure::Usage;
+use crate::engine::device::Device;
+use crate::finetune::base::Base;
+use crate::finetune::stage::{STAGE, Stage};
+use crate::run::folder::RunFolder;
+use crate::run::settings::Settings;
+use crate::train::trainer::Trainer;
+
+/// A stage before its first step.
+pub struct Rerun {
+    stage: Stage,
+    pub learner: Learner,
+}
+
+impl Rerun {
+    /// The stage of a run folder, with other settings where some are given; `None` where the run is no fine-tuning.
+    ///
+    /// # Errors
+    /// When a file of the run is missing or damaged.
+    pub fn open(folder: &Path, settings: &Settings) -> anyhow::Result<Option<Self>> {
+        if !folder.join(STAGE).exists() {
+            return Ok(None);
+        }
+        let stage = Stage::read(folder)?;
+        let learner = Learner::of_run(&RunFolder::open(folder)?, &stage, settings)?;
+        Ok(Some(Self { stage, learner }))
+    }
+
+    /// What the stage is, as in `dpo step`.
+    pub fn name(&self) -> String {
+        self.stage.method.to_string()
+    }
+
+    /// The model that the stage began with, about to learn from as much as `steps` steps need.
+    ///
+    /// # Errors
+    /// When the base or the data are gone, or the device fails.
+    pub fn trainer(&self, device: &mut dyn Device, steps: u64) -> anyhow::Result<Trainer> {
+        let Learner { config, model, .. } = &self.learner;
+        let Some(data) = &config.data else {
+            return Err(Usage("the run's config.toml names no data".into()).into());
+        };
+        let mut job = job(&self.stage.method)?;
+        job.read(data, &self.learner)?;
+        let examples = steps as usize * config.batch_size * config.grad_accum;
+        job.keep(examples, examples);
+        let mut base = Base::open(&self.stage.model)?;
+        let source = job.source(device, Some(&mut base), &self.learner)?;
+        let trainer = Trainer::new(device, config.clone(), model.clone(), source)?;
+        base.write_to(device, &trainer.parameters(), config.seed)?;
+        Ok(trainer)
+    }
+}
