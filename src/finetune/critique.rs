@@ -207,7 +207,10 @@ mod tests {
                 assert_eq!(tokenizer.decode(&example.tokens).contains("Be kind to whoever asks."), reminded);
                 loss(&mut cpu, &config, &pack(&[example], 256, 0).unwrap(), true).unwrap().nats
             });
-            assert!((reminded - plain - doubt).abs() < 1e-3 && doubt.abs() > 1e-3, "{doubt}, {plain}, {reminded}");
+            assert!(
+                (reminded - plain - doubt).abs() < 1e-3 && doubt.abs() > 1e-3,
+                "{doubt}, {plain}, {reminded}"
+            );
         }
     }
 
