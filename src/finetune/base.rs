@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::reader::{Head, Reader, ReaderError};
 use crate::engine::device::{Device, DeviceError, initial_values};
 use crate::engine::tape::Init;
 use crate::models::config::{Architecture, ModelConfig, Position};
@@ -31,6 +32,8 @@ enum Weights {
     Memory(HashMap<String, Vec<f32>>),
 }
 
+/// The name under which a reward model keeps its weights on a device.
+const REWARD: &str = "reward";
 /// The weight by which rewards are read off: [`Score::reward`](crate::objective::score::Score::reward).
 const SCORE: &str = "score.weight";
 
@@ -43,6 +46,8 @@ pub enum BaseError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Device(#[from] DeviceError),
+    #[error(transparent)]
+    Reader(#[from] ReaderError),
     #[error(
         "{0} cannot learn to answer: conversations are for Transformers that read from left to right, such as those \
          of the presets mini and llama-mini"
@@ -90,6 +95,23 @@ impl Base {
             return Err(BaseError::OtherTokenizer(base.name));
         }
         if base.gives_rewards() { Ok(base) } else { Err(BaseError::NoRewards(base.name)) }
+    }
+
+    /// A reward model on `device`, beside whatever else is there: reads up to `sequences` at once, of up to `time`
+    /// tokens or a block.
+    ///
+    /// # Errors
+    /// When a tensor is missing, or the device fails.
+    pub fn reward_reader(
+        &mut self,
+        device: &mut dyn Device,
+        [sequences, time]: [usize; 2],
+    ) -> Result<Reader, BaseError> {
+        let sizes = [sequences, time.min(self.config.block_size)];
+        let reader = Reader::load(device, &self.config, REWARD, Head::Reward, sizes)?;
+        // All its tokens are known, so that no row is drawn.
+        self.write_under(REWARD, device, reader.parameters(), 0)?;
+        Ok(reader)
     }
 
     /// The model that `trainer` has trained on `device`.

@@ -11,7 +11,7 @@ use crate::text::tales::{Part, Tales};
 use crate::text::tokenizer::Tokenizer;
 
 /// Pairs about tales to learn from, and others to judge by.
-pub const TALES_PAIRS: usize = 20_000;
+pub const TALES_PAIRS: usize = 10_000;
 pub const TALES_PAIRS_HELD_OUT: usize = 300;
 
 /// Pairs as tokens, in two parts.
@@ -52,9 +52,9 @@ impl Comparisons {
     }
 
     /// Leaves out all but so many pairs of each part.
-    pub fn keep(&mut self, train: usize, held_out: usize) {
-        self.train.truncate(train);
-        self.held_out.truncate(held_out);
+    pub fn keep(&mut self, pairs: usize) {
+        self.train.truncate(pairs);
+        self.held_out.truncate(pairs);
     }
 }
 

@@ -146,11 +146,7 @@ impl Revision {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn exchange(answer: &str) -> Exchange {
-        let (tale, question) = ("Adam had a ring.".into(), "Where is the ring?".into());
-        Exchange { tale, question, answer: answer.into(), known: answer != UNKNOWN }
-    }
+    use crate::text::tales::judge::tests::exchange;
 
     #[test]
     fn replies_are_judged_and_revised_by_hand() {

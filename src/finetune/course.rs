@@ -12,7 +12,7 @@ use super::pairs::{PairSource, PairsError, hold_out, longest};
 use super::policy::PolicySource;
 use super::policy_options::{OptionsError, PolicyOptions};
 use super::reader::{Head, Reader, ReaderError};
-use super::rollout::{Judge, Prompt, REFERENCE, REWARD, RollError, Roller, Rollout};
+use super::rollout::{Judge, Prompt, REFERENCE, RollError, Roller, Rollout};
 use super::sft::{self, Conversations, ConversationsError};
 use crate::engine::device::cpu::Cpu;
 use crate::models::config::ModelConfig;
@@ -200,11 +200,7 @@ impl Course {
         let time = options.time(TALES, &prompts, self.model.block_size)?;
         let judge = match reward {
             None => Judge::Tales,
-            Some(model) => {
-                let reader = Reader::load(&mut cpu, &self.model, REWARD, Head::Reward, [16, time + 1])?;
-                model.write_under(REWARD, &mut cpu, reader.parameters(), self.seed)?;
-                Judge::Model(reader)
-            }
+            Some(model) => Judge::Model(model.reward_reader(&mut cpu, [16, time + 1])?),
         };
         let has_values = options.objective().value.is_some();
         let roller = self.roller(&mut cpu, judge, has_values, [time, options.max_tokens])?;

@@ -76,23 +76,18 @@ impl<'a> Replies<'a> {
     /// # Errors
     /// When the tokenizer lacks the chat tokens or a character.
     pub fn revised(&self) -> Result<Vec<Example>, ChatError> {
-        let better = self.said.iter().map(|(exchange, text)| self.constitution.revise(exchange, text));
-        self.said
-            .iter()
-            .zip(better)
-            .map(|((exchange, _), better)| self.chat(exchange, better, false))
-            .collect()
+        let revise = |(exchange, text): &(&Exchange, String)| {
+            chat(self.tokenizer, None, exchange, self.constitution.revise(exchange, text))
+        };
+        self.said.iter().map(revise).collect()
     }
 
-    /// A question and a reply to it, perhaps behind a reminder of the principles.
+    /// The conversations as they are.
     ///
     /// # Errors
     /// As [`revised`](Self::revised).
-    pub fn chat(&self, exchange: &Exchange, reply: String, reminded: bool) -> Result<Example, ChatError> {
-        let reminder = reminded.then(|| message(Role::System, self.constitution.reminder()));
-        let exchanged = [message(Role::User, exchange.prompt()), message(Role::Assistant, reply)];
-        let messages = reminder.into_iter().chain(exchanged).collect();
-        encode(&Chat { messages, place: exchange.question.clone() }, self.tokenizer)
+    pub fn unrevised(&self) -> Result<Vec<Example>, ChatError> {
+        self.said.iter().map(|(exchange, text)| chat(self.tokenizer, None, exchange, text.clone())).collect()
     }
 
     /// Of each reply how many principles it violates, as programs see it.
@@ -108,16 +103,16 @@ impl<'a> Replies<'a> {
     /// When the tokenizer lacks a character, or the device fails.
     pub fn doubts(&self, device: &mut dyn Device, reader: &Reader) -> Result<Vec<f64>, CritiqueError> {
         let mut both = Vec::with_capacity(2 * self.said.len());
+        let reminder = self.constitution.reminder();
         for (exchange, text) in &self.said {
-            for reminded in [false, true] {
-                both.push(self.chat(exchange, text.clone(), reminded)?);
+            for reminder in [None, Some(&reminder)] {
+                both.push(chat(self.tokenizer, reminder, exchange, text.clone())?);
             }
         }
         let tokens: Vec<&[u32]> = both.iter().map(|example| example.tokens.as_slice()).collect();
         let read = reader.read(device, &tokens)?;
         let nll = |(example, read): (&Example, &Read)| -> f64 {
-            let answer = (1..example.tokens.len()).filter(|&at| example.answer[at]);
-            answer.map(|at| f64::from(read.nll[at - 1])).sum()
+            example.answer_places().map(|at| f64::from(read.nll[at - 1])).sum()
         };
         let nll: Vec<f64> = both.iter().zip(&read).map(nll).collect();
         Ok(nll.chunks(2).map(|pair| pair[1] - pair[0]).collect())
@@ -167,6 +162,22 @@ pub enum CritiqueError {
     Reader(#[from] ReaderError),
 }
 
+/// A question and a reply to it, perhaps behind a reminder of principles.
+///
+/// # Errors
+/// When the tokenizer lacks the chat tokens or a character.
+pub fn chat(
+    tokenizer: &Tokenizer,
+    reminder: Option<&String>,
+    exchange: &Exchange,
+    reply: String,
+) -> Result<Example, ChatError> {
+    let reminder = reminder.map(|reminder| message(Role::System, reminder.clone()));
+    let exchanged = [message(Role::User, exchange.prompt()), message(Role::Assistant, reply)];
+    let messages = reminder.into_iter().chain(exchanged).collect();
+    encode(&Chat { messages, place: exchange.question.clone() }, tokenizer)
+}
+
 fn message(role: Role, content: String) -> Message {
     Message { role, content }
 }
@@ -179,12 +190,8 @@ mod tests {
     use crate::sample::batch::tests::device;
     use crate::text::pack::pack;
     use crate::text::tales::UNKNOWN;
+    use crate::text::tales::judge::tests::exchange;
     use crate::train::evaluate::loss;
-
-    fn exchange(answer: &str) -> Exchange {
-        let (tale, question) = ("Adam had a ring.".into(), "Where is the ring?".into());
-        Exchange { tale, question, answer: answer.into(), known: answer != UNKNOWN }
-    }
 
     /// The same from the losses of the two conversations by themselves.
     #[test]
@@ -202,9 +209,11 @@ mod tests {
         let replies = Replies { constitution: &constitution, tokenizer: &tokenizer, said };
         let doubts = replies.doubts(&mut cpu, &reader).unwrap();
         for ((_, text), doubt) in replies.said.iter().zip(&doubts) {
-            let [plain, reminded] = [false, true].map(|reminded| {
-                let example = replies.chat(&asked, text.clone(), reminded).unwrap();
-                assert_eq!(tokenizer.decode(&example.tokens).contains("Be kind to whoever asks."), reminded);
+            let reminder = constitution.reminder();
+            let [plain, reminded] = [None, Some(&reminder)].map(|reminder| {
+                let example = chat(&tokenizer, reminder, &asked, text.clone()).unwrap();
+                let reminds = tokenizer.decode(&example.tokens).contains("Be kind to whoever asks.");
+                assert_eq!(reminds, reminder.is_some());
                 loss(&mut cpu, &config, &pack(&[example], 256, 0).unwrap(), true).unwrap().nats
             });
             assert!(

@@ -62,7 +62,7 @@ pub fn longest(pairs: &[EncodedPair]) -> usize {
 /// What each token of an example counts for in a difference, at the place that predicts it or, for a reward, at its
 /// own.
 fn shares(objective: &Objective, example: &Example) -> Vec<(usize, f32)> {
-    let answer = (1..example.tokens.len()).filter(|&at| example.answer[at]);
+    let answer = example.answer_places();
     match objective {
         Objective::Preference(preference) => {
             let share = preference.token_share(answer.clone().count());

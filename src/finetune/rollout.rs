@@ -92,9 +92,8 @@ pub enum RollError {
     NoJudge,
 }
 
-/// Names under which a policy's companions keep their weights on the device.
+/// The name under which a policy's reference keeps its weights on the device.
 pub const REFERENCE: &str = "reference";
-pub const REWARD: &str = "reward";
 
 impl Roller {
     /// `model` with its adapters is the policy, whose parameters the device holds; `time` the most tokens of prompt
@@ -155,7 +154,7 @@ impl Roller {
         let by_policy = self.policy.read(device, &whole)?;
         let by_reference = self.reference.read(device, &whole)?;
         let texts: Vec<String> = replies.iter().map(|reply| text(reply, &self.tokenizer)).collect();
-        let rewards = self.rewards(device, &prompts, &replies, &whole, &texts)?;
+        let rewards = self.rewards(device, &prompts, &replies, &texts)?;
         let rollout = |(i, tokens): (usize, Vec<u32>)| {
             let prompt = prompts[i].tokens.len();
             let said = prompt - 1..tokens.len() - 1;
@@ -178,7 +177,6 @@ impl Roller {
         device: &mut dyn Device,
         prompts: &[&Prompt],
         replies: &[Reply],
-        whole: &[Vec<u32>],
         texts: &[String],
     ) -> Result<Vec<f64>, RollError> {
         match &self.judge {
@@ -192,12 +190,8 @@ impl Roller {
             Judge::Model(model) => {
                 // A reward model has learned from answers that ended.
                 let end = self.tokenizer.special(Special::End);
-                let ended = |(tokens, reply): (&Vec<u32>, &Reply)| {
-                    let mut tokens = tokens.clone();
-                    tokens.extend(end.filter(|_| !reply.ended));
-                    tokens
-                };
-                let ended: Vec<Vec<u32>> = whole.iter().zip(replies).map(ended).collect();
+                let ended = |(prompt, reply): (&&Prompt, &Reply)| reply.ended_after(&prompt.tokens, end);
+                let ended: Vec<Vec<u32>> = prompts.iter().zip(replies).map(ended).collect();
                 Ok(model.rewards(device, &ended)?)
             }
         }

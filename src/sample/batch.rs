@@ -40,6 +40,11 @@ impl Reply {
     pub fn said(&self) -> &[u32] {
         &self.tokens[..self.tokens.len() - usize::from(self.ended)]
     }
+
+    /// The prompt with what was said, and `end` even where it did not come.
+    pub fn ended_after(&self, prompt: &[u32], end: Option<u32>) -> Vec<u32> {
+        prompt.iter().chain(self.said()).copied().chain(end).collect()
+    }
 }
 
 /// Replies to prompts by a Transformer whose parameters the device holds.

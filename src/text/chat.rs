@@ -231,6 +231,11 @@ impl Example {
         (&self.tokens[..start], &self.tokens[start..end.max(start)])
     }
 
+    /// Where the tokens to be learned stand that something precedes.
+    pub fn answer_places(&self) -> impl Iterator<Item = usize> + Clone {
+        (1..self.tokens.len()).filter(|&at| self.answer[at])
+    }
+
     fn push(&mut self, token: u32, learned: bool) {
         self.tokens.push(token);
         self.answer.push(learned);

@@ -11,8 +11,6 @@ use crate::cli::output::Output;
 use crate::finetune::answers::{answers, exact_match, text};
 use crate::finetune::base::Base;
 use crate::finetune::lessons::Lessons;
-use crate::finetune::reader::{Head, Reader};
-use crate::finetune::rollout::REWARD;
 use crate::sample::batch::Reply;
 use crate::sample::load::{Model, load};
 use crate::sample::strategy::Strategy;
@@ -68,10 +66,7 @@ impl Answered {
     /// Prompts with their replies, each ended.
     fn whole(&self) -> Vec<Vec<u32>> {
         let end = self.tokenizer.special(Special::End);
-        let whole = |(example, reply): (&Example, &Reply)| {
-            let (prompt, said) = (example.last_exchange().0, reply.said());
-            prompt.iter().chain(said).copied().chain(end).collect()
-        };
+        let whole = |(example, reply): (&Example, &Reply)| reply.ended_after(example.last_exchange().0, end);
         self.examples.iter().zip(&self.replies).map(whole).collect()
     }
 }
@@ -163,9 +158,7 @@ fn scores(opened: &mut Opened, folder: &Path, answered: &Answered) -> anyhow::Re
     let mut base = Base::open_reward(folder, &answered.tokenizer)?;
     let whole = answered.whole();
     let longest = whole.iter().map(Vec::len).max().unwrap_or(1);
-    let time = longest.min(base.config.block_size);
     let device = opened.device();
-    let reader = Reader::load(device, &base.config, REWARD, Head::Reward, [READ_AT_ONCE, time])?;
-    base.write_under(REWARD, device, reader.parameters(), 0)?;
+    let reader = base.reward_reader(device, [READ_AT_ONCE, longest])?;
     Ok(reader.rewards(device, &whole)?)
 }

@@ -7,10 +7,10 @@ use super::{dpo, tally};
 use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
-use crate::finetune::answers::replies;
+use crate::finetune::answers::{answers, replies, text};
 use crate::finetune::base::Base;
 use crate::finetune::constitution::Constitution;
-use crate::finetune::critique::{Replies, Violations};
+use crate::finetune::critique::{Replies, Violations, chat};
 use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
 use crate::finetune::pairs::{PairSource, hold_out, longest};
 use crate::finetune::reader::{Head, Reader};
@@ -89,11 +89,6 @@ impl Job for Constitutional {
         Ok([tokens(&self.asked.1), tokens(&self.questions.1)])
     }
 
-    fn keep(&mut self, train: usize, _held_out: usize) {
-        self.asked.0.truncate(train);
-        self.asked.1.truncate(train);
-    }
-
     /// The replies are the base's, not those of what became of it.
     fn needs_base(&self) -> bool {
         true
@@ -116,27 +111,26 @@ impl Job for Constitutional {
         let each = |examples: &[Example]| -> Vec<Example> {
             examples.iter().flat_map(|example| std::iter::repeat_n(example.clone(), samples)).collect()
         };
+        let by_model = self.options.judge == Judging::Model;
+        if by_model && self.options.feedback == Feedback::Revise {
+            let reminder = self.constitution.reminder();
+            let ask = |asked: &Exchange| chat(tokenizer, Some(&reminder), asked, asked.answer.clone());
+            let reminded = self.asked.0.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
+            let said = answers(device, &bare, tokenizer, &reminded, &Strategy::default(), config.seed)?;
+            // What did not end is nothing to learn from.
+            let ended = self.asked.0.iter().zip(&said).filter(|(_, reply)| reply.ended);
+            let said = ended.map(|(asked, reply)| (asked, text(reply, tokenizer))).collect();
+            let replies = Replies { constitution: &self.constitution, tokenizer, said };
+            let (train, val) = sft::hold_out(replies.unrevised()?);
+            return Ok(Box::new(Conversations::new(TALES, &train, &val, config, model)?));
+        }
         let examples = each(&self.asked.1);
-        let say = |device: &mut dyn Device, examples: &[Example]| {
-            replies(device, &bare, tokenizer, examples, &Strategy::default(), config.seed)
-        };
-        let texts = say(device, &examples)?;
+        let texts = replies(device, &bare, tokenizer, &examples, &Strategy::default(), config.seed)?;
         let prompts = Prompt::of_questions(&self.asked.0, &self.asked.1);
         let prompts = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, samples));
         let replies = Replies::new(&self.constitution, tokenizer, prompts, texts);
-        let by_model = self.options.judge == Judging::Model;
         if self.options.feedback == Feedback::Revise {
-            let revised = if by_model {
-                let asked = replies.said.iter().map(|(exchange, _)| *exchange);
-                let ask = |exchange: &Exchange| replies.chat(exchange, exchange.answer.clone(), true);
-                let reminded = asked.clone().map(ask).collect::<Result<Vec<_>, _>>()?;
-                let better = say(device, &reminded)?;
-                let chat = |(exchange, better)| replies.chat(exchange, better, false);
-                asked.zip(better).map(chat).collect::<Result<_, _>>()?
-            } else {
-                replies.revised()?
-            };
-            let (train, val) = sft::hold_out(revised);
+            let (train, val) = sft::hold_out(replies.revised()?);
             return Ok(Box::new(Conversations::new(TALES, &train, &val, config, model)?));
         }
         let faults = if by_model { replies.doubts(device, &reference)? } else { replies.faults() };

@@ -93,8 +93,8 @@ impl Job for Dpo {
         Ok(counts)
     }
 
-    fn keep(&mut self, train: usize, held_out: usize) {
-        self.comparisons.iter_mut().for_each(|comparisons| comparisons.keep(train, held_out));
+    fn keep(&mut self, examples: usize) {
+        self.comparisons.iter_mut().for_each(|comparisons| comparisons.keep(examples));
     }
 
     /// The reference is the base, not what became of it.

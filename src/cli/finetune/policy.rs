@@ -11,8 +11,7 @@ use crate::finetune::base::Base;
 use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
 use crate::finetune::policy::PolicySource;
 use crate::finetune::policy_options::PolicyOptions;
-use crate::finetune::reader::{Head, Reader};
-use crate::finetune::rollout::{Judge, Prompt, REFERENCE, REWARD, Roller};
+use crate::finetune::rollout::{Judge, Prompt, REFERENCE, Roller};
 use crate::run::settings::Settings;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
@@ -98,10 +97,7 @@ impl Job for Ppo {
             Some(folder) => {
                 let mut judge = Base::open_reward(folder, tokenizer).map_err(|e| Usage(e.to_string()))?;
                 // A reply that did not end is given its end.
-                let sizes = [self.options.samples, (self.time + 1).min(judge.config.block_size)];
-                let reader = Reader::load(device, &judge.config, REWARD, Head::Reward, sizes)?;
-                judge.write_under(REWARD, device, reader.parameters(), config.seed)?;
-                Judge::Model(reader)
+                Judge::Model(judge.reward_reader(device, [self.options.samples, self.time + 1])?)
             }
         };
         let objective = self.options.objective();

@@ -6,8 +6,9 @@ use super::job;
 use super::run::Learner;
 use crate::cli::failure::Usage;
 use crate::engine::device::Device;
+use crate::engine::device::cpu::Cpu;
 use crate::finetune::base::Base;
-use crate::finetune::stage::{STAGE, Stage};
+use crate::finetune::stage::{Method, STAGE, Stage};
 use crate::run::folder::RunFolder;
 use crate::run::settings::Settings;
 use crate::train::trainer::Trainer;
@@ -48,10 +49,13 @@ impl Rerun {
         };
         let mut job = job(&self.stage.method)?;
         job.read(data, &self.learner)?;
-        let examples = steps as usize * config.batch_size * config.grad_accum;
-        job.keep(examples, examples);
+        job.keep(steps as usize * config.batch_size * config.grad_accum);
         let mut base = Base::open(&self.stage.model)?;
-        let source = job.source(device, Some(&mut base), &self.learner)?;
+        // All but a policy have their batches before the first step, however they came by them.
+        let source = match self.stage.method {
+            Method::Ppo(_) => job.source(device, Some(&mut base), &self.learner)?,
+            _ => job.source(&mut Cpu::<f32>::default(), Some(&mut base), &self.learner)?,
+        };
         let trainer = Trainer::new(device, config.clone(), model.clone(), source)?;
         base.write_to(device, &trainer.parameters(), config.seed)?;
         Ok(trainer)

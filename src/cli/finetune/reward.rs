@@ -56,8 +56,8 @@ impl Job for Reward {
         Ok(counts)
     }
 
-    fn keep(&mut self, train: usize, held_out: usize) {
-        self.comparisons.iter_mut().for_each(|comparisons| comparisons.keep(train, held_out));
+    fn keep(&mut self, examples: usize) {
+        self.comparisons.iter_mut().for_each(|comparisons| comparisons.keep(examples));
     }
 
     fn source(

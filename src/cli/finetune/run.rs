@@ -58,8 +58,8 @@ pub trait Job {
     /// When there is nothing to learn from.
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]>;
 
-    /// Leaves out all but so many examples to learn from and to judge by, where each is work before the first step.
-    fn keep(&mut self, _train: usize, _held_out: usize) {}
+    /// Leaves out all but so many examples of each part, where each is work before the first step.
+    fn keep(&mut self, _examples: usize) {}
 
     /// Whether the base's weights are needed even where a run is continued.
     fn needs_base(&self) -> bool {
@@ -127,12 +127,7 @@ struct Plan {
 pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<Exit> {
     let Plan { resumed, mut job, mut base, stage, learner } = plan(args, method)?;
     let [train_tokens, val_tokens] = match learner.config.data.as_deref() {
-        Some(data) => {
-            let counts = job.read(data, &learner)?;
-            let TrainConfig { steps, batch_size, grad_accum, .. } = learner.config;
-            job.keep((steps as usize).saturating_mul(batch_size * grad_accum), usize::MAX);
-            counts
-        }
+        Some(data) => job.read(data, &learner)?,
         None => {
             let what = "there is nothing to learn from: give --data a .jsonl, or tales";
             return Err(Usage(what.into()).into());

@@ -120,10 +120,11 @@ impl FromIterator<Verdict> for Tally {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn exchange(answer: &str) -> Exchange {
+    /// A question that is answered so.
+    pub fn exchange(answer: &str) -> Exchange {
         let (tale, question) = ("Adam had a ring.".into(), "Where is the ring?".into());
         Exchange { tale, question, answer: answer.into(), known: answer != UNKNOWN }
     }
