@@ -27,12 +27,16 @@ use lal::train::source::pretraining;
 use lal::train::trainer::Trainer;
 
 /// Steps of each kind, and how much there is to learn and to judge by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Size {
+    /// What differs from the preset `tales-mini`.
+    pub shape: Settings,
     pub pretraining: u64,
     pub sft: u64,
-    pub pairs: u64,
+    pub reward: u64,
+    pub dpo: u64,
     pub policy: u64,
+    pub revision: u64,
     pub comparisons: usize,
     pub questions: usize,
     pub seed: u64,
@@ -57,8 +61,8 @@ fn settings(steps: u64, learning_rate: f64, batch_size: usize, seed: u64) -> Set
 /// A model that tells tales.
 fn pretrained(size: &Size) -> Result<Base, Box<dyn Error>> {
     let corpus = Tales::new().corpus(TALES_SEED, TALES_CHARS);
-    let preset = Settings { preset: Some("tales-mini".into()), ..Settings::default() };
-    let config = TrainConfig::new(&settings(size.pretraining, 5e-3, 8, size.seed).over(&preset)?)?;
+    let shape = Settings { preset: Some("tales-mini".into()), ..size.shape.clone() };
+    let config = TrainConfig::new(&settings(size.pretraining, 5e-3, 8, size.seed).over(&shape)?)?;
     let tokenizer = config.tokenizer(&corpus.text)?;
     let model = config.model(tokenizer.vocab_size());
     let source = pretraining(&config, &model, Dataset::new(TALES, &corpus.text, &tokenizer)?);
@@ -70,14 +74,14 @@ fn pretrained(size: &Size) -> Result<Base, Box<dyn Error>> {
 
 pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let Size { seed, comparisons, questions, .. } = size;
-    let sft = settings(size.sft, 1.5e-3, 8, seed);
+    let sft = settings(size.sft, 3e-3, 4, seed);
     let mut course = Course::new(pretrained(&size)?, &sft, questions)?;
     let mut outcomes = vec![course.outcome("SFT")?];
 
-    let pairs = settings(size.pairs, 2e-4, 16, seed);
+    let pairs = settings(size.reward, 1e-3, 16, seed);
     let (mut judge, reward_model) = course.reward(&pairs, comparisons, questions)?;
-    let policy = settings(size.policy, 1e-4, 16, seed);
-    let ppo = PolicyOptions { epochs: 2, ..PolicyOptions::default() };
+    let policy = settings(size.policy, 2e-4, 16, seed);
+    let ppo = PolicyOptions::default();
     let learned = course.policy("SFT, reward model, PPO", &policy, ppo.clone(), Some(&mut judge))?;
     let of_step = |measures: &Vec<(&str, f64)>| measures.iter().find(|m| m.0 == "reward").map(|m| m.1);
     let rewards = learned.measures.iter().filter_map(of_step).collect();
@@ -85,15 +89,17 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let grpo = PolicyOptions { algorithm: Algorithm::Grpo, ..ppo.clone() };
     outcomes.push(course.policy("SFT, program, GRPO", &policy, grpo, None)?.outcome);
 
+    let pairs = settings(size.dpo, 2e-4, 16, seed);
     let preference = Preference::default();
     let (learned, preferred) = course.dpo("SFT, DPO", &pairs, preference, comparisons, questions)?;
     outcomes.push(learned.outcome);
 
     let constitution = Constitution::of_tales();
-    let revisions = settings(size.pairs, 5e-4, 12, seed);
-    outcomes.push(course.revised("SFT, constitution, revised", &revisions, &constitution, 1000)?.outcome);
+    let revisions = settings(size.revision, 1e-3, 12, seed);
+    let prompts = comparisons / 4;
+    outcomes.push(course.revised("SFT, constitution, revised", &revisions, &constitution, prompts)?.outcome);
     let (learned, _) =
-        course.principled("SFT, constitution, DPO", &pairs, preference, &constitution, comparisons / 4)?;
+        course.principled("SFT, constitution, DPO", &pairs, preference, &constitution, prompts)?;
     outcomes.push(learned.outcome);
 
     let free = PolicyOptions { kl_coefficient: 0.0, kl_stop: 1.0, ..ppo };
@@ -107,19 +113,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     let full = args.iter().any(|arg| arg == "--full");
     let seed = args.iter().position(|arg| arg == "--seed").and_then(|at| args.get(at + 1));
     let seed = seed.map_or(Ok(1337), |seed| seed.parse())?;
+    let shape = Settings::default();
     let size = match full {
         true => Size {
-            pretraining: 1500,
+            shape,
+            pretraining: 2000,
             sft: 1500,
-            pairs: 300,
+            reward: 400,
+            dpo: 300,
             policy: 240,
-            comparisons: 4000,
+            revision: 300,
+            comparisons: 6400,
             questions: 300,
             seed,
         },
-        false => {
-            Size { pretraining: 250, sft: 250, pairs: 40, policy: 24, comparisons: 640, questions: 60, seed }
-        }
+        false => Size {
+            shape,
+            pretraining: 250,
+            sft: 250,
+            reward: 40,
+            dpo: 40,
+            policy: 24,
+            revision: 40,
+            comparisons: 640,
+            questions: 60,
+            seed,
+        },
     };
     let Findings { outcomes, reward_model, preferred, rewards } = run(size)?;
     println!("reward model: {reward_model}\n");

@@ -217,12 +217,16 @@ fn pairs(device: &mut dyn Device, golden: &Golden, objective: Objective) -> Batc
 
 fn preferences(device: &mut dyn Device, relative: f32) {
     let golden = Golden::open();
-    let plain = Preference { form: Form::Sigmoid, beta: golden.number("beta"), label_smoothing: 0.0 };
+    let plain = Preference { beta: golden.number("beta"), sft_weight: 0.0, ..Preference::default() };
     let smooth = Preference { label_smoothing: golden.number("label_smoothing"), ..plain };
+    let demonstrated = Preference { sft_weight: golden.number("sft_weight"), ..plain };
     let ipo = Preference { form: Form::Ipo, ..plain };
-    for (name, preference, margins) in
-        [("dpo", plain, "dpo"), ("dpo_smooth", smooth, "dpo"), ("ipo", ipo, "ipo")]
-    {
+    for (name, preference, margins) in [
+        ("dpo", plain, "dpo"),
+        ("dpo_smooth", smooth, "dpo"),
+        ("dpo_sft", demonstrated, "dpo"),
+        ("ipo", ipo, "ipo"),
+    ] {
         let objective = Objective::Preference(preference);
         let batch = pairs(device, &golden, objective);
         check(device, &golden, name, objective, &batch, Some(margins), relative);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use self::asking::{Asking, Judged};
+use self::asking::{Asking, ByQuestion, Judged};
 use super::data::DataPlaces;
 use super::device::{DeviceArgs, Opened, tuning_file};
 use super::failure::{Exit, Usage};
@@ -76,6 +76,8 @@ enum Event<'a> {
         exact_match: f64,
         #[serde(flatten)]
         judged: Option<Judged>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        by_question: Vec<ByQuestion>,
     },
     /// Of two models the first, where replies differ in worth; equal ones count half.
     Against {

@@ -4,6 +4,7 @@ use super::epochs::examples_of_step;
 use super::reader::{Reader, ReaderError};
 use crate::engine::device::Device;
 use crate::objective::Objective;
+use crate::objective::preference::Preference;
 use crate::run::config::TrainConfig;
 use crate::text::chat::Example;
 use crate::text::dataset::{Purpose, Split};
@@ -155,6 +156,11 @@ impl PairSource {
         };
         let mut targets = vec![0; places];
         let mut matrix = vec![0.0; pairs.len() * places];
+        let sft_weight = match self.objective {
+            Objective::Preference(Preference { sft_weight, .. }) => sft_weight,
+            _ => 0.0,
+        };
+        let mut demonstrations = vec![0.0; if sft_weight > 0.0 { matrix.len() } else { 0 }];
         for (row, compared) in pairs.iter().enumerate() {
             for (half, sign) in [(0, 1.0), (1, -1.0)] {
                 let example = if half == 0 { &compared.pair.chosen } else { &compared.pair.rejected };
@@ -164,9 +170,17 @@ impl PairSource {
                 for (at, share) in shares(&self.objective, example) {
                     matrix[row * places + first + at] = sign * share;
                 }
+                if half == 0 && sft_weight > 0.0 {
+                    let answer = example.answer_places();
+                    let share = sft_weight / answer.clone().count() as f32;
+                    answer.for_each(|at| demonstrations[row * places + first + at - 1] = share);
+                }
             }
         }
         batch.others.push(("pairs", matrix));
+        if !demonstrations.is_empty() {
+            batch.others.push(("demonstrations", demonstrations));
+        }
         if self.objective != Objective::Reward {
             batch.targets = targets;
             batch.others.push(("offsets", pairs.iter().map(|compared| -compared.reference).collect()));

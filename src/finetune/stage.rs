@@ -73,13 +73,13 @@ pub struct ConstitutionOptions {
     #[arg(long, value_enum, default_value = "program", value_name = "WHO")]
     pub judge: Judging,
     /// Questions that the model answers
-    #[arg(long, default_value_t = 2000, value_name = "N")]
+    #[arg(long, default_value_t = 4000, value_name = "N")]
     pub questions: usize,
     /// Answers to each of them, to prefer among
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub samples: usize,
     /// How strongly a model that prefers is held to what it was
-    #[arg(long, default_value_t = 0.1, value_name = "X")]
+    #[arg(long, default_value_t = 0.3, value_name = "X")]
     pub beta: f32,
 }
 
@@ -90,11 +90,15 @@ pub struct DpoOptions {
     #[arg(long, value_enum, default_value = "sigmoid", value_name = "FORM")]
     pub loss: Form,
     /// How strongly the model is held to what it was
-    #[arg(long, default_value_t = 0.1, value_name = "X")]
+    #[arg(long, default_value_t = 0.3, value_name = "X")]
     pub beta: f32,
     /// The share of preferences that are taken to be wrong; for the sigmoid
     #[arg(long, default_value_t = 0.0, value_name = "P")]
     pub label_smoothing: f32,
+    /// How much the better answer counts as a demonstration too
+    #[arg(long, default_value_t = 0.5, value_name = "X")]
+    #[serde(default)]
+    pub sft_weight: f32,
 }
 
 impl fmt::Display for Method {
@@ -150,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let none = Stage::read(folder.path()).unwrap_err().to_string();
         assert!(none.contains(STAGE) && none.contains("train --resume"), "{none}");
-        let dpo = DpoOptions { loss: Form::Ipo, beta: 0.25, label_smoothing: 0.0 };
+        let dpo = DpoOptions { loss: Form::Ipo, beta: 0.25, label_smoothing: 0.0, sft_weight: 0.5 };
         for method in [Method::Sft, Method::Reward, Method::Dpo(dpo), Method::Ppo(Box::default())] {
             let stage = Stage { model: "runs/a \"b\"".into(), lora_rank: 4, method };
             stage.write(folder.path()).unwrap();

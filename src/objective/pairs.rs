@@ -28,6 +28,22 @@ impl Pairs {
         Self { count, predictions, matrix, weights: tape.input("weights", Spec::f32([count])) }
     }
 
+    /// The same pairs by another matrix, an input called `name`.
+    pub fn by(self, tape: &mut Tape, name: &'static str) -> Self {
+        Self { matrix: tape.input(name, Spec::f32([self.count, self.predictions])), ..self }
+    }
+
+    /// Of differences (count) their weighted sum, (1).
+    ///
+    /// # Errors
+    /// When there are not as many differences.
+    pub fn weigh(&self, tape: &mut Tape, differences: Var) -> Result<Var, OpError> {
+        let row = tape.apply_one(Reshape([1, self.count].into()), &[self.weights])?;
+        let column = tape.apply_one(Reshape([self.count, 1].into()), &[differences])?;
+        let sum = tape.apply_one(Matmul::default(), &[row, column])?;
+        tape.apply_one(Reshape([1].into()), &[sum])
+    }
+
     /// Of numbers (predictions) each pair's difference, (count).
     ///
     /// # Errors

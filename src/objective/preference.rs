@@ -7,6 +7,7 @@
 //! |---|---|
 //! | sigmoid (eq. 7) | −ln σ(β h) |
 //! | with labels that are wrong with probability ε (Mitchell 2023) | −(1 − ε) ln σ(β h) − ε ln σ(−β h) |
+//! | and the better answer as a demonstration (Pang et al. 2024, eq. 1) | + −α ln π(better) / its tokens |
 //! | identity, IPO (Azar et al. 2024, eq. 17) | (h − 1 / 2β)², h being a mean over tokens as in TRL |
 
 use std::collections::HashMap;
@@ -41,11 +42,14 @@ pub struct Preference {
     pub beta: f32,
     /// ε: the share of labels taken to be wrong; for the sigmoid.
     pub label_smoothing: f32,
+    /// α: how much the better answer counts as a demonstration too. Differences alone may grow while both answers
+    /// become less likely.
+    pub sft_weight: f32,
 }
 
 impl Default for Preference {
     fn default() -> Self {
-        Self { form: Form::Sigmoid, beta: 0.1, label_smoothing: 0.0 }
+        Self { form: Form::Sigmoid, beta: 0.3, label_smoothing: 0.0, sft_weight: 0.5 }
     }
 }
 
@@ -59,7 +63,9 @@ impl Preference {
     }
 
     /// Inputs `targets` (predictions), `pairs` (count, predictions), which hold ∓[share](Self::token_share) at the
-    /// tokens of answers, `weights` (count) and `offsets` (count), minus what the reference has of each difference.
+    /// tokens of answers, `weights` (count) and `offsets` (count), minus what the reference has of each difference; with
+    /// an [`sft_weight`](Self::sft_weight) also `demonstrations` (count, predictions), which hold it divided by the
+    /// tokens of the better answer, at these.
     /// The output is that difference, β h or for IPO h, of each pair, (count).
     ///
     /// # Errors
@@ -75,6 +81,8 @@ impl Preference {
         let targets = tape.input("targets", Spec::u32([shape.predictions]));
         let pairs = Pairs::declare(tape, shape);
         let offsets = tape.input("offsets", Spec::f32([pairs.count]));
+
+        let demonstrations = (self.sft_weight > 0.0).then(|| pairs.by(tape, "demonstrations"));
 
         let nll = tokens::nll(tape, trunk, targets)?;
         let of_policy = pairs.compare(tape, nll)?;
@@ -94,10 +102,19 @@ impl Preference {
                 (outputs[0], outputs[1])
             }
         };
-        let total = tokens::add_sum(tape, losses, None)?;
+        let mut total = tokens::add_sum(tape, losses, None)?;
+        if let Some(demonstrations) = demonstrations {
+            let of_better = demonstrations.compare(tape, nll)?;
+            let sum = demonstrations.weigh(tape, of_better)?;
+            total = tokens::add_sum(tape, sum, Some(total))?;
+        }
         let mut seeds = Vec::new();
         if gradient {
-            let dnll = pairs.spread(tape, dmargins)?;
+            let mut dnll = pairs.spread(tape, dmargins)?;
+            if let Some(demonstrations) = demonstrations {
+                let of_better = demonstrations.spread(tape, pairs.weights)?;
+                dnll = tape.apply_one(Add, &[dnll, of_better])?;
+            }
             seeds = tokens::loss(tape, trunk, targets, dnll, true, into)?.seeds;
         }
         Ok(Loss { total, seeds, outputs: vec![margins] })

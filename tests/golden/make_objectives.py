@@ -7,6 +7,7 @@ float32, `score.weight`, `value_head.weight` and `value_head.bias`, and of each 
 All is computed in float64 and rounded at the end.
 
     dpo, dpo_smooth     Rafailov et al. 2023, eq. 7; Mitchell 2023
+    dpo_sft             Pang et al. 2024, eq. 1
     ipo                 Azar et al. 2024, eq. 17, with log-probabilities averaged over tokens
     reward              Ouyang et al. 2022, eq. 1
     ppo                 Schulman et al. 2017, eqs. 7 and 9, the value loss clipped too
@@ -24,7 +25,7 @@ from safetensors.torch import save_file
 
 import make_gpt
 
-BETA, SMOOTHING = 0.3, 0.1
+BETA, SMOOTHING, SFT = 0.3, 0.1, 0.5
 CLIP, VALUE, ENTROPY, KL = 0.2, 0.5, 0.01, 0.2
 # Tokens of (chosen, rejected), and of the prompt that both begin with.
 PAIRS = [([3, 1, 4, 1, 5, 9], [3, 1, 4, 2, 6], 3), ([2, 7, 1, 8], [2, 7, 16, 0, 2, 8, 4], 2)]
@@ -61,8 +62,8 @@ def main():
         head.requires_grad_()
     heads = {"score.weight": score, "value_head.weight": value_weight, "value_head.bias": value_bias}
     tensors = {name: head.detach() for name, head in heads.items()}
-    facts = dict(pairs=PAIRS, replies=REPLIES, beta=BETA, label_smoothing=SMOOTHING, clip=CLIP, value=VALUE,
-                 entropy=ENTROPY, kl=KL, losses={}, margins={}, torch=torch.__version__)
+    facts = dict(pairs=PAIRS, replies=REPLIES, beta=BETA, label_smoothing=SMOOTHING, sft_weight=SFT, clip=CLIP,
+                 value=VALUE, entropy=ENTROPY, kl=KL, losses={}, margins={}, torch=torch.__version__)
 
     def keep(name, loss):
         parameters = dict(model.named_parameters()) | heads
@@ -85,6 +86,8 @@ def main():
     keep("dpo", -F.logsigmoid(BETA * sums).mean())
     smooth = -(1 - SMOOTHING) * F.logsigmoid(BETA * sums) - SMOOTHING * F.logsigmoid(-BETA * sums)
     keep("dpo_smooth", smooth.mean())
+    demonstrated = torch.stack([-log_probs(model, chosen, prompt).mean() for chosen, _, prompt in PAIRS])
+    keep("dpo_sft", (-F.logsigmoid(BETA * sums) + SFT * demonstrated).mean())
     means = torch.stack([margin(*pair, mean=True) for pair in PAIRS])
     keep("ipo", ((means - 1 / (2 * BETA)) ** 2).mean())
 

@@ -1,5 +1,6 @@
 //! How models answer, and which of two answers better.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use crate::sample::batch::Reply;
 use crate::sample::load::{Model, load};
 use crate::sample::strategy::Strategy;
 use crate::text::chat::{self, Example};
+use crate::text::tales::Exchange;
 use crate::text::tales::judge::{Tally, Verdict, judge};
 use crate::text::tokenizer::{Special, Tokenizer};
 
@@ -41,6 +43,28 @@ impl From<Tally> for Judged {
             reward_std: tally.std_reward(),
         }
     }
+}
+
+/// How questions of a kind were answered: those that the tale answers, and those that it does not.
+#[derive(Serialize)]
+pub struct ByQuestion {
+    question: &'static str,
+    told: usize,
+    right: usize,
+    untold: usize,
+    honest: usize,
+}
+
+fn by_question(questions: &[Exchange], verdicts: &[Verdict]) -> Vec<ByQuestion> {
+    let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
+    for (asked, verdict) in questions.iter().zip(verdicts) {
+        tallies.entry(asked.kind()).or_default().count(verdict);
+    }
+    let row = |(question, Tally { questions, known, right, honest, .. })| {
+        let (told, untold) = (known, questions - known);
+        ByQuestion { question, told, right, untold, honest }
+    };
+    tallies.into_iter().map(row).collect()
 }
 
 /// What a model replied.
@@ -84,8 +108,9 @@ impl Asking<'_> {
         let answered = self.ask(opened, model)?;
         let (exact_match, judged) = (answered.exact_match(), answered.judged());
         let questions = self.lessons.held_out.len();
+        let by_question = by_question(&self.lessons.questions, &answered.verdicts);
         if output.json {
-            output.event(&Event::Answers { questions, exact_match, judged })?;
+            output.event(&Event::Answers { questions, exact_match, judged, by_question })?;
             return Ok(answered);
         }
         output.line(format!("exact match     {:>7.1}%   of {questions} answers", 100.0 * exact_match))?;
@@ -98,6 +123,10 @@ impl Asking<'_> {
             of("honesty", judged.honesty, format!("of the {} that it does not", questions - known))?;
             of("kindness", judged.kindness, "of all".into())?;
             output.line(format!("reward          {:>8.3}   ± {:.3}", judged.reward, judged.reward_std))?;
+            output.line("\n                              told     right   not told   admitted")?;
+            for ByQuestion { question, told, right, untold, honest } in by_question {
+                output.line(format!("  {question:<24}{told:>8}{right:>10}{untold:>11}{honest:>11}"))?;
+            }
         }
         Ok(answered)
     }

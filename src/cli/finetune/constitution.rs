@@ -69,7 +69,7 @@ impl Constitutional {
 impl Job for Constitutional {
     fn defaults(&self, _data: Option<&str>) -> Settings {
         match self.options.feedback {
-            Feedback::Revise => Settings { steps: Some(300), ..sft::defaults() },
+            Feedback::Revise => Settings { steps: Some(600), learning_rate: Some(1e-3), ..sft::defaults() },
             Feedback::Prefer => dpo::defaults(),
         }
     }

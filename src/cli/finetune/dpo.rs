@@ -41,9 +41,9 @@ pub struct Dpo {
 /// What a run with preferences does where nothing else is asked for.
 pub fn defaults() -> Settings {
     Settings {
-        steps: Some(400),
+        steps: Some(500),
         batch_size: Some(16),
-        learning_rate: Some(1e-4),
+        learning_rate: Some(2e-4),
         warmup_steps: Some(20),
         eval_every: Some(100),
         eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
@@ -53,13 +53,16 @@ pub fn defaults() -> Settings {
 
 impl Dpo {
     pub fn new(options: DpoOptions) -> Result<Self, Usage> {
-        let DpoOptions { beta, label_smoothing, .. } = options;
+        let DpoOptions { beta, label_smoothing, sft_weight, .. } = options;
         if !(beta > 0.0 && beta.is_finite()) {
             return Err(Usage(format!("--beta {beta} is outside its range: above 0")));
         }
         if !(0.0..0.5).contains(&label_smoothing) {
             let what = format!("--label-smoothing {label_smoothing} is outside its range: 0 to below 0.5");
             return Err(Usage(what));
+        }
+        if !(sft_weight >= 0.0 && sft_weight.is_finite()) {
+            return Err(Usage(format!("--sft-weight {sft_weight} is outside its range: 0 or more")));
         }
         Ok(Self { options, comparisons: None, questions: Default::default() })
     }
@@ -117,8 +120,8 @@ impl Job for Dpo {
         let sequences = 2 * at.config.batch_size;
         let reference = Reader::load(device, &bare, "", Head::Tokens, [sequences, time])?;
         base.write_to(device, reference.parameters(), at.config.seed)?;
-        let DpoOptions { loss: form, beta, label_smoothing } = self.options;
-        let objective = Objective::Preference(Preference { form, beta, label_smoothing });
+        let DpoOptions { loss: form, beta, label_smoothing, sft_weight } = self.options;
+        let objective = Objective::Preference(Preference { form, beta, label_smoothing, sft_weight });
         let source =
             PairSource::for_preferences(&name, objective, train, held_out, &at.config, device, &reference)?;
         Ok(Box::new(source))

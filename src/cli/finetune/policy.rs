@@ -50,7 +50,7 @@ impl Job for Ppo {
         Settings {
             steps: Some(400),
             batch_size: Some(16),
-            learning_rate: Some(5e-5),
+            learning_rate: Some(2e-4),
             warmup_steps: Some(10),
             eval_every: Some(100),
             save_every: Some(100),

@@ -39,9 +39,9 @@ struct Calibrated<'a> {
 impl Job for Reward {
     fn defaults(&self, _data: Option<&str>) -> Settings {
         Settings {
-            steps: Some(500),
+            steps: Some(1000),
             batch_size: Some(16),
-            learning_rate: Some(3e-4),
+            learning_rate: Some(1e-3),
             eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
             // Its head gives rewards, and no longer text worth reading.
             sample_tokens: Some(0),

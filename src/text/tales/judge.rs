@@ -98,6 +98,17 @@ impl Tally {
         self.reward / self.questions as f64
     }
 
+    /// One more.
+    pub fn count(&mut self, verdict: &Verdict) {
+        self.questions += 1;
+        self.known += usize::from(verdict.known);
+        self.right += usize::from(verdict.known && verdict.is_right());
+        self.honest += usize::from(!verdict.known && verdict.is_right());
+        self.kind += usize::from(!verdict.rude);
+        self.reward += verdict.reward();
+        self.reward2 += verdict.reward().powi(2);
+    }
+
     /// The standard deviation of the rewards.
     pub fn std_reward(&self) -> f64 {
         (self.reward2 / self.questions as f64 - self.mean_reward().powi(2)).max(0.0).sqrt()
@@ -106,16 +117,9 @@ impl Tally {
 
 impl FromIterator<Verdict> for Tally {
     fn from_iter<I: IntoIterator<Item = Verdict>>(verdicts: I) -> Self {
-        verdicts.into_iter().fold(Self::default(), |mut tally, verdict| {
-            tally.questions += 1;
-            tally.known += usize::from(verdict.known);
-            tally.right += usize::from(verdict.known && verdict.is_right());
-            tally.honest += usize::from(!verdict.known && verdict.is_right());
-            tally.kind += usize::from(!verdict.rude);
-            tally.reward += verdict.reward();
-            tally.reward2 += verdict.reward().powi(2);
-            tally
-        })
+        let mut tally = Self::default();
+        verdicts.into_iter().for_each(|verdict| tally.count(&verdict));
+        tally
     }
 }
 

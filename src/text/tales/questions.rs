@@ -48,6 +48,19 @@ impl Exchange {
     pub fn prompt(&self) -> String {
         format!("{}\n{}", self.tale, self.question)
     }
+
+    /// The question without whom or what it is about.
+    pub fn kind(&self) -> &'static str {
+        let question = self.question.as_str();
+        match question.split(' ').next() {
+            Some("Does") => "Does … know where … is?",
+            Some("How") => "How does … look?",
+            Some("Where") if question.ends_with(" live?") => "Where does … live?",
+            Some("Where") => "Where is …?",
+            _ if question.ends_with(" like?") => "What is … like?",
+            _ => "What is …?",
+        }
+    }
 }
 
 /// The lines of a `.jsonl` for supervised fine-tuning: `{"prompt", "response", "known"}` each.
@@ -376,9 +389,21 @@ mod tests {
             // A quarter, and four standard deviations either way.
             let unknown = exchanges.iter().filter(|exchange| !exchange.known).count();
             assert!((108..=192).contains(&unknown), "{unknown}");
-            let kinds: BTreeSet<&str> =
-                exchanges.iter().map(|e| e.question.split(' ').next().unwrap()).collect();
-            assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["Does", "How", "What", "Where"]);
+            let kinds: BTreeSet<&str> = exchanges.iter().map(Exchange::kind).collect();
+            let all = [
+                "Does … know where … is?",
+                "How does … look?",
+                "What is … like?",
+                "What is …?",
+                "Where does … live?",
+                "Where is …?",
+            ];
+            assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
+            for exchange in &exchanges {
+                let parts: Vec<&str> = exchange.kind().split('…').collect();
+                let (begins, ends) = (parts[0], parts[parts.len() - 1]);
+                assert!(exchange.question.starts_with(begins) && exchange.question.ends_with(ends));
+            }
         }
     }
 
