@@ -100,8 +100,9 @@ fn preferences_are_learned_with_and_without_adapters() {
         ("lora", &["--lr", "2e-2", "--lora", "4"]),
         ("ipo", &["--lr", "1e-2", "--loss", "ipo"]),
     ] {
-        let told =
-            events(start.stage("dpo", &start.pairs, &start.path(name)).args(["--steps", "60"]).args(extra));
+        let mut dpo = start.stage("dpo", &start.pairs, &start.path(name));
+        dpo.args(["--steps", "60", "--beta", "0.1", "--sft-weight", "0"]).args(extra);
+        let told = events(&mut dpo);
         let accuracy = numbers(&told, "eval", "accuracy");
         assert!(*accuracy.last().unwrap() >= 0.95, "{name}: {accuracy:?}");
         // The policy begins as the reference, so that no pair is ahead.
@@ -300,6 +301,7 @@ fn requests_that_make_no_sense_exit_2_and_say_why() {
     };
     refused(dpo(&["--beta", "0"]), &["--beta 0", "above 0"]);
     refused(dpo(&["--label-smoothing", "0.5"]), &["--label-smoothing"]);
+    refused(dpo(&["--sft-weight=-1"]), &["--sft-weight -1", "0 or more"]);
     // A policy that nobody judges, and one that the model of another tokenizer judges.
     refused(start.stage("ppo", &start.chats, &run), &["--reward", "finetune reward"]);
     let other = start.folder.path().join("base");
