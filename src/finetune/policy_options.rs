@@ -58,7 +58,7 @@ pub struct PolicyOptions {
     #[arg(long, default_value_t = 0.0, value_name = "X")]
     pub entropy_coefficient: f32,
     /// What a nat of divergence from the model at the start costs, at first; 0 for nothing at all
-    #[arg(long, default_value_t = 0.15, value_name = "X")]
+    #[arg(long, default_value_t = 0.4, value_name = "X")]
     pub kl_coefficient: f32,
     /// The divergence of a reply, in nats, that the cost is adapted to; for ppo
     #[arg(long, default_value_t = 2.0, value_name = "X")]
@@ -84,7 +84,7 @@ impl Default for PolicyOptions {
             gae_lambda: 0.95,
             value_coefficient: 0.1,
             entropy_coefficient: 0.0,
-            kl_coefficient: 0.15,
+            kl_coefficient: 0.4,
             kl_target: 2.0,
             kl_stop: 0.1,
         }

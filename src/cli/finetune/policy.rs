@@ -48,7 +48,7 @@ impl Ppo {
 impl Job for Ppo {
     fn defaults(&self, _data: Option<&str>) -> Settings {
         Settings {
-            steps: Some(400),
+            steps: Some(300),
             batch_size: Some(16),
             learning_rate: Some(2e-4),
             warmup_steps: Some(10),
