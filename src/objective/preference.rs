@@ -7,8 +7,8 @@
 //! |---|---|
 //! | sigmoid (eq. 7) | −ln σ(β h) |
 //! | with labels that are wrong with probability ε (Mitchell 2023) | −(1 − ε) ln σ(β h) − ε ln σ(−β h) |
-//! | and the better answer as a demonstration (Pang et al. 2024, eq. 1) | + −α ln π(better) / its tokens |
 //! | identity, IPO (Azar et al. 2024, eq. 17) | (h − 1 / 2β)², h being a mean over tokens as in TRL |
+//! | beside either, the better answer as a demonstration (Pang et al. 2024, eq. 1) | −α ln π(better) / its tokens |
 
 use std::collections::HashMap;
 
@@ -81,7 +81,6 @@ impl Preference {
         let targets = tape.input("targets", Spec::u32([shape.predictions]));
         let pairs = Pairs::declare(tape, shape);
         let offsets = tape.input("offsets", Spec::f32([pairs.count]));
-
         let demonstrations = (self.sft_weight > 0.0).then(|| pairs.by(tape, "demonstrations"));
 
         let nll = tokens::nll(tape, trunk, targets)?;
