@@ -100,8 +100,10 @@ fn answers_are_judged_and_compared() {
     let by_question = told[1]["by_question"].as_array().unwrap();
     let sum = |key: &str| by_question.iter().map(|of| of[key].as_u64().unwrap()).sum::<u64>();
     assert_eq!(sum("told") + sum("untold"), 12);
-    let accuracy = sum("right") as f64 / sum("told") as f64;
-    assert!((told[1]["accuracy"].as_f64().unwrap() - accuracy).abs() < 1e-9);
+    for (share, right, of) in [("accuracy", "right", "told"), ("honesty", "honest", "untold")] {
+        let counted = sum(right) as f64 / sum(of) as f64;
+        assert!((told[1][share].as_f64().unwrap() - counted).abs() < 1e-9, "{share}: {counted}");
+    }
     // Against itself every reply is even.
     let counts = ["wins", "ties", "losses"].map(|key| told[2][key].as_u64().unwrap());
     assert_eq!((told[1]["questions"].as_u64(), counts), (Some(12), [0, 12, 0]));

@@ -60,14 +60,18 @@ pub fn longest(pairs: &[EncodedPair]) -> usize {
     both.map(|example| example.tokens.len()).max().unwrap_or(1)
 }
 
+/// The places that predict the tokens of an answer.
+fn predictions(example: &Example) -> impl Iterator<Item = usize> {
+    example.answer_places().map(|at| at - 1)
+}
+
 /// What each token of an example counts for in a difference, at the place that predicts it or, for a reward, at its
 /// own.
 fn shares(objective: &Objective, example: &Example) -> Vec<(usize, f32)> {
-    let answer = example.answer_places();
     match objective {
         Objective::Preference(preference) => {
-            let share = preference.token_share(answer.clone().count());
-            answer.map(|at| (at - 1, -share)).collect()
+            let share = preference.token_share(example.answer_places().count());
+            predictions(example).map(|at| (at, -share)).collect()
         }
         _ => vec![(example.tokens.len() - 1, 1.0)],
     }
@@ -171,9 +175,8 @@ impl PairSource {
                     matrix[row * places + first + at] = sign * share;
                 }
                 if half == 0 && sft_weight > 0.0 {
-                    let answer = example.answer_places();
-                    let share = sft_weight / answer.clone().count() as f32;
-                    answer.for_each(|at| demonstrations[row * places + first + at - 1] = share);
+                    let share = sft_weight / example.answer_places().count() as f32;
+                    predictions(example).for_each(|at| demonstrations[row * places + first + at] = share);
                 }
             }
         }

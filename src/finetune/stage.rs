@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::policy_options::PolicyOptions;
-use crate::objective::preference::Form;
+use crate::objective::preference::{Form, Preference};
 use crate::run::aside::{FileError, write_whole};
 
 pub const STAGE: &str = "finetune.toml";
@@ -79,7 +79,7 @@ pub struct ConstitutionOptions {
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub samples: usize,
     /// How strongly a model that prefers is held to what it was
-    #[arg(long, default_value_t = 0.3, value_name = "X")]
+    #[arg(long, default_value_t = Preference::default().beta, value_name = "X")]
     pub beta: f32,
 }
 
@@ -90,13 +90,13 @@ pub struct DpoOptions {
     #[arg(long, value_enum, default_value = "sigmoid", value_name = "FORM")]
     pub loss: Form,
     /// How strongly the model is held to what it was
-    #[arg(long, default_value_t = 0.3, value_name = "X")]
+    #[arg(long, default_value_t = Preference::default().beta, value_name = "X")]
     pub beta: f32,
     /// The share of preferences that are taken to be wrong; for the sigmoid
-    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    #[arg(long, default_value_t = Preference::default().label_smoothing, value_name = "P")]
     pub label_smoothing: f32,
     /// How much the better answer counts as a demonstration too
-    #[arg(long, default_value_t = 0.5, value_name = "X")]
+    #[arg(long, default_value_t = Preference::default().sft_weight, value_name = "X")]
     #[serde(default)]
     pub sft_weight: f32,
 }
