@@ -6,7 +6,7 @@
 //! and PPO). Or a program rewards them (GRPO), or principles revise them (Constitutional AI). Whoever seeks reward
 //! alone, and is not held to what they were (no KL), finds what the reward did not mean.
 //!
-//! `cargo run --release --example 08_fine_tuning`, and `-- --full` for models that have had time to learn;
+//! `cargo run --release --example 08_fine_tuning`, and `-- --full` for models that have had eight times as long;
 //! `--seed N` for other random numbers
 
 use std::error::Error;
@@ -52,17 +52,16 @@ pub struct Findings {
     pub rewards: Vec<f64>,
 }
 
-fn settings(steps: u64, learning_rate: f64, batch_size: usize, seed: u64) -> Settings {
-    let (warmup_steps, steps) = (Some(steps / 20), Some(steps));
-    let (learning_rate, batch_size, seed) = (Some(learning_rate), Some(batch_size), Some(seed));
-    Settings { steps, learning_rate, batch_size, warmup_steps, seed, ..Settings::default() }
+/// A stage of so many steps, as its recipe has it.
+fn settings(steps: u64, seed: u64) -> Settings {
+    Settings { steps: Some(steps), warmup_steps: Some(steps / 20), seed: Some(seed), ..Settings::default() }
 }
 
 /// A model that tells tales.
 fn pretrained(size: &Size) -> Result<Base, Box<dyn Error>> {
     let corpus = Tales::new().corpus(TALES_SEED, TALES_CHARS);
     let shape = Settings { preset: Some("tales-mini".into()), ..size.shape.clone() };
-    let config = TrainConfig::new(&settings(size.pretraining, 5e-3, 8, size.seed).over(&shape)?)?;
+    let config = TrainConfig::new(&settings(size.pretraining, size.seed).over(&shape)?)?;
     let tokenizer = config.tokenizer(&corpus.text)?;
     let model = config.model(tokenizer.vocab_size());
     let source = pretraining(&config, &model, Dataset::new(TALES, &corpus.text, &tokenizer)?);
@@ -74,13 +73,11 @@ fn pretrained(size: &Size) -> Result<Base, Box<dyn Error>> {
 
 pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let Size { seed, comparisons, questions, .. } = size;
-    let sft = settings(size.sft, 3e-3, 4, seed);
-    let mut course = Course::new(pretrained(&size)?, &sft, questions)?;
+    let mut course = Course::new(pretrained(&size)?, &settings(size.sft, seed), questions)?;
     let mut outcomes = vec![course.outcome("SFT")?];
 
-    let pairs = settings(size.reward, 1e-3, 16, seed);
-    let (mut judge, reward_model) = course.reward(&pairs, comparisons, questions)?;
-    let policy = settings(size.policy, 2e-4, 16, seed);
+    let (mut judge, reward_model) = course.reward(&settings(size.reward, seed), comparisons, questions)?;
+    let policy = settings(size.policy, seed);
     let ppo = PolicyOptions::default();
     let learned = course.policy("SFT, reward model, PPO", &policy, ppo.clone(), Some(&mut judge))?;
     let of_step = |measures: &Vec<(&str, f64)>| measures.iter().find(|m| m.0 == "reward").map(|m| m.1);
@@ -89,13 +86,13 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let grpo = PolicyOptions { algorithm: Algorithm::Grpo, ..ppo.clone() };
     outcomes.push(course.policy("SFT, program, GRPO", &policy, grpo, None)?.outcome);
 
-    let pairs = settings(size.dpo, 2e-4, 16, seed);
+    let pairs = settings(size.dpo, seed);
     let preference = Preference::default();
     let (learned, preferred) = course.dpo("SFT, DPO", &pairs, preference, comparisons, questions)?;
     outcomes.push(learned.outcome);
 
     let constitution = Constitution::of_tales();
-    let revisions = settings(size.revision, 1e-3, 12, seed);
+    let revisions = settings(size.revision, seed);
     let prompts = comparisons / 4;
     outcomes.push(course.revised("SFT, constitution, revised", &revisions, &constitution, prompts)?.outcome);
     let (learned, _) =
@@ -103,7 +100,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     outcomes.push(learned.outcome);
 
     let free = PolicyOptions { kl_coefficient: 0.0, kl_stop: 1.0, ..ppo };
-    let hasty = settings(2 * size.policy, 3e-4, 16, seed);
+    let hasty = Settings { learning_rate: Some(3e-4), ..settings(2 * size.policy, seed) };
     outcomes.push(course.policy("SFT, program, PPO without KL", &hasty, free, None)?.outcome);
     Ok(Findings { outcomes, reward_model, preferred, rewards })
 }
@@ -113,32 +110,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let full = args.iter().any(|arg| arg == "--full");
     let seed = args.iter().position(|arg| arg == "--seed").and_then(|at| args.get(at + 1));
     let seed = seed.map_or(Ok(1337), |seed| seed.parse())?;
-    let shape = Settings::default();
-    let size = match full {
-        true => Size {
-            shape,
-            pretraining: 2000,
-            sft: 1500,
-            reward: 400,
-            dpo: 300,
-            policy: 240,
-            revision: 300,
-            comparisons: 6400,
-            questions: 300,
-            seed,
-        },
-        false => Size {
-            shape,
-            pretraining: 250,
-            sft: 250,
-            reward: 40,
-            dpo: 40,
-            policy: 24,
-            revision: 40,
-            comparisons: 640,
-            questions: 60,
-            seed,
-        },
+    let times = if full { 8 } else { 1 };
+    let size = Size {
+        shape: Settings::default(),
+        pretraining: 250 * times,
+        sft: 250 * times,
+        reward: 40 * times,
+        dpo: 40 * times,
+        policy: 24 * times,
+        revision: 40 * times,
+        comparisons: 640 * times as usize,
+        questions: 40 * times as usize,
+        seed,
     };
     let Findings { outcomes, reward_model, preferred, rewards } = run(size)?;
     println!("reward model: {reward_model}\n");

@@ -14,7 +14,8 @@ use lal::engine::device::cpu::Cpu;
 use lal::finetune::answers::{exact_match, replies};
 use lal::finetune::base::Base;
 use lal::finetune::lessons::Lessons;
-use lal::finetune::sft::{Conversations, defaults_for_tales};
+use lal::finetune::recipes;
+use lal::finetune::sft::Conversations;
 use lal::models::config::ModelConfig;
 use lal::run::config::TrainConfig;
 use lal::run::settings::Settings;
@@ -72,7 +73,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
 
     // Fine-tuning, on a device of its own: the names of the weights are the same.
     let mut base = Base::of(&mut cpu, &trainer, &tokenizer)?;
-    let config = TrainConfig::new(&size.finetuning.over(&defaults_for_tales())?.over(base.settings())?)?;
+    let config = TrainConfig::new(&size.finetuning.over(&recipes::sft_on_tales())?.over(base.settings())?)?;
     let tokenizer = base.chat_tokenizer();
     let model = base.for_chat(config.block_size, 0.0, 0)?;
     let lessons = Lessons::of_tales(false, size.conversations, size.questions, model.block_size, &tokenizer)?;

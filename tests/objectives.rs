@@ -19,6 +19,7 @@ use lal::models::{Reading, trunk};
 use lal::nn::Pass;
 use lal::objective::policy::Policy;
 use lal::objective::preference::{Form, Preference};
+use lal::objective::reward::Reward;
 use lal::objective::{BatchShape, Objective};
 use lal::run::config::TrainConfig;
 use lal::run::presets;
@@ -198,7 +199,9 @@ fn pairs(device: &mut dyn Device, golden: &Golden, objective: Objective) -> Batc
     let config = TrainConfig { batch_size: 2, ..presets::named("mini").unwrap() };
     let val = golden.pairs();
     let source = match objective {
-        Objective::Reward => PairSource::for_rewards("golden", golden.pairs(), val, &config).unwrap(),
+        Objective::Reward(reward) => {
+            PairSource::for_rewards("golden", reward, golden.pairs(), val, &config).unwrap()
+        }
         _ => {
             let reference = Reader::load(device, &model(), "reference", Head::Tokens, [3, TIME]).unwrap();
             for parameter in reference.parameters() {
@@ -231,8 +234,11 @@ fn preferences(device: &mut dyn Device, relative: f32) {
         let batch = pairs(device, &golden, objective);
         check(device, &golden, name, objective, &batch, Some(margins), relative);
     }
-    let batch = pairs(device, &golden, Objective::Reward);
-    check(device, &golden, "reward", Objective::Reward, &batch, Some("reward"), relative);
+    for (name, sft_weight) in [("reward", 0.0), ("reward_sft", golden.number("sft_weight"))] {
+        let objective = Objective::Reward(Reward { sft_weight });
+        let batch = pairs(device, &golden, objective);
+        check(device, &golden, name, objective, &batch, Some("reward"), relative);
+    }
 }
 
 fn policies(device: &mut dyn Device, relative: f32) {

@@ -12,12 +12,14 @@ use super::pairs::{PairSource, PairsError, hold_out, longest};
 use super::policy::PolicySource;
 use super::policy_options::{OptionsError, PolicyOptions};
 use super::reader::{Head, Reader, ReaderError};
+use super::recipes;
 use super::rollout::{Judge, Prompt, REFERENCE, RollError, Roller, Rollout};
 use super::sft::{self, Conversations, ConversationsError};
 use crate::engine::device::cpu::Cpu;
 use crate::models::config::ModelConfig;
 use crate::objective::Objective;
 use crate::objective::preference::Preference;
+use crate::objective::reward::Reward;
 use crate::run::config::{ConfigError, TrainConfig};
 use crate::run::settings::Settings;
 use crate::sample::reply::ReplyError;
@@ -91,7 +93,7 @@ impl Course {
     /// # Errors
     /// When the base is none that answers.
     pub fn new(mut base: Base, settings: &Settings, questions: usize) -> Result<Self> {
-        let config = settings.over(&sft::defaults_for_tales())?.over(base.settings())?;
+        let config = settings.over(&recipes::sft_on_tales())?.over(base.settings())?;
         let config = TrainConfig::new(&config)?;
         let (tokenizer, seed) = (base.chat_tokenizer(), config.seed);
         let model = base.for_chat(config.block_size, 0.0, 0)?;
@@ -129,10 +131,10 @@ impl Course {
         train: usize,
         held_out: usize,
     ) -> Result<(Base, Calibration)> {
-        let config = self.config(settings)?;
+        let config = self.config(settings, &recipes::reward())?;
         let pairs = Comparisons::of_tales(train, held_out, self.model.block_size, &self.tokenizer)?;
         let judged = pairs.held_out.clone();
-        let source = PairSource::for_rewards(TALES, pairs.train, pairs.held_out, &config)?;
+        let source = PairSource::for_rewards(TALES, Reward::default(), pairs.train, pairs.held_out, &config)?;
         let mut cpu = Cpu::<f32>::default();
         let trainer = self.train(config, &mut cpu, Box::new(source))?.0;
         let sizes = [32, longest(&judged)];
@@ -165,7 +167,7 @@ impl Course {
         train: Vec<EncodedPair>,
         held_out: Vec<EncodedPair>,
     ) -> Result<(Learned, f64)> {
-        let mut config = self.config(settings)?;
+        let mut config = self.config(settings, &recipes::dpo())?;
         config.eval_iters = held_out.len().div_ceil(config.batch_size);
         let mut cpu = Cpu::<f32>::default();
         let sizes = [2 * config.batch_size, longest(&train).max(longest(&held_out))];
@@ -193,7 +195,7 @@ impl Course {
         options: PolicyOptions,
         reward: Option<&mut Base>,
     ) -> Result<Learned> {
-        let config = self.config(settings)?;
+        let config = self.config(settings, &recipes::policy())?;
         options.check(&config)?;
         let mut cpu = Cpu::<f32>::default();
         let prompts = Prompt::of_questions(&self.asked.0, &self.asked.1);
@@ -221,7 +223,7 @@ impl Course {
         constitution: &Constitution,
         questions: usize,
     ) -> Result<Learned> {
-        let config = self.config(settings)?;
+        let config = self.config(settings, &recipes::revision())?;
         let said = self.said(constitution, questions, 1)?.revised()?;
         let (train, val) = sft::hold_out(said);
         let source = Conversations::new(TALES, &train, &val, &config, &self.model)?;
@@ -272,8 +274,8 @@ impl Course {
         Ok(Replies { constitution, tokenizer: &self.tokenizer, said })
     }
 
-    fn config(&self, settings: &Settings) -> Result<TrainConfig> {
-        Ok(TrainConfig::new(&settings.over(&sft::defaults())?.over(self.sft.settings())?)?)
+    fn config(&self, settings: &Settings, recipe: &Settings) -> Result<TrainConfig> {
+        Ok(TrainConfig::new(&settings.over(recipe)?.over(self.sft.settings())?)?)
     }
 
     /// Trains the model on `source` to the last step.

@@ -19,6 +19,7 @@ pub mod pairs;
 pub mod policy;
 pub mod policy_options;
 pub mod reader;
+pub mod recipes;
 pub mod rollout;
 pub mod sft;
 pub mod stage;

@@ -5,6 +5,7 @@ use super::reader::{Reader, ReaderError};
 use crate::engine::device::Device;
 use crate::objective::Objective;
 use crate::objective::preference::Preference;
+use crate::objective::reward::Reward;
 use crate::run::config::TrainConfig;
 use crate::text::chat::Example;
 use crate::text::dataset::{Purpose, Split};
@@ -84,13 +85,14 @@ impl PairSource {
     /// When there are none of either part.
     pub fn for_rewards(
         name: &str,
+        reward: Reward,
         train: Vec<EncodedPair>,
         val: Vec<EncodedPair>,
         config: &TrainConfig,
     ) -> Result<Self, PairsError> {
         let bare = |pair| Compared { pair, reference: 0.0 };
         let [train, val] = [train, val].map(|pairs| pairs.into_iter().map(bare).collect::<Vec<_>>());
-        Self::new(name, Objective::Reward, train, val, config)
+        Self::new(name, Objective::Reward(reward), train, val, config)
     }
 
     /// Pairs for a policy, which `reference` reads once: it is not needed in training.
@@ -161,7 +163,8 @@ impl PairSource {
         let mut targets = vec![0; places];
         let mut matrix = vec![0.0; pairs.len() * places];
         let sft_weight = match self.objective {
-            Objective::Preference(Preference { sft_weight, .. }) => sft_weight,
+            Objective::Preference(Preference { sft_weight, .. })
+            | Objective::Reward(Reward { sft_weight }) => sft_weight,
             _ => 0.0,
         };
         let mut demonstrations = vec![0.0; if sft_weight > 0.0 { matrix.len() } else { 0 }];
@@ -184,8 +187,11 @@ impl PairSource {
         if !demonstrations.is_empty() {
             batch.others.push(("demonstrations", demonstrations));
         }
-        if self.objective != Objective::Reward {
+        let is_preference = matches!(self.objective, Objective::Preference(_));
+        if is_preference || sft_weight > 0.0 {
             batch.targets = targets;
+        }
+        if is_preference {
             batch.others.push(("offsets", pairs.iter().map(|compared| -compared.reference).collect()));
         }
         batch

@@ -5,9 +5,7 @@
 
 use super::epochs::examples_of_step;
 use crate::models::config::ModelConfig;
-use crate::optim::Optimizer;
 use crate::run::config::TrainConfig;
-use crate::run::settings::Settings;
 use crate::text::chat::Example;
 use crate::text::dataset::{Purpose, Split, batch_rng, below};
 use crate::text::pack::{TooLong, Window, pack};
@@ -36,34 +34,6 @@ pub enum ConversationsError {
     TooLong(#[from] TooLong),
     #[error("{0} has too few conversations: some are needed to learn from, and others to judge by")]
     TooFew(String),
-}
-
-/// What a run of fine-tuning does where nothing else is asked for.
-pub fn defaults() -> Settings {
-    Settings {
-        steps: Some(1000),
-        batch_size: Some(12),
-        learning_rate: Some(5e-4),
-        warmup_steps: Some(50),
-        weight_decay: Some(0.0),
-        eval_every: Some(100),
-        save_every: Some(500),
-        sample_tokens: Some(60),
-        ..Settings::default()
-    }
-}
-
-/// The same for the many thousand conversations about tales. A model learns first what kind of word answers a
-/// question; then, after some hundred steps and rather suddenly, to find such a word in the tale; and last to tell
-/// whose it is, and that somebody is not in the tale at all. At a low rate, or with few steps, it does not get there.
-pub fn defaults_for_tales() -> Settings {
-    Settings {
-        steps: Some(4000),
-        batch_size: Some(4),
-        optimizer: Some(Optimizer::Muon),
-        learning_rate: Some(3e-3),
-        ..defaults()
-    }
 }
 
 /// Every tenth of `examples` held out, as (train, val).

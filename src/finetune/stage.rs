@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::policy_options::PolicyOptions;
 use crate::objective::preference::{Form, Preference};
+use crate::objective::reward::Reward;
 use crate::run::aside::{FileError, write_whole};
 
 pub const STAGE: &str = "finetune.toml";
@@ -29,7 +30,7 @@ pub enum Method {
     /// From demonstrations.
     Sft,
     /// To score answers, from pairs of them.
-    Reward,
+    Reward(RewardOptions),
     /// To prefer the better answer, from pairs of them.
     Dpo(DpoOptions),
     /// From what its own answers are worth.
@@ -83,6 +84,15 @@ pub struct ConstitutionOptions {
     pub beta: f32,
 }
 
+/// How a reward model learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
+pub struct RewardOptions {
+    /// How much the better answer counts as a demonstration too
+    #[arg(long, default_value_t = Reward::default().sft_weight, value_name = "X")]
+    #[serde(default)]
+    pub sft_weight: f32,
+}
+
 /// How preferences are learned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct DpoOptions {
@@ -105,7 +115,7 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Self::Sft => "sft",
-            Self::Reward => "reward",
+            Self::Reward(_) => "reward",
             Self::Dpo(_) => "dpo",
             Self::Ppo(_) => "ppo",
             Self::Constitution(_) => "constitution",
@@ -155,7 +165,8 @@ mod tests {
         let none = Stage::read(folder.path()).unwrap_err().to_string();
         assert!(none.contains(STAGE) && none.contains("train --resume"), "{none}");
         let dpo = DpoOptions { loss: Form::Ipo, beta: 0.25, label_smoothing: 0.0, sft_weight: 0.5 };
-        for method in [Method::Sft, Method::Reward, Method::Dpo(dpo), Method::Ppo(Box::default())] {
+        let reward = RewardOptions { sft_weight: 0.25 };
+        for method in [Method::Sft, Method::Reward(reward), Method::Dpo(dpo), Method::Ppo(Box::default())] {
             let stage = Stage { model: "runs/a \"b\"".into(), lora_rank: 4, method };
             stage.write(folder.path()).unwrap();
             assert_eq!(Stage::read(folder.path()).unwrap(), stage);

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use self::policy::Policy;
 use self::preference::Preference;
+use self::reward::Reward;
 use self::score::Score;
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::{Init, Tape};
@@ -29,7 +30,7 @@ pub enum Objective {
     /// To find the better of two answers likelier than the worse, against a reference.
     Preference(Preference),
     /// To score the better of two answers higher.
-    Reward,
+    Reward(Reward),
     /// To say what is rewarded.
     Policy(Policy),
 }
@@ -57,7 +58,7 @@ impl Objective {
     /// Rows of tokens in a batch of this size: preferences come in pairs.
     pub fn sequences(&self, batch_size: usize) -> usize {
         match self {
-            Self::Preference(_) | Self::Reward => 2 * batch_size,
+            Self::Preference(_) | Self::Reward(_) => 2 * batch_size,
             Self::Tokens | Self::Neighbours | Self::Policy(_) => batch_size,
         }
     }
@@ -65,7 +66,7 @@ impl Objective {
     /// Declares the parameters that the objective adds to a model `n_embd` wide.
     pub fn head(&self, tape: &mut Tape, n_embd: usize) -> Option<Score> {
         match self {
-            Self::Reward => Some(Score::reward(tape, n_embd)),
+            Self::Reward(_) => Some(Score::reward(tape, n_embd)),
             Self::Policy(Policy { value: Some(_), .. }) => Some(Score::value(tape, n_embd)),
             Self::Tokens | Self::Neighbours | Self::Preference(_) | Self::Policy(_) => None,
         }
@@ -100,9 +101,9 @@ impl Objective {
                 neighbours::loss(tape, trunk, targets, others, gradient)
             }
             Self::Preference(preference) => preference.record(tape, trunk, shape, gradient, into),
-            Self::Reward => {
+            Self::Reward(reward) => {
                 let score = head.ok_or_else(|| OpError::new("a reward needs its head"))?;
-                reward::loss(tape, trunk, score, shape, gradient)
+                reward.record(tape, trunk, score, shape, gradient, into)
             }
             Self::Policy(policy) => policy.record(tape, trunk, head, shape, gradient, into),
         }

@@ -1,41 +1,74 @@
 //! Reward models: of two answers the better one gets the higher score (Bradley & Terry 1952; Ouyang et al. 2022).
+//!
+//! A score is one number for a whole answer, and says little of what was wrong in it. So the better answer counts as a
+//! demonstration too (Yang et al. 2024, eq. 7, "GRM with SFT"): who knows what to say finds what should not be said.
+
+use std::collections::HashMap;
 
 use super::pairs::Pairs;
 use super::score::Score;
 use super::{BatchShape, Loss, constant, tokens};
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
+use crate::engine::tensor::Spec;
 use crate::models::Trunk;
 use crate::ops::combine::Combine;
 use crate::ops::logistic_loss::LogisticLoss;
 
-/// −ln σ(r(better) − r(worse)), r(answer) the score at the answer's last token.
-///
-/// Inputs `pairs` (count, predictions), which hold ±1 at the ends of answers, and `weights` (count). The output is the
-/// difference of each pair, (count).
-///
-/// # Errors
-/// When the model does not fit.
-pub fn loss(
-    tape: &mut Tape,
-    trunk: &Trunk,
-    score: &Score,
-    shape: BatchShape,
-    gradient: bool,
-) -> Result<Loss, OpError> {
-    tape.scoped("reward", |tape| {
+/// Scores to be learned from pairs of answers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reward {
+    /// α: how much the better answer counts as a demonstration.
+    pub sft_weight: f32,
+}
+
+impl Default for Reward {
+    fn default() -> Self {
+        Self { sft_weight: 0.5 }
+    }
+}
+
+impl Reward {
+    /// −ln σ(r(better) − r(worse)) − α ln π(better) / its tokens, r(answer) being the score at the answer's last token.
+    ///
+    /// Inputs `pairs` (count, predictions), which hold ±1 at the ends of answers, and `weights` (count); with an
+    /// [`sft_weight`](Self::sft_weight) also `targets` (predictions) and `demonstrations` (count, predictions), which
+    /// hold it divided by the tokens of the better answer, at these. The output is the difference of each pair, (count).
+    ///
+    /// # Errors
+    /// When the model does not fit.
+    pub fn record(
+        &self,
+        tape: &mut Tape,
+        trunk: &Trunk,
+        score: &Score,
+        shape: BatchShape,
+        gradient: bool,
+        into: &HashMap<Var, Var>,
+    ) -> Result<Loss, OpError> {
         let pairs = Pairs::declare(tape, shape);
-        let scores = score.record(tape, trunk.hidden)?;
-        let margins = pairs.compare(tape, scores)?;
-        let labels = constant(tape, pairs.count, 1.0);
-        // The gradient takes the place of what it is given, and the margins are read back.
-        let copy = tape.apply_one(Combine::scale(1.0), &[margins])?;
-        let outputs = tape.apply(LogisticLoss { gradient: true }, &[copy, labels, pairs.weights])?;
-        let total = tokens::add_sum(tape, outputs[0], None)?;
-        let mut seeds: Vec<(Var, Var)> = Vec::new();
-        if gradient {
-            seeds.push((scores, pairs.spread(tape, outputs[1])?));
+        let (mut total, mut seeds, margins) = tape.scoped("reward", |tape| {
+            let scores = score.record(tape, trunk.hidden)?;
+            let margins = pairs.compare(tape, scores)?;
+            let labels = constant(tape, pairs.count, 1.0);
+            // The gradient takes the place of what it is given, and the margins are read back.
+            let copy = tape.apply_one(Combine::scale(1.0), &[margins])?;
+            let outputs = tape.apply(LogisticLoss { gradient: true }, &[copy, labels, pairs.weights])?;
+            let total = tokens::add_sum(tape, outputs[0], None)?;
+            let mut seeds: Vec<(Var, Var)> = Vec::new();
+            if gradient {
+                seeds.push((scores, pairs.spread(tape, outputs[1])?));
+            }
+            Ok::<_, OpError>((total, seeds, margins))
+        })?;
+        if self.sft_weight > 0.0 {
+            let targets = tape.input("targets", Spec::u32([shape.predictions]));
+            let demonstrations = pairs.by(tape, "demonstrations");
+            let weights = demonstrations.spread(tape, pairs.weights)?;
+            let of_better = tokens::loss(tape, trunk, targets, weights, gradient, into)?;
+            total = tokens::add_sum(tape, of_better.total, Some(total))?;
+            seeds.extend(of_better.seeds);
         }
         Ok(Loss { total, seeds, outputs: vec![margins] })
-    })
+    }
 }

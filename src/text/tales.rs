@@ -269,9 +269,9 @@ mod tests {
     /// Written by hand from `data/tales.toml`, so that facts are what a reader would say they are.
     #[test]
     fn facts_follow_the_text() {
-        let text = "Adam was a kind king who wore a golden crown. He had a tiny ring. Emma was his cousin, a shy woman \
-                    who worked in the fields. One cold morning Adam put the ring in a box at the mill. Then he left \
-                    for the lake. While he was away, Emma moved the ring to a jar. When Adam came back to the mill, \
+        let text = "Adam was a kind king who wore a golden crown. He had a tiny ring. Emma, a shy woman who worked \
+                    in the fields, was his cousin. One cold morning Adam put the ring in a box at the mill. Then he \
+                    left for the lake. While he was away, Emma moved the ring to a jar. When Adam came back to the mill, \
                     the box was empty, for the ring was in the jar. The king went home to the palace without it.";
         let tale = Tales::new().read(text).expect("it follows the grammar");
         let last = |subject: &str, relation: &str| {

@@ -10,6 +10,7 @@ All is computed in float64 and rounded at the end.
     dpo_sft             Pang et al. 2024, eq. 1
     ipo                 Azar et al. 2024, eq. 17, with log-probabilities averaged over tokens
     reward              Ouyang et al. 2022, eq. 1
+    reward_sft          the same beside demonstrations, as Yang et al. 2024 regularise it
     ppo                 Schulman et al. 2017, eqs. 7 and 9, the value loss clipped too
     grpo                Shao et al. 2024, eqs. 3 and 4
 
@@ -95,6 +96,7 @@ def main():
     differences = torch.stack([reward(chosen) - reward(rejected) for chosen, rejected, _ in PAIRS])
     facts["margins"]["reward"] = differences.tolist()
     keep("reward", -F.logsigmoid(differences).mean())
+    keep("reward_sft", (-F.logsigmoid(differences) + SFT * demonstrated).mean())
 
     # Old policies, advantages and returns at random, near enough that clipping holds some tokens and not others.
     replies = []

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::run::{Job, Learner, StageArgs};
-use super::{dpo, tally};
+use super::tally;
 use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
@@ -14,6 +14,7 @@ use crate::finetune::critique::{Replies, Violations, chat};
 use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
 use crate::finetune::pairs::{PairSource, hold_out, longest};
 use crate::finetune::reader::{Head, Reader};
+use crate::finetune::recipes;
 use crate::finetune::rollout::Prompt;
 use crate::finetune::sft::{self, Conversations};
 use crate::finetune::stage::{ConstitutionOptions, Feedback, Judging};
@@ -69,8 +70,8 @@ impl Constitutional {
 impl Job for Constitutional {
     fn defaults(&self, _data: Option<&str>) -> Settings {
         match self.options.feedback {
-            Feedback::Revise => Settings { steps: Some(600), learning_rate: Some(1e-3), ..sft::defaults() },
-            Feedback::Prefer => dpo::defaults(),
+            Feedback::Revise => recipes::revision(),
+            Feedback::Prefer => recipes::dpo(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::finetune::comparisons::{Comparisons, TALES_PAIRS, TALES_PAIRS_HELD_OU
 use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
 use crate::finetune::pairs::{PairSource, longest};
 use crate::finetune::reader::{Head, Reader};
+use crate::finetune::recipes;
 use crate::finetune::stage::DpoOptions;
 use crate::models::config::ModelConfig;
 use crate::objective::Objective;
@@ -38,19 +39,6 @@ pub struct Dpo {
     questions: (Vec<Exchange>, Vec<Example>),
 }
 
-/// What a run with preferences does where nothing else is asked for.
-pub fn defaults() -> Settings {
-    Settings {
-        steps: Some(500),
-        batch_size: Some(16),
-        learning_rate: Some(2e-4),
-        warmup_steps: Some(20),
-        eval_every: Some(100),
-        eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
-        ..crate::finetune::sft::defaults()
-    }
-}
-
 impl Dpo {
     pub fn new(options: DpoOptions) -> Result<Self, Usage> {
         let DpoOptions { beta, label_smoothing, sft_weight, .. } = options;
@@ -61,11 +49,17 @@ impl Dpo {
             let what = format!("--label-smoothing {label_smoothing} is outside its range: 0 to below 0.5");
             return Err(Usage(what));
         }
-        if !(sft_weight >= 0.0 && sft_weight.is_finite()) {
-            return Err(Usage(format!("--sft-weight {sft_weight} is outside its range: 0 or more")));
-        }
+        check_sft_weight(sft_weight)?;
         Ok(Self { options, comparisons: None, questions: Default::default() })
     }
+}
+
+/// What better answers count as demonstrations must be a weight.
+pub fn check_sft_weight(sft_weight: f32) -> Result<(), Usage> {
+    if sft_weight >= 0.0 && sft_weight.is_finite() {
+        return Ok(());
+    }
+    Err(Usage(format!("--sft-weight {sft_weight} is outside its range: 0 or more")))
 }
 
 /// The pairs of `--data`.
@@ -84,7 +78,7 @@ pub fn comparisons(data: &str, at: &Learner) -> anyhow::Result<(Comparisons, [us
 
 impl Job for Dpo {
     fn defaults(&self, _data: Option<&str>) -> Settings {
-        defaults()
+        recipes::dpo()
     }
 
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {

@@ -39,7 +39,7 @@ enum Stage {
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let (stage, method) = match args.stage {
         Stage::Sft(args) => (args.stage, Method::Sft),
-        Stage::Reward(args) => (args.stage, Method::Reward),
+        Stage::Reward(args) => (args.stage, Method::Reward(args.options)),
         Stage::Dpo(args) => (args.stage, Method::Dpo(args.options)),
         Stage::Ppo(args) => (args.stage, Method::Ppo(Box::new(args.options))),
         Stage::Constitution(args) => (args.stage, Method::Constitution(args.options)),
@@ -54,7 +54,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
 fn job(method: &Method) -> anyhow::Result<Box<dyn Job>> {
     Ok(match method.clone() {
         Method::Sft => Box::new(sft::Sft::default()),
-        Method::Reward => Box::new(reward::Reward::default()),
+        Method::Reward(options) => Box::new(reward::Reward::new(options)?),
         Method::Dpo(options) => Box::new(dpo::Dpo::new(options)?),
         Method::Ppo(options) => Box::new(policy::Ppo::new(*options)),
         Method::Constitution(options) => Box::new(constitution::Constitutional::new(options)?),

@@ -11,6 +11,7 @@ use crate::finetune::base::Base;
 use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
 use crate::finetune::policy::PolicySource;
 use crate::finetune::policy_options::PolicyOptions;
+use crate::finetune::recipes;
 use crate::finetune::rollout::{Judge, Prompt, REFERENCE, Roller};
 use crate::run::settings::Settings;
 use crate::text::chat::Example;
@@ -47,15 +48,7 @@ impl Ppo {
 
 impl Job for Ppo {
     fn defaults(&self, _data: Option<&str>) -> Settings {
-        Settings {
-            steps: Some(300),
-            batch_size: Some(16),
-            learning_rate: Some(2e-4),
-            warmup_steps: Some(10),
-            eval_every: Some(100),
-            save_every: Some(100),
-            ..crate::finetune::sft::defaults()
-        }
+        recipes::policy()
     }
 
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {

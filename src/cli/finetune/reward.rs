@@ -2,15 +2,19 @@
 
 use serde::Serialize;
 
-use super::dpo::comparisons;
+use super::dpo::{check_sft_weight, comparisons};
 use super::run::{Job, Learner, StageArgs};
+use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
 use crate::finetune::calibration::{Calibration, margins};
-use crate::finetune::comparisons::{Comparisons, TALES_PAIRS_HELD_OUT};
+use crate::finetune::comparisons::Comparisons;
 use crate::finetune::pairs::{PairSource, longest};
 use crate::finetune::reader::{Head, Reader};
+use crate::finetune::recipes;
+use crate::finetune::stage::RewardOptions;
+use crate::objective::reward;
 use crate::run::settings::Settings;
 use crate::text::preferences::EncodedPair;
 use crate::train::source::Source;
@@ -20,10 +24,12 @@ use crate::train::source::Source;
 pub struct Args {
     #[command(flatten)]
     pub stage: StageArgs,
+    #[command(flatten)]
+    pub options: RewardOptions,
 }
 
-#[derive(Default)]
 pub struct Reward {
+    options: RewardOptions,
     comparisons: Option<Comparisons>,
     held_out: Vec<EncodedPair>,
 }
@@ -36,17 +42,16 @@ struct Calibrated<'a> {
     calibration: &'a Calibration,
 }
 
+impl Reward {
+    pub fn new(options: RewardOptions) -> Result<Self, Usage> {
+        check_sft_weight(options.sft_weight)?;
+        Ok(Self { options, comparisons: None, held_out: Vec::new() })
+    }
+}
+
 impl Job for Reward {
     fn defaults(&self, _data: Option<&str>) -> Settings {
-        Settings {
-            steps: Some(1000),
-            batch_size: Some(16),
-            learning_rate: Some(1e-3),
-            eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
-            // Its head gives rewards, and no longer text worth reading.
-            sample_tokens: Some(0),
-            ..crate::finetune::sft::defaults()
-        }
+        recipes::reward()
     }
 
     fn read(&mut self, data: &str, at: &Learner) -> anyhow::Result<[usize; 2]> {
@@ -69,7 +74,8 @@ impl Job for Reward {
         let Some(Comparisons { name, train, held_out }) = self.comparisons.take() else {
             anyhow::bail!("nothing was read")
         };
-        Ok(Box::new(PairSource::for_rewards(&name, train, held_out, &at.config)?))
+        let reward = reward::Reward { sft_weight: self.options.sft_weight };
+        Ok(Box::new(PairSource::for_rewards(&name, reward, train, held_out, &at.config)?))
     }
 
     fn judge(

@@ -8,7 +8,8 @@ use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
 use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_CONVERSATIONS, TALES_HELD_OUT};
-use crate::finetune::sft::{Conversations, defaults, defaults_for_tales};
+use crate::finetune::recipes;
+use crate::finetune::sft::Conversations;
 use crate::run::settings::Settings;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
@@ -30,8 +31,8 @@ pub struct Sft {
 impl Job for Sft {
     fn defaults(&self, data: Option<&str>) -> Settings {
         match data {
-            Some(TALES | FLAWED_TALES) => defaults_for_tales(),
-            _ => defaults(),
+            Some(TALES | FLAWED_TALES) => recipes::sft_on_tales(),
+            _ => recipes::sft(),
         }
     }
 

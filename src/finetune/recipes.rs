@@ -1,0 +1,78 @@
+//! What each stage of fine-tuning does where nothing else is asked for.
+
+use super::comparisons::TALES_PAIRS_HELD_OUT;
+use crate::optim::Optimizer;
+use crate::run::settings::Settings;
+
+/// Demonstrations.
+pub fn sft() -> Settings {
+    Settings {
+        steps: Some(1000),
+        batch_size: Some(12),
+        learning_rate: Some(5e-4),
+        warmup_steps: Some(50),
+        weight_decay: Some(0.0),
+        eval_every: Some(100),
+        save_every: Some(500),
+        sample_tokens: Some(60),
+        ..Settings::default()
+    }
+}
+
+/// The same for the many thousand conversations about tales. A model learns first what kind of word answers a
+/// question; then, after some hundred steps and rather suddenly, to find such a word in the tale; and last to tell
+/// whose it is, and that somebody is not in the tale at all. At a low rate, or with few steps, it does not get there.
+pub fn sft_on_tales() -> Settings {
+    Settings {
+        steps: Some(4000),
+        batch_size: Some(4),
+        optimizer: Some(Optimizer::Muon),
+        learning_rate: Some(3e-3),
+        eval_every: Some(250),
+        ..sft()
+    }
+}
+
+/// Scores of answers, from pairs.
+pub fn reward() -> Settings {
+    Settings {
+        steps: Some(1000),
+        batch_size: Some(16),
+        learning_rate: Some(1e-3),
+        eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
+        // Its head gives rewards, and no longer text worth reading.
+        sample_tokens: Some(0),
+        ..sft()
+    }
+}
+
+/// Preferences, from pairs.
+pub fn dpo() -> Settings {
+    Settings {
+        steps: Some(500),
+        batch_size: Some(16),
+        learning_rate: Some(2e-4),
+        warmup_steps: Some(20),
+        eval_every: Some(100),
+        eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
+        ..sft()
+    }
+}
+
+/// Rewards of its own replies.
+pub fn policy() -> Settings {
+    Settings {
+        steps: Some(300),
+        batch_size: Some(16),
+        learning_rate: Some(2e-4),
+        warmup_steps: Some(10),
+        eval_every: Some(100),
+        save_every: Some(100),
+        ..sft()
+    }
+}
+
+/// Its own replies as principles revise them.
+pub fn revision() -> Settings {
+    Settings { steps: Some(600), learning_rate: Some(1e-3), ..sft() }
+}
