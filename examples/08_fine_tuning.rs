@@ -6,7 +6,7 @@
 //! and PPO). Or a program rewards them (GRPO), or principles revise them (Constitutional AI). Whoever seeks reward
 //! alone, and is not held to what they were (no KL), finds what the reward did not mean.
 //!
-//! `cargo run --release --example 08_fine_tuning`, and `-- --full` for models that have had eight times as long;
+//! `cargo run --release --example 08_fine_tuning`, and `-- --full` for larger models that have had time to learn;
 //! `--seed N` for other random numbers
 
 use std::error::Error;
@@ -110,19 +110,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let full = args.iter().any(|arg| arg == "--full");
     let seed = args.iter().position(|arg| arg == "--seed").and_then(|at| args.get(at + 1));
     let seed = seed.map_or(Ok(1337), |seed| seed.parse())?;
-    let times = if full { 8 } else { 1 };
-    let size = Size {
-        shape: Settings::default(),
-        pretraining: 250 * times,
-        sft: 250 * times,
-        reward: 40 * times,
-        dpo: 40 * times,
-        policy: 24 * times,
-        revision: 40 * times,
-        comparisons: 640 * times as usize,
-        questions: 40 * times as usize,
-        seed,
+    let small = Settings { n_layer: Some(2), n_embd: Some(64), ..Settings::default() };
+    let (shape, steps, [comparisons, questions]) = match full {
+        true => (Settings::default(), [2000, 1500, 400, 300, 240, 300], [6400, 300]),
+        false => (small, [300, 300, 60, 60, 48, 60], [640, 60]),
     };
+    let [pretraining, sft, reward, dpo, policy, revision] = steps;
+    let size = Size { shape, pretraining, sft, reward, dpo, policy, revision, comparisons, questions, seed };
     let Findings { outcomes, reward_model, preferred, rewards } = run(size)?;
     println!("reward model: {reward_model}\n");
     let few: Vec<String> = rewards.iter().step_by(8).map(|reward| format!("{reward:.2}")).collect();

@@ -109,8 +109,8 @@ fn speaker(model: &ModelConfig, tokenizer: &Tokenizer) -> Model {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let steps = |steps| Settings { steps: Some(steps), ..Settings::default() };
-    let size = Size { pretraining: steps(500), finetuning: steps(600), conversations: 8000, questions: 100 };
-    println!("Pretraining on the Tales world, then fine-tuning on questions about it: two minutes.\n");
+    let size = Size { pretraining: steps(250), finetuning: steps(300), conversations: 8000, questions: 100 };
+    println!("Pretraining on the Tales world, then fine-tuning on questions about it: a minute or two.\n");
     let found = run(size)?;
     println!("val loss {:.3} nats per token; no model can go below {:.3}\n", found.val_loss, found.floor);
     println!("{}", found.asked);
