@@ -301,7 +301,11 @@ fn requests_that_make_no_sense_exit_2_and_say_why() {
     };
     refused(dpo(&["--beta", "0"]), &["--beta 0", "above 0"]);
     refused(dpo(&["--label-smoothing", "0.5"]), &["--label-smoothing"]);
-    refused(dpo(&["--sft-weight=-1"]), &["--sft-weight -1", "0 or more"]);
+    for stage in ["dpo", "reward"] {
+        let mut command = start.stage(stage, &start.pairs, &run);
+        command.arg("--sft-weight=-1");
+        refused(command, &["--sft-weight -1", "0 or more"]);
+    }
     // A policy that nobody judges, and one that the model of another tokenizer judges.
     refused(start.stage("ppo", &start.chats, &run), &["--reward", "finetune reward"]);
     let other = start.folder.path().join("base");

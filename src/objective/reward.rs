@@ -1,7 +1,7 @@
 //! Reward models: of two answers the better one gets the higher score (Bradley & Terry 1952; Ouyang et al. 2022).
 //!
-//! A score is one number for a whole answer, and says little of what was wrong in it. So the better answer counts as a
-//! demonstration too (Yang et al. 2024, eq. 7, "GRM with SFT"): who knows what to say finds what should not be said.
+//! A score is one number for a whole answer, and says little of what was wrong in it. So the better answer may count as a
+//! demonstration too (Yang et al. 2024): who knows what to say finds what should not be said.
 
 use std::collections::HashMap;
 
@@ -16,16 +16,10 @@ use crate::ops::combine::Combine;
 use crate::ops::logistic_loss::LogisticLoss;
 
 /// Scores to be learned from pairs of answers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reward {
     /// α: how much the better answer counts as a demonstration.
     pub sft_weight: f32,
-}
-
-impl Default for Reward {
-    fn default() -> Self {
-        Self { sft_weight: 0.5 }
-    }
 }
 
 impl Reward {
