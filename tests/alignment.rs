@@ -196,7 +196,7 @@ fn every_stage_is_checked_beside_the_oracle_and_profiled() {
     // Tales in bytes want a long block. A model that hardly says anything ends few replies by itself.
     let principled = start.path("principled");
     let mut command = start.stage("constitution", "tales", &principled);
-    command.args(["--block-size", "480", "--batch-size", "1", "--steps", "2", "--eval-iters", "1"]);
+    command.args(["--block-size", "520", "--batch-size", "1", "--steps", "2", "--eval-iters", "1"]);
     command.args(["--feedback", "prefer", "--judge", "model", "--questions", "20"]).assert().success();
     for (folder, op) in [
         (run("sft"), "cross_entropy"),

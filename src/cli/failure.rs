@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::engine::device::DeviceError;
 use crate::finetune::base::BaseError;
 use crate::finetune::constitution::ConstitutionError;
+use crate::finetune::critique::CritiqueError;
 use crate::finetune::pairs::PairsError;
 use crate::finetune::sft::ConversationsError;
 use crate::finetune::stage::StageError;
@@ -87,6 +88,7 @@ fn classify(error: &anyhow::Error) -> Exit {
             || cause.is::<ChatError>()
             || cause.is::<ConversationsError>()
             || cause.is::<ConstitutionError>()
+            || matches!(cause.downcast_ref(), Some(CritiqueError::Chat(_)))
             || matches!(cause.downcast_ref(), Some(PairsError::TooFew(_)))
             || cause.is::<StageError>()
             || cause.is::<TooLong>()

@@ -100,13 +100,20 @@ impl<'a> Replies<'a> {
     /// Of each reply how much less likely, in nats, a reminder of the principles makes it, as `reader` sees it.
     ///
     /// # Errors
-    /// When the tokenizer lacks a character, or the device fails.
+    /// When `reader` does not hold a question with its reply behind the reminder, the tokenizer lacks a character, or
+    /// the device fails.
     pub fn doubts(&self, device: &mut dyn Device, reader: &Reader) -> Result<Vec<f64>, CritiqueError> {
         let mut both = Vec::with_capacity(2 * self.said.len());
         let reminder = self.constitution.reminder();
         for (exchange, text) in &self.said {
             for reminder in [None, Some(&reminder)] {
-                both.push(chat(self.tokenizer, reminder, exchange, text.clone())?);
+                let example = chat(self.tokenizer, reminder, exchange, text.clone())?;
+                let (tokens, block_size) = (example.tokens.len(), reader.time());
+                if tokens > block_size {
+                    let place = example.place;
+                    return Err(ChatError::TooLong { place, answer: "reminded", tokens, block_size }.into());
+                }
+                both.push(example);
             }
         }
         let tokens: Vec<&[u32]> = both.iter().map(|example| example.tokens.as_slice()).collect();
@@ -221,6 +228,20 @@ mod tests {
                 "{doubt}, {plain}, {reminded}"
             );
         }
+    }
+
+    #[test]
+    fn a_reply_that_no_block_holds_behind_the_reminder_is_named() {
+        let tokenizer = Tokenizer::from_name("byte", "").unwrap().with_chat();
+        let config = ModelConfig::gpt(tokenizer.vocab_size(), 64, 2, 2, 16);
+        let mut cpu = device::<f32>(&config);
+        let reader = Reader::load(&mut cpu, &config, "", Head::Tokens, [3, 64]).unwrap();
+        let constitution = Constitution::of_tales();
+        let asked = exchange("With Adam.");
+        let said = vec![(&asked, "With Adam.".to_owned())];
+        let replies = Replies { constitution: &constitution, tokenizer: &tokenizer, said };
+        let error = replies.doubts(&mut cpu, &reader).unwrap_err().to_string();
+        assert!(error.contains(&asked.question) && error.contains("a block holds 64"), "{error}");
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl Reader {
         &self.parameters
     }
 
+    /// The most tokens that it reads at once.
+    pub fn time(&self) -> usize {
+        self.time
+    }
+
     /// What each of `sequences` is worth to a model with a head for it: the score at its end. Of one that is longer
     /// than `time` the end alone is read.
     ///
