@@ -15,7 +15,7 @@ fn every_stage_begins_with_one_model_and_moves_it() {
         shape,
         pretraining: 100,
         sft: 100,
-        reward: 40,
+        reward: 100,
         dpo: 40,
         policy: 24,
         revision: 60,
