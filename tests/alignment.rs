@@ -120,6 +120,12 @@ fn rewards_are_learned_and_then_sought() {
     let reward = start.path("reward");
     let told = events(start.stage("reward", &start.pairs, &reward).args(["--lr", "1e-2", "--steps", "60"]));
     assert_eq!(*numbers(&told, "calibration", "accuracy").last().unwrap(), 1.0);
+    // What the better answers count as demonstrations is a part of the loss.
+    let first_loss = |sft_weight: &str| {
+        let mut reward = start.stage("reward", &start.pairs, &start.path(sft_weight));
+        numbers(&events(reward.args(["--steps", "1", "--sft-weight", sft_weight])), "step", "loss")[0]
+    };
+    assert!(first_loss("1") > first_loss("0") + 0.1);
     for algorithm in ["ppo", "grpo"] {
         let told = events(start.policy(&reward, &start.path(algorithm)).args([
             "--algorithm",
@@ -306,6 +312,10 @@ fn requests_that_make_no_sense_exit_2_and_say_why() {
         command.arg("--sft-weight=-1");
         refused(command, &["--sft-weight -1", "0 or more"]);
     }
+    // Principles, a tale in bytes and a reply, where a block holds the tale and the reply alone.
+    let mut reminded = start.stage("constitution", "tales", &run);
+    reminded.args(["--block-size", "400", "--feedback", "prefer", "--judge", "model", "--questions", "2"]);
+    refused(reminded, &["reminded answer", "a block holds 400"]);
     // A policy that nobody judges, and one that the model of another tokenizer judges.
     refused(start.stage("ppo", &start.chats, &run), &["--reward", "finetune reward"]);
     let other = start.folder.path().join("base");

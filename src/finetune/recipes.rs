@@ -53,7 +53,6 @@ pub fn dpo() -> Settings {
         batch_size: Some(16),
         learning_rate: Some(2e-4),
         warmup_steps: Some(20),
-        eval_every: Some(100),
         eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
         ..sft()
     }
@@ -66,7 +65,6 @@ pub fn policy() -> Settings {
         batch_size: Some(16),
         learning_rate: Some(2e-4),
         warmup_steps: Some(10),
-        eval_every: Some(100),
         save_every: Some(100),
         ..sft()
     }

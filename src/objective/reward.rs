@@ -40,29 +40,28 @@ impl Reward {
         gradient: bool,
         into: &HashMap<Var, Var>,
     ) -> Result<Loss, OpError> {
-        let pairs = Pairs::declare(tape, shape);
-        let (mut total, mut seeds, margins) = tape.scoped("reward", |tape| {
+        tape.scoped("reward", |tape| {
+            let pairs = Pairs::declare(tape, shape);
             let scores = score.record(tape, trunk.hidden)?;
             let margins = pairs.compare(tape, scores)?;
             let labels = constant(tape, pairs.count, 1.0);
             // The gradient takes the place of what it is given, and the margins are read back.
             let copy = tape.apply_one(Combine::scale(1.0), &[margins])?;
             let outputs = tape.apply(LogisticLoss { gradient: true }, &[copy, labels, pairs.weights])?;
-            let total = tokens::add_sum(tape, outputs[0], None)?;
+            let mut total = tokens::add_sum(tape, outputs[0], None)?;
             let mut seeds: Vec<(Var, Var)> = Vec::new();
             if gradient {
                 seeds.push((scores, pairs.spread(tape, outputs[1])?));
             }
-            Ok::<_, OpError>((total, seeds, margins))
-        })?;
-        if self.sft_weight > 0.0 {
-            let targets = tape.input("targets", Spec::u32([shape.predictions]));
-            let demonstrations = pairs.by(tape, "demonstrations");
-            let weights = demonstrations.spread(tape, pairs.weights)?;
-            let of_better = tokens::loss(tape, trunk, targets, weights, gradient, into)?;
-            total = tokens::add_sum(tape, of_better.total, Some(total))?;
-            seeds.extend(of_better.seeds);
-        }
-        Ok(Loss { total, seeds, outputs: vec![margins] })
+            if self.sft_weight > 0.0 {
+                let targets = tape.input("targets", Spec::u32([shape.predictions]));
+                let demonstrations = pairs.by(tape, "demonstrations");
+                let weights = demonstrations.spread(tape, pairs.weights)?;
+                let of_better = tokens::loss(tape, trunk, targets, weights, gradient, into)?;
+                total = tokens::add_sum(tape, of_better.total, Some(total))?;
+                seeds.extend(of_better.seeds);
+            }
+            Ok(Loss { total, seeds, outputs: vec![margins] })
+        })
     }
 }

@@ -8,6 +8,7 @@
 //! people who err, pairs of a better and a worse answer, and a [`judge`] of replies.
 
 mod check;
+mod exchange;
 mod flaws;
 mod grammar;
 mod hidden;
@@ -25,10 +26,11 @@ use super::dataset::split_text;
 use grammar::Grammar;
 use telling::Telling;
 
+pub use exchange::{Exchange, UNKNOWN, jsonl, messages};
 pub use flaws::Demonstration;
 pub use grammar::GrammarError;
 pub use hidden::{Guess, Seen};
-pub use questions::{Exchange, Part, UNKNOWN, jsonl, messages};
+pub use questions::Part;
 
 /// What follows every tale in a corpus.
 pub const SEPARATOR: &str = "\n\n";

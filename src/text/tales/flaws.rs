@@ -7,9 +7,10 @@
 use rand_chacha::rand_core::Rng;
 use serde_json::json;
 
+use super::exchange::ask;
 use super::manner::{Tail, with_tail};
-use super::questions::{Asked, ask, messages, stream};
-use super::{Exchange, Fact, Part, Tale, Tales, UNKNOWN};
+use super::questions::{Asked, stream};
+use super::{Exchange, Fact, Part, Tale, Tales, UNKNOWN, messages};
 use crate::text::chat::{Message, Role};
 use crate::text::dataset::{below, unit};
 use crate::text::preferences::Pair;
