@@ -1,5 +1,5 @@
 //! Every form of attention against PyTorch (fixtures of `golden/make_attention.py`): groups of heads, ALiBi, rotary
-//! positions, packed sequences, causal or not; and decoding with a cache against attending to all at once.
+//! positions, a convolution before, packed sequences, causal or not; and decoding with a cache against attending to all at once.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,6 +16,8 @@ use lal::engine::tensor::Spec;
 use lal::nn::attention::rotary_table;
 use lal::ops::attention::Attention;
 use lal::ops::attention_cached::AttentionCached;
+use lal::ops::causal_conv::CausalConv;
+use lal::ops::causal_conv_cached::CausalConvCached;
 use lal::ops::rope::Rope;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -27,6 +29,8 @@ struct Form {
     width: usize,
     op: Attention,
     rope_base: Option<f32>,
+    /// Taps of the convolution before; 0 for none.
+    conv_kernel: usize,
     segments: Vec<u32>,
 }
 
@@ -46,12 +50,18 @@ impl Form {
                 ..Attention::new(size("n_head"), flag("causal"))
             },
             rope_base: (base > 0.0).then_some(base),
+            conv_kernel: size("conv_kernel"),
             segments: segments.map(|s| s.as_u64().unwrap() as u32).collect(),
         }
     }
 
     fn row(&self) -> usize {
         (self.op.n_head + 2 * self.op.n_kv_head) * self.width
+    }
+
+    /// The name of the convolution's weights.
+    fn weights(&self) -> String {
+        format!("{}.w", self.name)
     }
 
     fn rotate(&self, tape: &mut Tape, qkv: Var, positions: usize) -> Var {
@@ -69,7 +79,7 @@ fn golden() -> (Vec<Form>, Tensors) {
     let json: Value = serde_json::from_slice(&std::fs::read(folder.join("attention.json")).unwrap()).unwrap();
     let forms = json.as_object().unwrap().iter().filter(|(_, form)| form.is_object());
     let forms: Vec<_> = forms.map(|(name, form)| Form::read(name, form)).collect();
-    assert_eq!(forms.len(), 10);
+    assert_eq!(forms.len(), 12);
     let bytes = std::fs::read(folder.join("attention.safetensors")).unwrap();
     let elements =
         |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
@@ -94,16 +104,24 @@ fn agrees_with_pytorch(device: &mut dyn Device, form: &Form, tensors: &Tensors, 
     let qkv_name = format!("{}.qkv", form.name);
     let qkv = tape.parameter(&qkv_name, [batch, time, form.row()], Init::Constant(0.0));
     let dout = tape.input("dout", Spec::f32([batch, time, form.op.n_head * form.width]));
-    let mut operands = vec![form.rotate(&mut tape, qkv, time)];
-    if !form.segments.is_empty() {
-        operands.push(tape.input("segments", Spec::u32(form.rows)));
-    }
-    let out = tape.apply(form.op, &operands).unwrap()[0];
+    let segments = (!form.segments.is_empty()).then(|| tape.input("segments", Spec::u32(form.rows)));
+    let with_segments = |operands: &[Var]| operands.iter().copied().chain(segments).collect::<Vec<_>>();
+    let w = (form.conv_kernel > 0)
+        .then(|| tape.parameter(&form.weights(), [form.conv_kernel, form.row()], Init::Constant(0.0)));
+    let convolved = w.map_or(qkv, |w| {
+        tape.apply_one(CausalConv { transposed: false }, &with_segments(&[qkv, w])).unwrap()
+    });
+    let rotated = form.rotate(&mut tape, convolved, time);
+    let out = tape.apply(form.op, &with_segments(&[rotated])).unwrap()[0];
     let gradients = tape.backward(&[(out, dout)], &HashMap::new()).unwrap();
-    let plan = Arc::new(Plan::new(&tape, &[out, gradients[&qkv]]).unwrap());
+    let results: Vec<Var> = [out, gradients[&qkv]].into_iter().chain(w.map(|w| gradients[&w])).collect();
+    let plan = Arc::new(Plan::new(&tape, &results).unwrap());
     let id = device.load(&plan, 0).unwrap();
     let golden = |what: &str| &tensors[&format!("{}/{what}", form.name)];
     device.write(&qkv_name, golden("qkv")).unwrap();
+    if w.is_some() {
+        device.write(&form.weights(), golden("w")).unwrap();
+    }
     device.set_input(id, "dout", HostData::F32(golden("dout"))).unwrap();
     if !form.segments.is_empty() {
         device.set_input(id, "segments", HostData::U32(&form.segments)).unwrap();
@@ -112,6 +130,9 @@ fn agrees_with_pytorch(device: &mut dyn Device, form: &Form, tensors: &Tensors, 
     let got = device.results(true).unwrap().unwrap();
     assert_tensor(&format!("out of {}", form.name), &got[0], golden("out"), relative);
     assert_tensor(&format!("dqkv of {}", form.name), &got[1], golden("dqkv"), 10.0 * relative);
+    if w.is_some() {
+        assert_tensor(&format!("dw of {}", form.name), &got[2], golden("dw"), 10.0 * relative);
+    }
 }
 
 /// A device for each form, as their tables differ in shape.
@@ -168,6 +189,14 @@ fn decodes_as_at_once(device: &mut dyn Device, form: &Form, tensors: &Tensors, r
     for n in PORTIONS {
         let mut tape = Tape::new("decode");
         let x = tape.input("qkv", Spec::f32([1, n, form.row()]));
+        let x = match form.conv_kernel {
+            0 => x,
+            taps => {
+                let w = tape.parameter(&form.weights(), [taps, form.row()], Init::Constant(0.0));
+                let tail = tape.state("tail", [1, taps - 1, form.row()], Init::Constant(0.0));
+                tape.apply(CausalConvCached, &[x, w, tail]).unwrap()[0]
+            }
+        };
         let x = form.rotate(&mut tape, x, ROOM);
         let cache = ["keys", "values"]
             .map(|name| tape.state(name, [1, ROOM, op.n_kv_head * form.width], Init::Constant(0.0)));
@@ -175,6 +204,9 @@ fn decodes_as_at_once(device: &mut dyn Device, form: &Form, tensors: &Tensors, r
         let result = tape.apply(cached, &[x, cache[0], cache[1]]).unwrap()[0];
         let plan = Arc::new(Plan::new(&tape, &[result]).unwrap());
         let id = device.load(&plan, 0).unwrap();
+        if form.conv_kernel > 0 {
+            device.write(&form.weights(), &tensors[&format!("{}/w", form.name)]).unwrap();
+        }
         let tokens = &qkv[position * form.row()..][..n * form.row()];
         device.set_input(id, "qkv", HostData::F32(tokens)).unwrap();
         device.run(id, 0, &Step { position: position as u32, ..Step::default() }).unwrap();
@@ -188,7 +220,7 @@ fn decodes_as_at_once(device: &mut dyn Device, form: &Form, tensors: &Tensors, r
 fn decoding_with_a_cache_gives_what_attending_to_all_at_once_does() {
     let (forms, tensors) = golden();
     let mut gpu = open_gpu();
-    for name in ["gqa", "mqa", "alibi", "rope", "llama"] {
+    for name in ["gqa", "mqa", "alibi", "rope", "llama", "conv"] {
         let form = forms.iter().find(|form| form.name == name).unwrap();
         decodes_as_at_once(&mut Cpu::<f64>::default(), form, &tensors, 2e-7);
         decodes_as_at_once(&mut Cpu::<f32>::default(), form, &tensors, 1e-5);

@@ -24,7 +24,7 @@ pub fn sft() -> Settings {
 /// whose it is, and that somebody is not in the tale at all. At a low rate, or with few steps, it does not get there.
 pub fn sft_on_tales() -> Settings {
     Settings {
-        steps: Some(4000),
+        steps: Some(2000),
         batch_size: Some(4),
         optimizer: Some(Optimizer::Muon),
         learning_rate: Some(3e-3),

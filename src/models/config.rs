@@ -74,6 +74,10 @@ pub struct ModelConfig {
     /// The share of activations zeroed in training, 0 ≤ `dropout` < 1.
     pub dropout: f64,
     pub position: Position,
+    /// Tokens that a convolution over queries, keys and values reaches, the token itself among them; 0 for no
+    /// convolution.
+    #[serde(default)]
+    pub conv_kernel: usize,
     pub norm: Norm,
     pub norm_place: NormPlace,
     pub feed_forward: FeedForward,
@@ -107,6 +111,8 @@ pub enum SizeError {
          --position"
     )]
     OddHead(usize),
+    #[error("conv_kernel = 1 reaches no other token: choose 2 or more, or 0 for no convolution")]
+    OneTap,
     #[error("dropout = {0} is outside 0 ≤ dropout < 1: 0 turns it off, 0.1 zeroes a tenth")]
     Dropout(f64),
 }
@@ -126,6 +132,7 @@ impl ModelConfig {
             bias: false,
             dropout: 0.0,
             position: Position::Learned,
+            conv_kernel: 0,
             norm: Norm::Layer,
             norm_place: NormPlace::Pre,
             feed_forward: FeedForward::Gelu,
@@ -162,6 +169,9 @@ impl ModelConfig {
             }
             if self.position == Position::Rope && !self.head_size().is_multiple_of(2) {
                 return Err(SizeError::OddHead(self.head_size()));
+            }
+            if self.conv_kernel == 1 {
+                return Err(SizeError::OneTap);
             }
         }
         if !(0.0..1.0).contains(&self.dropout) {

@@ -44,6 +44,7 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
                 Position::Alibi => Positions::Alibi,
                 _ => Positions::Embedded,
             },
+            conv_kernel: config.conv_kernel,
             linear,
             out_std,
             segments: read.segments.map(|segments| segments.numbers),

@@ -6,6 +6,8 @@ use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Tape};
 use crate::ops::attention::Attention;
 use crate::ops::attention_cached::AttentionCached;
+use crate::ops::causal_conv::CausalConv;
+use crate::ops::causal_conv_cached::CausalConvCached;
 use crate::ops::rope::Rope;
 
 /// How attention itself tells positions apart.
@@ -28,6 +30,8 @@ pub struct SelfAttention {
     /// A token sees none after it. Only such layers can decode.
     pub causal: bool,
     pub positions: Positions,
+    /// Taps of the convolution over queries, keys and values; 0 for none.
+    pub conv_kernel: usize,
     /// (batch, time) numbers that tell apart the sequences packed into a row; not used when decoding.
     pub segments: Option<Var>,
     /// Tokens that the key-value cache holds when decoding.
@@ -38,6 +42,9 @@ pub struct SelfAttention {
     pub out_std: f32,
 }
 
+/// Standard deviation of the first weights of the convolution: some channels begin with more of the tokens before.
+const CONV_STD: f32 = 0.5;
+
 /// The angles by which heads of `width` channels are turned at positions below `block_size`: one table for all
 /// layers.
 pub fn rotary_table(tape: &mut Tape, block_size: usize, width: usize, base: f32) -> Var {
@@ -46,7 +53,7 @@ pub fn rotary_table(tape: &mut Tape, block_size: usize, width: usize, base: f32)
 }
 
 impl SelfAttention {
-    /// x (batch, time, n) → (batch, time, n) through `c_attn` and `c_proj`.
+    /// x (batch, time, n) → (batch, time, n) through `c_attn`, perhaps `c_conv`, and `c_proj`.
     ///
     /// # Errors
     /// When `x` does not fit.
@@ -55,6 +62,9 @@ impl SelfAttention {
         let (n_head, n_kv_head, alibi) = (self.n_head, self.n_kv_head, self.positions == Positions::Alibi);
         let shared = n / n_head * n_kv_head;
         let mut qkv = tape.scoped("c_attn", |t| self.linear.record(t, x, n + 2 * shared))?;
+        if self.conv_kernel > 0 {
+            qkv = tape.scoped("c_conv", |t| self.convolve(t, qkv, pass))?;
+        }
         if let Positions::Rotary(table) = self.positions {
             let rope = Rope { n_rotated: n_head + n_kv_head, inverse: false };
             qkv = tape.apply_one(rope, &[qkv, table])?;
@@ -81,5 +91,18 @@ impl SelfAttention {
             }
         };
         tape.scoped("c_proj", |t| self.linear.with_std(self.out_std).record(t, mixed, n))
+    }
+
+    /// qkv, as it is and from the tokens before. Its `weight` (conv_kernel, width of qkv) starts normal.
+    fn convolve(&self, tape: &mut Tape, qkv: Var, pass: Pass) -> Result<Var, OpError> {
+        let (batch, width) = (tape.spec(qkv).shape.dims()[0], tape.spec(qkv).shape.width());
+        let weight = tape.parameter("weight", [self.conv_kernel, width], Init::Normal(CONV_STD));
+        if pass == Pass::Decode {
+            let name = tape.scoped_name(&format!("tail.{batch}"));
+            let tail = tape.state(&name, [batch, self.conv_kernel - 1, width], Init::Constant(0.0));
+            return Ok(tape.apply(CausalConvCached, &[qkv, weight, tail])?[0]);
+        }
+        let operands: Vec<_> = [qkv, weight].into_iter().chain(self.segments).collect();
+        tape.apply_one(CausalConv { transposed: false }, &operands)
     }
 }

@@ -10,6 +10,8 @@ pub mod attention_cached;
 mod attention_cases;
 mod attention_common;
 pub mod backward;
+pub mod causal_conv;
+pub mod causal_conv_cached;
 mod cell_common;
 pub mod column_sum;
 pub mod combine;
@@ -58,6 +60,9 @@ pub static OPS: &[&OpInfo] = &[
     &heads::MERGE_HEADS,
     &heads::ADD_HEADS,
     &rope::ROPE,
+    &causal_conv::CAUSAL_CONV,
+    &causal_conv::CAUSAL_CONV_WEIGHTS,
+    &causal_conv_cached::CAUSAL_CONV_CACHED,
     &attention::ATTENTION,
     &attention_backward::ATTENTION_BACKWARD,
     &attention_cached::ATTENTION_CACHED,

@@ -56,8 +56,8 @@ impl Rule {
     }
 }
 
-/// Whether a matrix lies between the embeddings and the head.
+/// Whether a matrix multiplies what lies between the embeddings and the head.
 fn is_hidden(name: &str) -> bool {
     let mut parts = name.rsplit('.').skip(1);
-    !parts.next().is_some_and(|layer| ["wte", "wpe", "lm_head", "bigram"].contains(&layer))
+    !parts.next().is_some_and(|layer| ["wte", "wpe", "lm_head", "bigram", "c_conv"].contains(&layer))
 }

@@ -120,6 +120,7 @@ fn mini() -> TrainConfig {
         bias: false,
         dropout: 0.0,
         position: Position::Learned,
+        conv_kernel: 0,
         norm: Norm::Layer,
         norm_place: NormPlace::Pre,
         feed_forward: FeedForward::Gelu,
@@ -178,12 +179,13 @@ fn gpt2() -> TrainConfig {
 }
 
 /// `mini` for what comes after pretraining: blocks that hold a whole tale with questions about it, tokens that are
-/// words, and what helps to find one word again among the others. (The corpus has no more than 1060 tokens.)
+/// words, and what helps to find one word again among the others, or the one behind a name. (The corpus has no more than 1060 tokens.)
 fn tales() -> TrainConfig {
     TrainConfig {
         data: Some("tales".into()),
         tokenizer: "bpe:1024".into(),
         position: Position::Rope,
+        conv_kernel: 4,
         block_size: 256,
         batch_size: 8,
         optimizer: Optimizer::Muon,

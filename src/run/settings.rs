@@ -57,6 +57,9 @@ pub struct Settings {
     /// How a Transformer knows where a token stands
     #[arg(long, env = "LAL_POSITION", value_enum)]
     pub position: Option<Position>,
+    /// Tokens that a convolution over queries, keys and values reaches, 2 or more; 0 for no convolution
+    #[arg(long, env = "LAL_CONV_KERNEL", value_name = "N")]
+    pub conv_kernel: Option<usize>,
     /// How the residual stream is normalised
     #[arg(long, env = "LAL_NORM", value_enum)]
     pub norm: Option<Norm>,
@@ -150,6 +153,7 @@ impl Settings {
             bias: Some(model.bias),
             dropout: Some(model.dropout),
             position: Some(model.position),
+            conv_kernel: Some(model.conv_kernel),
             norm: Some(model.norm),
             norm_place: Some(model.norm_place),
             feed_forward: Some(model.feed_forward),

@@ -28,13 +28,14 @@ pub struct Outcome {
 }
 
 /// Every change to a GPT, first none at all and none but the seed: what lies between these two is chance.
-pub const CHANGES: [Change; 18] = [
+pub const CHANGES: [Change; 19] = [
     Change { piece: "GPT", to: "as it is", apply: |_| {} },
     Change { piece: "", to: "another seed", apply: |config| config.seed += 1 },
     Change { piece: "positions", to: "none", apply: |config| config.position = Position::None },
     Change { piece: "", to: "sinusoidal", apply: |config| config.position = Position::Sinusoidal },
     Change { piece: "", to: "rotary", apply: |config| config.position = Position::Rope },
     Change { piece: "", to: "ALiBi", apply: |config| config.position = Position::Alibi },
+    Change { piece: "convolution", to: "of four tokens", apply: |config| config.conv_kernel = 4 },
     Change { piece: "norm", to: "none", apply: |config| config.norm = Norm::None },
     Change { piece: "", to: "RMS", apply: |config| config.norm = Norm::Rms },
     Change { piece: "", to: "behind each half", apply: |config| config.norm_place = NormPlace::Post },

@@ -139,13 +139,13 @@ mod tests {
 
     /// [loss, norm of the gradients] of a row of which a part is learned.
     fn step(
-        position: Position,
+        (position, conv_kernel): (Position, usize),
         segments: &[u32],
         places: &[u32],
         tokens: &[u32],
         learned: &[f32],
     ) -> [f32; 2] {
-        let model = ModelConfig { position, ..ModelConfig::gpt(17, BLOCK, 2, 2, 8) };
+        let model = ModelConfig { position, conv_kernel, ..ModelConfig::gpt(17, BLOCK, 2, 2, 8) };
         let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 0.0 };
         let rule = Rule { optimizer: Optimizer::AdamW, adamw };
         let shape = StepShape { segments: true, ..StepShape::pretraining(&model, 1, 1) };
@@ -174,16 +174,23 @@ mod tests {
         let behind: Vec<f32> = (0..BLOCK).map(|i| if i < A.len() { 0.0 } else { 0.2 }).collect();
         let alone: Vec<f32> = (0..BLOCK).map(|i| if i < B.len() { 0.2 } else { 0.0 }).collect();
         let segments = |first: usize| (0..BLOCK).map(|i| u32::from(i >= first)).collect::<Vec<_>>();
-        for position in [Position::Learned, Position::Sinusoidal, Position::Rope, Position::Alibi] {
+        for form @ (position, _) in [
+            (Position::Learned, 0),
+            (Position::Sinusoidal, 0),
+            (Position::Rope, 0),
+            (Position::Alibi, 0),
+            (Position::None, 4),
+            (Position::Rope, 3),
+        ] {
             let run = |segments: &[u32], places: &[u32], tokens: &[u32], learned: &[f32]| {
-                step(position, segments, places, tokens, learned)
+                step(form, segments, places, tokens, learned)
             };
             let anew = |segments: &[u32]| pack::positions(segments, BLOCK);
             let (second, first) = (segments(A.len()), segments(B.len()));
             let got = run(&second, &anew(&second), &row([&A, &B]), &behind);
             let want = run(&first, &anew(&first), &row([&B, &[]]), &alone);
             for (got, want) in got.iter().zip(want) {
-                assert!((got - want).abs() < 1e-6 * want, "{position:?}: {got} instead of {want}");
+                assert!((got - want).abs() < 1e-6 * want, "{form:?}: {got} instead of {want}");
             }
             if position == Position::Learned {
                 let in_row: Vec<u32> = (0..BLOCK as u32).collect();

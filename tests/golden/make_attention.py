@@ -8,7 +8,9 @@
     <form>/dout   the gradient that comes back, as out
     <form>/dqkv   the gradient of Σ out · dout, as qkv
 
-Queries and keys are rotated as Llama's code does it (pairs of channels half a head apart), heads of keys are
+and, for those with a convolution, its weights <form>/w (conv_kernel, width of qkv) and their gradient <form>/dw.
+
+The convolution is torch's conv1d, sequence by sequence, added to qkv. Queries and keys are rotated as Llama's code does it (pairs of channels half a head apart), heads of keys are
 repeated, ALiBi and everything that is not seen enter as a bias, and torch's scaled_dot_product_attention does the
 rest. All is computed in float64 and rounded at the end.
 """
@@ -20,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-DEFAULT = dict(batch=2, time=11, n_head=4, n_kv_head=4, width=6, causal=True, alibi=False, rope_base=0.0, segments=[])
+DEFAULT = dict(batch=2, time=11, n_head=4, n_kv_head=4, width=6, causal=True, alibi=False, rope_base=0.0, segments=[],
+               conv_kernel=0)
 FORMS = dict(
     bert=dict(causal=False),
     gqa=dict(n_kv_head=2),
@@ -32,6 +35,8 @@ FORMS = dict(
     rope=dict(rope_base=10000.0),
     llama=dict(n_kv_head=2, width=8, rope_base=500000.0),
     all=dict(batch=1, time=67, n_head=3, n_kv_head=1, rope_base=10000.0, segments=[0] * 30 + [1] * 37),
+    conv=dict(n_kv_head=2, conv_kernel=4, rope_base=10000.0),
+    packed_conv=dict(conv_kernel=3, segments=[3, 3, 3, 5, 5, 5, 5, 1, 1, 1, 1] + [0] * 6 + [7] * 4 + [2]),
 )
 for name in ["alibi", "alibi_of_six_heads", "all"]:
     FORMS[name]["alibi"] = True
@@ -61,6 +66,19 @@ def rotated(x, base):
     angles = torch.outer(torch.arange(time, dtype=torch.float64), inv_freq)
     angles = torch.cat((angles, angles), dim=-1)
     return x * angles.cos() + rotate_half(x) * angles.sin()
+
+
+def convolved(qkv, w, f):
+    """Channel by channel over the tokens of a sequence, the newest tap last, as conv1d has it."""
+    taps, channels = w.shape
+    kernel = w.flip(0).T.reshape(channels, 1, taps)
+    segments = torch.tensor(f["segments"] or [0] * (f["batch"] * f["time"])).view(f["batch"], f["time"])
+    items = []
+    for item, numbers in zip(qkv, segments):
+        lengths = torch.unique_consecutive(numbers, return_counts=True)[1].tolist()
+        padded = (F.pad(part.T, (taps - 1, 0)) for part in item.split(lengths))
+        items.append(torch.cat([F.conv1d(part, kernel, groups=channels).T for part in padded]))
+    return qkv + torch.stack(items)
 
 
 def attend(qkv, f):
@@ -94,9 +112,12 @@ def make():
         # Numbers that float32 holds, so that both sides begin from the same.
         qkv = torch.randn(f["batch"], f["time"], row).double().requires_grad_()
         dout = torch.randn(f["batch"], f["time"], f["n_head"] * f["width"]).double()
-        out = attend(qkv, f)
+        w = (0.5 * torch.randn(f["conv_kernel"], row)).double().requires_grad_() if f["conv_kernel"] else None
+        out = attend(qkv if w is None else convolved(qkv, w, f), f)
         out.backward(dout)
         tensors |= {f"{name}/qkv": qkv, f"{name}/out": out, f"{name}/dout": dout, f"{name}/dqkv": qkv.grad}
+        if w is not None:
+            tensors |= {f"{name}/w": w, f"{name}/dw": w.grad}
         forms[name] = f
     here = pathlib.Path(__file__).parent
     save_file({n: t.detach().float().contiguous() for n, t in tensors.items()}, here / "attention.safetensors")

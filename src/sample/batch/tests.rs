@@ -9,9 +9,16 @@ use crate::sample::generator::Generator;
 const VOCAB: usize = 17;
 const BLOCK: usize = 11;
 
-/// Odd sizes, and heads that share keys.
+/// Odd sizes, heads that share keys, and, with rotary positions, a convolution.
 fn config(position: Position) -> ModelConfig {
-    ModelConfig { bias: true, position, n_kv_head: 2, ..ModelConfig::gpt(VOCAB, BLOCK, 2, 4, 24) }
+    let conv_kernel = if position == Position::Rope { 4 } else { 0 };
+    ModelConfig {
+        bias: true,
+        position,
+        n_kv_head: 2,
+        conv_kernel,
+        ..ModelConfig::gpt(VOCAB, BLOCK, 2, 4, 24)
+    }
 }
 
 /// A device with weights so large that tokens differ in probability as those of a trained model do.
