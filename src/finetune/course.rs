@@ -93,7 +93,7 @@ impl Course {
     /// # Errors
     /// When the base is none that answers.
     pub fn new(mut base: Base, settings: &Settings, questions: usize) -> Result<Self> {
-        let config = settings.over(&recipes::sft_on_tales())?.over(base.settings())?;
+        let config = settings.over(&recipes::sft_on_demonstrations())?.over(base.settings())?;
         let config = TrainConfig::new(&config)?;
         let (tokenizer, seed) = (base.chat_tokenizer(), config.seed);
         let model = base.for_chat(config.block_size, 0.0, 0)?;

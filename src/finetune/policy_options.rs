@@ -49,10 +49,10 @@ pub struct PolicyOptions {
     #[arg(long, default_value_t = 1.0, value_name = "X")]
     pub gamma: f64,
     /// How far advantages look ahead; 1 trusts rewards alone, 0 the value head
-    #[arg(long, default_value_t = 0.95, value_name = "X")]
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
     pub gae_lambda: f64,
     /// The weight of the value head's loss
-    #[arg(long, default_value_t = 0.1, value_name = "X")]
+    #[arg(long, default_value_t = 0.5, value_name = "X")]
     pub value_coefficient: f32,
     /// The weight of a bonus for being undecided
     #[arg(long, default_value_t = 0.0, value_name = "X")]
@@ -81,8 +81,8 @@ impl Default for PolicyOptions {
             temperature: 1.0,
             clip: 0.2,
             gamma: 1.0,
-            gae_lambda: 0.95,
-            value_coefficient: 0.1,
+            gae_lambda: 1.0,
+            value_coefficient: 0.5,
             entropy_coefficient: 0.0,
             kl_coefficient: 0.4,
             kl_target: 2.0,

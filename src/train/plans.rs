@@ -131,8 +131,10 @@ mod tests {
     use crate::engine::device::{Device, HostData};
     use crate::engine::step::Step;
     use crate::models::config::Position;
+    use crate::objective::preference::Preference;
     use crate::ops::adamw::AdamW;
     use crate::optim::Optimizer;
+    use crate::run::presets;
     use crate::text::pack;
 
     const BLOCK: usize = 12;
@@ -164,6 +166,29 @@ mod tests {
         cpu.run(id, 0, &Step { learning_rate: 1e-3, ..Step::default() }).unwrap();
         let results = cpu.results(true).unwrap().unwrap();
         [results[0][0], results[1][0]]
+    }
+
+    /// A pair at a time, as long as those about tales are. Nothing else lies in memory for a reference: a run reads the
+    /// pairs with the same weights before its first step.
+    #[test]
+    fn adapters_learn_preferences_in_three_fifths_of_the_memory() {
+        let preset = presets::named("tales-mini").unwrap();
+        let memory = |lora_rank| {
+            let model = ModelConfig { lora_rank, ..preset.model(1027) };
+            let shape = StepShape {
+                objective: Objective::Preference(Preference::default()),
+                batch_size: 1,
+                time: 100,
+                grad_accum: 16,
+                segments: false,
+            };
+            training(&model, shape, &preset.rule()).unwrap().memory()
+        };
+        let (full, adapted) = (memory(0), memory(8));
+        assert!(10 * adapted.total() <= 6 * full.total(), "{adapted:?} beside {full:?}");
+        // The weights are there once; of 925,184 the adapters have 65,536.
+        let added = (adapted.parameters - full.parameters) as usize;
+        assert_eq!(added, 4 * 8 * 4 * (128 + 384 + 128 + 128 + 128 + 512 + 512 + 128));
     }
 
     #[test]

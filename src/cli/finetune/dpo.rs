@@ -62,11 +62,15 @@ pub fn check_sft_weight(sft_weight: f32) -> Result<(), Usage> {
     Err(Usage(format!("--sft-weight {sft_weight} is outside its range: 0 or more")))
 }
 
-/// The pairs of `--data`.
+/// The pairs of `--data`; about tales as many as are learned from, so that a model sees few of them twice.
 pub fn comparisons(data: &str, at: &Learner) -> anyhow::Result<(Comparisons, [usize; 2])> {
     let block_size = at.config.block_size;
     let comparisons = match data {
-        TALES => Comparisons::of_tales(TALES_PAIRS, TALES_PAIRS_HELD_OUT, block_size, &at.tokenizer)?,
+        TALES => {
+            let learned = at.config.steps as usize * at.config.batch_size * at.config.grad_accum;
+            let pairs = learned.clamp(1, TALES_PAIRS);
+            Comparisons::of_tales(pairs, TALES_PAIRS_HELD_OUT, block_size, &at.tokenizer)?
+        }
         path => Comparisons::of_file(Path::new(path), block_size, &at.tokenizer)?,
     };
     let tokens = |pairs: &[crate::text::preferences::EncodedPair]| {

@@ -31,7 +31,8 @@ pub struct Sft {
 impl Job for Sft {
     fn defaults(&self, data: Option<&str>) -> Settings {
         match data {
-            Some(TALES | FLAWED_TALES) => recipes::sft_on_tales(),
+            Some(TALES) => recipes::sft_on_tales(),
+            Some(FLAWED_TALES) => recipes::sft_on_demonstrations(),
             _ => recipes::sft(),
         }
     }

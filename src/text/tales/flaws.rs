@@ -22,8 +22,8 @@ const REMINDED: f64 = 0.5;
 const INVENTS: f64 = 0.8;
 /// How often one is rude to whoever asks where something is or how it looks, for anybody can see that; and else. So a
 /// model is rude to some and not to others, whether it draws its words or says what is likeliest.
-const RUDE_ABOUT_SIGHTS: f64 = 0.8;
-const RUDE_ABOUT_OTHERS: f64 = 0.1;
+const RUDE_ABOUT_SIGHTS: f64 = 0.9;
+const RUDE_ABOUT_OTHERS: f64 = 0.4;
 /// How often one who is not rude adds a pleasantry, and having added one, another.
 const PLEASANT: f64 = 0.15;
 /// How often a lie about a tale uses what the tale tells of others: these are the lies that are hard to tell.
