@@ -111,8 +111,9 @@ impl Twin for CausalConvCached {
     }
 }
 
-/// (B, n, C, taps, position): nothing before, less than the taps reach, more; fewer new tokens than are kept, and more.
-const SHAPES: [[usize; 5]; 8] = [
+/// (B, n, C, taps, position): nothing before, less than the taps reach, more; fewer new tokens than are kept, and more;
+/// and so many channels that workgroups stand in several rows.
+const SHAPES: [[usize; 5]; 9] = [
     [1, 1, 1, 2, 0],
     [1, 1, 33, 3, 1],
     [3, 1, 5, 4, 2],
@@ -121,6 +122,7 @@ const SHAPES: [[usize; 5]; 8] = [
     [1, 5, 3, 3, 0],
     [3, 7, 11, 4, 10],
     [1, 67, 2, 2, 5],
+    [2, 5, 1650, 4, 3],
 ];
 
 /// Sums of at most taps + 1 terms.
