@@ -1,6 +1,7 @@
 // causal_conv_weights: dw_k = Σ_t dy_t x_{t-k}, channel by channel, over tokens of the same sequence
 // x, dy (rows, width) with rows = items · time; segments (rows); dw (taps, width), added to from the second part on
 // Workgroup (i, k): one tap of 16 neighbouring channels with 16 threads each, every thread taking every 16th row.
+
 // 1 when segments tell apart the sequences packed into a row
 const SEGMENTS: u32 = 0u;
 

@@ -11,7 +11,7 @@ use crate::text::tales::{Part, Tales};
 use crate::text::tokenizer::Tokenizer;
 
 /// The most pairs about tales to learn from, and others to judge by.
-pub const TALES_PAIRS: usize = 24_000;
+pub const TALES_PAIRS: usize = 10_000;
 pub const TALES_PAIRS_HELD_OUT: usize = 300;
 
 /// Pairs as tokens, in two parts.

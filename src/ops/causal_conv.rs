@@ -5,7 +5,7 @@
 use crate::engine::case::{Bound, Case, Fill};
 use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
 use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
+    AnyOp, Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
 };
 use crate::engine::real::Real;
 use crate::engine::rows::for_rows;
@@ -41,7 +41,12 @@ struct Rows<'a> {
     segments: Option<&'a [u32]>,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// Those of operands x and, where they are given, segments.
+    fn of<F: Real>(io: &Io<'a, F>) -> Self {
+        Self { time: io.in_shape(0).dims()[1], segments: (io.n_inputs() > 2).then(|| io.indices(2)) }
+    }
+
     /// The row `k` tokens before `row`, if there is one in its sequence.
     #[inline(always)]
     fn before(self, row: usize, k: usize) -> Option<usize> {
@@ -142,8 +147,7 @@ impl Op for CausalConv {
 impl Twin for CausalConv {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
         let (x, w) = (io.input(0), io.input(1));
-        let (time, width) = (io.in_shape(0).dims()[1], io.in_shape(0).width());
-        let rows = Rows { time, segments: (io.n_inputs() > 2).then(|| io.indices(2)) };
+        let (rows, width) = (Rows::of(io), io.in_shape(0).width());
         let [y] = io.outputs();
         for_rows(
             [(y, width)],
@@ -206,8 +210,7 @@ impl Op for CausalConvWeights {
 impl Twin for CausalConvWeights {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
         let (x, dy) = (io.input(0), io.input(1));
-        let (time, width) = (io.in_shape(0).dims()[1], io.in_shape(0).width());
-        let rows = Rows { time, segments: (io.n_inputs() > 2).then(|| io.indices(2)) };
+        let (rows, width) = (Rows::of(io), io.in_shape(0).width());
         let [dw] = io.outputs();
         for_rows(
             [(dw, width)],
@@ -240,23 +243,29 @@ const SHAPES: [([usize; 4], Option<u32>); 8] = [
     ([9, 8, 8, 3], Some(2)),
 ];
 
-fn operands([batch, time, width, _]: [usize; 4], second: Spec, segments: Option<u32>) -> Vec<Spec> {
+/// `op` of x to ±`largest`, `second` to ±1 and perhaps segments: sums of up to `terms` products.
+fn case(
+    op: impl AnyOp,
+    [batch, time, width, _]: [usize; 4],
+    second: Spec,
+    segments: Option<u32>,
+    terms: usize,
+    largest: f32,
+) -> Case {
     let x = Spec::f32([batch, time, width]);
-    [x, second].into_iter().chain(segments.map(|_| Spec::u32([batch, time]))).collect()
+    let operands: Vec<_> =
+        [x, second].into_iter().chain(segments.map(|_| Spec::u32([batch, time]))).collect();
+    let case = Case::new(op, &operands, Bound::sum(terms, largest.into())).with(0, Fill::Uniform(largest));
+    segments.into_iter().fold(case, |case, numbers| case.with(2, Fill::Index(numbers)))
 }
 
 /// Sums of at most taps + 1 terms.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (shape, segments) in SHAPES {
+    for (shape @ [_, _, width, taps], segments) in SHAPES {
         for (transposed, largest) in [(false, 1.0), (true, 1.0), (false, 1e2), (true, 6.0)] {
-            let operands = operands(shape, Spec::f32([shape[3], shape[2]]), segments);
-            let bound = Bound::sum(shape[3] + 1, f64::from(largest));
-            let case = Case::new(CausalConv { transposed }, &operands, bound).with(0, Fill::Uniform(largest));
-            cases.push(match segments {
-                Some(numbers) => case.with(2, Fill::Index(numbers)),
-                None => case,
-            });
+            let w = Spec::f32([taps, width]);
+            cases.push(case(CausalConv { transposed }, shape, w, segments, taps + 1, largest));
         }
     }
     cases
@@ -267,14 +276,8 @@ fn weights_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (shape @ [batch, time, width, taps], segments) in SHAPES {
         for largest in [1.0, 1e2] {
-            let operands = operands(shape, Spec::f32([batch, time, width]), segments);
-            let bound = Bound::sum(batch * time, f64::from(largest));
-            let case =
-                Case::new(CausalConvWeights { taps }, &operands, bound).with(0, Fill::Uniform(largest));
-            cases.push(match segments {
-                Some(numbers) => case.with(2, Fill::Index(numbers)),
-                None => case,
-            });
+            let dy = Spec::f32([batch, time, width]);
+            cases.push(case(CausalConvWeights { taps }, shape, dy, segments, batch * time, largest));
         }
     }
     cases

@@ -8,6 +8,7 @@ use crate::engine::real::Real;
 use crate::engine::rows::for_rows;
 use crate::engine::tensor::Spec;
 use crate::engine::twin::Io;
+use crate::ops::heads::batch_ranges;
 use crate::shader;
 
 pub static CAUSAL_CONV_CACHED: OpInfo = OpInfo {
@@ -47,31 +48,33 @@ impl Op for CausalConvCached {
         vec![(1, 2)]
     }
 
-    /// What decoding reads at once is far below the smallest binding.
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
         let (x, tail) = (operands.in_shape(0), operands.out_shape(1));
         let (batch, n, width, kept) = (x.dims()[0], x.dims()[1], x.width(), tail.dims()[1]);
-        let stored = n.min(kept);
-        let convolve = Dispatch::new(shader!("causal_conv_cached/convolve", "step"))
-            .constant("TAPS", kept as u32 + 1)
-            .bind("x", In(0))
-            .bind("w", In(1))
-            .bind("tail", Out(1))
-            .bind("y", Out(0))
-            .param("len", x.len())
-            .param("n", n)
-            .param("width", width)
-            .groups(x.len().div_ceil(64), target);
-        let store = Dispatch::new(shader!("causal_conv_cached/store", "step"))
-            .bind("x", In(0))
-            .bind("tail", Out(1))
-            .param("len", batch * stored * width)
-            .param("n", n)
-            .param("m", stored)
-            .param("kept", kept)
-            .param("width", width)
-            .groups((batch * stored * width).div_ceil(64), target);
-        Kernel::plain(vec![convolve, store])
+        let (item, stored) = (n * width, n.min(kept));
+        let part = |(first, streams): (usize, usize)| {
+            let bound = |shader| {
+                Dispatch::new(shader)
+                    .bind_part("x", In(0), first * item, streams * item)
+                    .bind_part("tail", Out(1), first * kept * width, streams * kept * width)
+                    .param("n", n)
+                    .param("width", width)
+            };
+            let convolve = bound(shader!("causal_conv_cached/convolve", "step"))
+                .constant("TAPS", kept as u32 + 1)
+                .bind("w", In(1))
+                .bind_part("y", Out(0), first * item, streams * item)
+                .param("len", streams * item)
+                .groups((streams * item).div_ceil(64), target);
+            let store = bound(shader!("causal_conv_cached/store", "step"))
+                .param("len", streams * stored * width)
+                .param("m", stored)
+                .param("kept", kept)
+                .groups((streams * stored * width).div_ceil(64), target);
+            [convolve, store]
+        };
+        let ranges = batch_ranges(target, batch, &[item, kept * width]);
+        Kernel::plain(ranges.into_iter().flat_map(part).collect())
     }
 
     fn cost(&self, operands: &Operands) -> Cost {
@@ -112,8 +115,8 @@ impl Twin for CausalConvCached {
 }
 
 /// (B, n, C, taps, position): nothing before, less than the taps reach, more; fewer new tokens than are kept, and more;
-/// and so many channels that workgroups stand in several rows.
-const SHAPES: [[usize; 5]; 9] = [
+/// so many channels that workgroups stand in several rows; and streams that small bindings can split.
+const SHAPES: [[usize; 5]; 10] = [
     [1, 1, 1, 2, 0],
     [1, 1, 33, 3, 1],
     [3, 1, 5, 4, 2],
@@ -123,6 +126,7 @@ const SHAPES: [[usize; 5]; 9] = [
     [3, 7, 11, 4, 10],
     [1, 67, 2, 2, 5],
     [2, 5, 1650, 4, 3],
+    [11, 3, 8, 5, 2],
 ];
 
 /// Sums of at most taps + 1 terms.

@@ -179,7 +179,8 @@ fn gpt2() -> TrainConfig {
 }
 
 /// `mini` for what comes after pretraining: blocks that hold a whole tale with questions about it, tokens that are
-/// words, and what helps to find one word again among the others, or the one behind a name. (The corpus has no more than 1060 tokens.)
+/// words, and what helps to find one word again among the others, or the one behind a name. (The corpus has no more
+/// than 1060 tokens.)
 fn tales() -> TrainConfig {
     TrainConfig {
         data: Some("tales".into()),

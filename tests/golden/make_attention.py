@@ -10,9 +10,9 @@
 
 and, for those with a convolution, its weights <form>/w (conv_kernel, width of qkv) and their gradient <form>/dw.
 
-The convolution is torch's conv1d, sequence by sequence, added to qkv. Queries and keys are rotated as Llama's code does it (pairs of channels half a head apart), heads of keys are
-repeated, ALiBi and everything that is not seen enter as a bias, and torch's scaled_dot_product_attention does the
-rest. All is computed in float64 and rounded at the end.
+The convolution is torch's conv1d, sequence by sequence, added to qkv. Queries and keys are rotated as Llama's code does
+it (pairs of channels half a head apart), heads of keys are repeated, ALiBi and everything that is not seen enter as a
+bias, and torch's scaled_dot_product_attention does the rest. All is computed in float64 and rounded at the end.
 """
 import json
 import math

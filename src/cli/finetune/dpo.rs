@@ -62,7 +62,7 @@ pub fn check_sft_weight(sft_weight: f32) -> Result<(), Usage> {
     Err(Usage(format!("--sft-weight {sft_weight} is outside its range: 0 or more")))
 }
 
-/// The pairs of `--data`; about tales as many as are learned from, so that a model sees few of them twice.
+/// The pairs of `--data`; about tales no more than are learned from, as a reference reads them all.
 pub fn comparisons(data: &str, at: &Learner) -> anyhow::Result<(Comparisons, [usize; 2])> {
     let block_size = at.config.block_size;
     let comparisons = match data {
