@@ -1,7 +1,7 @@
 // adamw: m = β₁ m + (1 - β₁) g, v = β₂ v + (1 - β₂) g², p = p - lr (m̂ / (√v̂ + eps) + decay p)
 //   with g = gradient · min(1, clip / grad_norm), m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ)
 // gradient, p, m, v (len); grad_norm (1); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, clip: f32 }
 

@@ -1,6 +1,6 @@
 // add: y = y + x, in place
 // x, y (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32 }
 

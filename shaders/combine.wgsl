@@ -1,6 +1,6 @@
 // combine: y = a x + b z, or a x alone, or y = a y + b z in place
 // x, z, y (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // 1 when there is a z
 const SECOND: u32 = 1u;
 // 1 when y itself is x; z is bound in its place and not read

@@ -1,6 +1,6 @@
 // divide: y = x / (norm + eps)
 // x, y (len); norm (1); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32, eps: f32 }
 

@@ -1,6 +1,6 @@
 // dropout: y = x · keep / (1 - p), keep being a hash of (seed, salt, index)
 // x, y (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32, salt: u32, threshold: u32, scale: f32 }
 

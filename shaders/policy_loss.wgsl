@@ -2,7 +2,7 @@
 //   d = nll - reference, and its derivative by nll
 // nll, old, advantages a, weights w, reference, loss, dnll (len); one thread per element
 // Without a reference, KL is 0 and `reference` is bound to nll.
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 const KL: u32 = 0u;
 
 struct Params { first: u32, len: u32, clip: f32, kl: f32 }

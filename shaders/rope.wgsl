@@ -2,7 +2,7 @@
 // i < width/2, j = i + width/2, with -θ_i when INVERSE; the others are copied
 // x, y (rows, row) with row = heads · width, of which row 0 is row `first` of all; table (T_max, width), a row for
 // each position: width/2 cosines, then as many sines; len = rows · row; one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 const INVERSE: u32 = 0u;
 
 struct Params { first: u32, len: u32, time: u32, row: u32, width: u32, n_rotated: u32 }

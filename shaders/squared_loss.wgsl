@@ -1,7 +1,7 @@
 // squared_loss: loss = w ½ max((x - y)², (c - y)²), c = old + clamp(x - old, -clip, clip), and its derivative by x
 // values x, targets y, weights w, old, loss, dvalues (len); one thread per element
 // Without old values, CLIP is 0, `old` is bound to the values, and the loss is w ½ (x - y)².
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 const CLIP: u32 = 0u;
 
 struct Params { first: u32, len: u32, clip: f32 }

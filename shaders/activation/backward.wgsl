@@ -1,7 +1,7 @@
 // activation_backward: dx = dy f'(x), f' one of
 //   0: σ'(x)   1: 1 - tanh²(x) = 4 σ'(2x)   2: 1 where x > 0   3: 2 max(x, 0)   4: σ(x) + x σ'(x)
 // x, dy, dx (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // which f
 const KIND: u32 = 0u;
 

@@ -1,7 +1,7 @@
 // activation: y = f(x), f one of
 //   0: σ(x)   1: tanh(x)   2: max(x, 0)   3: max(x, 0)²   4: x σ(x)
 // x, y (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // which f
 const KIND: u32 = 0u;
 

@@ -2,13 +2,16 @@
 // qkv (streams, n, n_head + 2 n_kv_head, WIDTH), keys, values (streams, room, n_kv_head, WIDTH),
 // out (streams, n, n_head, WIDTH); tokens = streams · n
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
-// One workgroup per new token and head. Keys come in tiles of one per thread; then each thread sums its
-// channels over the tile. The softmax is online; f32 sums, in the order of keys.
-const WORKGROUP: u32 = 64u;
+// One workgroup per new token and head. Keys come in tiles of one per thread; then each thread sums one channel, or
+// SHARE of them, over every TEAMS-th key of the tile. The softmax is online; f32 sums, in the order of keys, and at
+// last of teams.
+const WORKGROUP: u32 = 256u;
 const WIDTH: u32 = 32u;
 const ALIBI: u32 = 0u;
 // channels of one thread
 const SHARE: u32 = (WIDTH + WORKGROUP - 1u) / WORKGROUP;
+// threads of one channel
+const TEAMS: u32 = max(WORKGROUP / WIDTH, 1u);
 
 struct Params {
     tokens: u32,
@@ -48,6 +51,7 @@ fn main(
     let t = step.position + token % params.n;
     let seen = t + 1u;
     let slope = alibi_slope(h);
+    let team = local / WIDTH;
 
     // WGSL begins variables with zeros.
     var sums: array<f32, SHARE>;
@@ -76,14 +80,23 @@ fn main(
         total = total * shrink + reduce_sum(local, p);
         let count = min(WORKGROUP, seen - first);
         for (var i = 0u; i < SHARE; i++) {
-            let d = local + i * WORKGROUP;
+            let d = local % WIDTH + i * WORKGROUP;
             var sum = sums[i] * shrink;
-            if d < WIDTH {
-                for (var j = 0u; j < count; j++) {
+            if team < TEAMS && d < WIDTH {
+                for (var j = team; j < count; j += TEAMS) {
                     sum += weights[j] * values[cache + (first + j) * row + d];
                 }
             }
             sums[i] = sum;
+        }
+    }
+    if TEAMS > 1u {
+        workgroupBarrier();
+        weights[local] = sums[0];
+        workgroupBarrier();
+        for (var other = 1u; other < TEAMS; other++) {
+            // Only the first team's sums are used, and these threads have WIDTH others behind them for each team.
+            sums[0] += weights[min(local + other * WIDTH, WORKGROUP - 1u)];
         }
     }
     for (var part = 0u; part < SHARE; part++) {

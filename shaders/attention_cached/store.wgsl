@@ -2,7 +2,7 @@
 // qkv (streams, n, row): queries, then channels of keys and of values; keys, values (streams, room, channels);
 // len = streams · n · channels
 // one thread per channel of a token
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { n: u32, room: u32, len: u32, row: u32, channels: u32 }
 

@@ -2,7 +2,7 @@
 // channel, over tokens of the same sequence
 // x, y (items, time, width); w (TAPS, width); segments (items, time); len = items · time · width; one thread per
 // element, taps in order
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 const TAPS: u32 = 4u;
 const TRANSPOSED: u32 = 0u;
 // 1 when segments tell apart the sequences packed into a row

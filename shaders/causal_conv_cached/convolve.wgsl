@@ -2,7 +2,7 @@
 // stream from `position` on; those before them lie in `tail`, that of position p in row p mod (TAPS - 1)
 // x, y (streams, n, width); w (TAPS, width); tail (streams, TAPS - 1, width); len = streams · n · width
 // one thread per element, taps in order
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 const TAPS: u32 = 4u;
 
 struct Params { len: u32, n: u32, width: u32 }

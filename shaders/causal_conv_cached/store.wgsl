@@ -2,7 +2,7 @@
 // p mod kept
 // x (streams, n, width); tail (streams, kept, width); the last m = min(n, kept) tokens are stored,
 // len = streams · m · width; one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { len: u32, n: u32, m: u32, kept: u32, width: u32 }
 

@@ -1,8 +1,8 @@
 // embedding_backward: dtable[v] = dtable[v] + Σ_{token_i = v} dy_i, in place
 // tokens (tokens_len); dy (tokens_len, width); dtable: `rows` rows from `first` on, of width `width`
 // One workgroup per token. The workgroup of a token's first occurrence adds all its occurrences, in order, so
-// that no two workgroups write the same row; the others do nothing.
-const WORKGROUP: u32 = 64u;
+// that no two workgroups write the same row; the others do nothing. It looks at WORKGROUP tokens at a time.
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, rows: u32, tokens_len: u32, width: u32 }
 
@@ -10,6 +10,9 @@ struct Params { first: u32, rows: u32, tokens_len: u32, width: u32 }
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read_write> dtable: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
+
+// A bit for each token looked at: whether it is the one.
+var<workgroup> found: array<atomic<u32>, WORKGROUP / 32u>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -30,13 +33,27 @@ fn main(
         return;
     }
     let row = (token - params.first) * params.width;
-    for (var c = local; c < params.width; c += WORKGROUP) {
-        var sum = dtable[row + c];
-        for (var j = i; j < params.tokens_len; j++) {
+    for (var begin = i; begin < params.tokens_len; begin += WORKGROUP) {
+        if local < WORKGROUP / 32u {
+            atomicStore(&found[local], 0u);
+        }
+        workgroupBarrier();
+        let j = begin + local;
+        if j < params.tokens_len {
             if tokens[j] == token {
-                sum += dy[j * params.width + c];
+                atomicOr(&found[local / 32u], 1u << (local % 32u));
             }
         }
-        dtable[row + c] = sum;
+        workgroupBarrier();
+        for (var c = local; c < params.width; c += WORKGROUP) {
+            var sum = dtable[row + c];
+            for (var word = 0u; word < WORKGROUP / 32u; word++) {
+                for (var bits = atomicLoad(&found[word]); bits != 0u; bits &= bits - 1u) {
+                    sum += dy[(begin + 32u * word + firstTrailingBit(bits)) * params.width + c];
+                }
+            }
+            dtable[row + c] = sum;
+        }
+        workgroupBarrier();
     }
 }

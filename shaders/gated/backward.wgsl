@@ -1,6 +1,6 @@
 // gated_backward: dg = dy u (σ(g) + g σ'(g)), du = dy g σ(g)
 // g, u, dy, dg, du (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32 }
 

@@ -1,6 +1,6 @@
 // gated: y = silu(g) u, silu(g) = g σ(g)
 // g, u, y (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32 }
 

@@ -1,6 +1,6 @@
 // gelu_backward: dx = dy (Φ(x) + x φ(x))
 // x, dy, dx (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // 0: exact Φ; 1: its tanh form
 const TANH: u32 = 0u;
 

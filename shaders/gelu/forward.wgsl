@@ -1,6 +1,6 @@
 // gelu: y = x Φ(x)
 // x, y (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // 0: exact Φ; 1: its tanh form, ½ (1 + tanh(√(2/π) (x + 0.044715 x³)))
 const TANH: u32 = 0u;
 

@@ -3,7 +3,7 @@
 //   dgx = dgx + (dr, dz, dn) in place, dgh = (dr, dz, dn r), dh = d z, or dh + d z
 // gx, dgx (… , 3 width) from row `first` on, gh, dgh (batch, 3 width): r, z, n side by side; h, dh', dh (batch,
 // width); one thread per element of h'
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // 1 to add to dh
 const ACCUMULATE: u32 = 0u;
 

@@ -2,7 +2,7 @@
 //   r = σ(gx_r + gh_r), z = σ(gx_z + gh_z), n = tanh(gx_n + r gh_n)
 // gx (… , 3 width) from row `first` on, gh (batch, 3 width): r, z, n side by side; h, h' (batch, width)
 // One thread per element of h'.
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, batch: u32, width: u32 }
 

@@ -1,7 +1,7 @@
 // merge_heads: rows_bt(h,d) = heads_(b,h)td; add_heads: rows_bt(part,h,d) += heads_(b,h)td
 // heads (batch, n_head, time, width), rows (batch, time, parts, n_head, width); len = heads in elements
 // one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // 0: merge_heads; 1: add_heads
 const ADD: u32 = 0u;
 

@@ -1,7 +1,7 @@
 // split_heads: heads_(b,h)td = rows_bt(part,h,d)
 // heads (batch, n_head, time, width), rows (batch, time, parts, n_head, width); len = heads in elements
 // one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { len: u32, time: u32, n_head: u32, width: u32, part: u32, parts: u32 }
 

@@ -1,6 +1,6 @@
 // logistic_loss with gradient: loss = w (softplus(x) - y x), softplus(x) = ln(1 + exp(x)), and x ← w (σ(x) - y)
 // logits x, overwritten, targets y, weights w, loss (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32 }
 

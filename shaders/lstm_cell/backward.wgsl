@@ -3,7 +3,7 @@
 //   dgh = (di, df, dg, do), dgx = dgx + dgh in place, dc = d f
 // gx, dgx (… , 4 width) from row `first` on, gh, dgh (batch, 4 width): i, f, g, o side by side; c, dh', dc', dc
 // (batch, width); one thread per element of h'
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // 1 where h' has a gradient
 const DH: u32 = 1u;
 // 1 where c' has a gradient

@@ -2,7 +2,7 @@
 //   i, f, o = σ(…), g = tanh(…)
 // gx (… , 4 width) from row `first` on, gh (batch, 4 width): i, f, g, o side by side; c, h', c' (batch, width)
 // One thread per element of h'.
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, batch: u32, width: u32 }
 

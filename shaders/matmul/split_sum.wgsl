@@ -1,6 +1,7 @@
 // matmul: C = scale · Σ partials + bias (+ C), the second pass where k was split
 // partials (splits, m, n); bias (n); c (m, n)
-// One thread per element of C, 64 to a workgroup; partials are added in order, in f32.
+// One thread per element of C; partials are added in order, in f32.
+const WORKGROUP: u32 = 256u;
 const BIAS: u32 = 0u;
 
 struct Params {
@@ -13,13 +14,13 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    @builtin(local_invocation_index) local: u32,
 ) {
-    let at = (group.x + group.y * groups.x) * 64u + thread;
+    let at = (group.x + group.y * groups.x) * WORKGROUP + local;
     if at >= params.len {
         return;
     }

@@ -1,6 +1,6 @@
 // rnn_cell_backward: dgh = dh' (1 - h'²), dgx = dgx + dgh in place, dgx from row `first` on
 // h', dh', dgh (batch, width), dgx (… , width); one thread per element of h'
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, batch: u32, width: u32 }
 

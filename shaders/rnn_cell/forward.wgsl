@@ -1,6 +1,6 @@
 // rnn_cell: h' = tanh(gx + gh), gx from row `first` on
 // gx (… , width), gh, h' (batch, width); one thread per element of h'
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, batch: u32, width: u32 }
 

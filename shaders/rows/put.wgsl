@@ -1,6 +1,6 @@
 // put_rows: y[first .. first + len] = x, counted in elements
 // x (rows, width), y (…, width), in place; one thread per element copied
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32 }
 

@@ -1,6 +1,6 @@
 // take_rows: y = x[first .. first + len], counted in elements
 // x (…, width), y (rows, width); one thread per element copied
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32 }
 

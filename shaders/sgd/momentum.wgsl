@@ -1,7 +1,7 @@
 // sgd with momentum μ: v = μ v + g, p = p - lr (v + decay p), or Nesterov's p = p - lr (g + μ v + decay p)
 //   with g = gradient · min(1, clip / grad_norm)
 // gradient, p, v (len); grad_norm (1); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // 1 for Nesterov's step
 const NESTEROV: u32 = 0u;
 

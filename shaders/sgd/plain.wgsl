@@ -1,6 +1,6 @@
 // sgd without momentum: p = p - lr (g + decay p), with g = gradient · min(1, clip / grad_norm)
 // gradient, p (len); grad_norm (1); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32, weight_decay: f32, clip: f32 }
 

@@ -199,6 +199,19 @@ impl Dispatch {
         let x = groups.clamp(1, target.max_grid as usize);
         self.grid(x, groups.div_ceil(x).max(1), 1)
     }
+
+    /// One workgroup for each of `rows` rows, for a shader whose `WORKGROUP` invocations share a row of `width`
+    /// elements: more of them share a row of a large vocabulary, or one that has the device to itself.
+    pub fn rows(self, rows: usize, width: usize, target: &Target) -> Self {
+        let few = rows < 64 && width > 256;
+        self.constant("WORKGROUP", if few || width > 1024 { 256 } else { 64 }).groups(rows, target)
+    }
+
+    /// As many workgroups as have at least `threads` invocations, for a shader with a `WORKGROUP` of 256: smaller
+    /// ones start more slowly than a large GPU can write what they compute.
+    pub fn threads(self, threads: usize, target: &Target) -> Self {
+        self.groups(threads.div_ceil(256), target)
+    }
 }
 
 /// One way to compute an op: a few dispatches in order.
@@ -222,8 +235,8 @@ impl Kernel {
     }
 }
 
-/// The only kernel of an op that treats its operands as `len` elements each, one invocation per element and
-/// 64 per workgroup; `dispatch` is repeated for every range that fits a binding.
+/// The only kernel of an op that treats its operands as `len` elements each, one invocation per element;
+/// `dispatch` is repeated for every range that fits a binding.
 pub fn elementwise(
     dispatch: &Dispatch,
     operands: &[(&'static str, Operand)],
@@ -233,7 +246,7 @@ pub fn elementwise(
     let part = |(first, len): (usize, usize)| {
         let bound =
             operands.iter().fold(dispatch.clone(), |d, &(name, at)| d.bind_part(name, at, first, len));
-        bound.param("first", first).param("len", len).groups(len.div_ceil(64), target)
+        bound.param("first", first).param("len", len).threads(len, target)
     };
     Kernel::plain(target.row_chunks(len, 1).into_iter().map(part).collect())
 }

@@ -42,9 +42,8 @@ pub fn sft_on_demonstrations() -> Settings {
 /// Scores of answers, from pairs.
 pub fn reward() -> Settings {
     Settings {
-        steps: Some(1000),
+        steps: Some(1200),
         batch_size: Some(16),
-        learning_rate: Some(1e-3),
         eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
         // Its head gives rewards, and no longer text worth reading.
         sample_tokens: Some(0),

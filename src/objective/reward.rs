@@ -16,10 +16,16 @@ use crate::ops::combine::Combine;
 use crate::ops::logistic_loss::LogisticLoss;
 
 /// Scores to be learned from pairs of answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reward {
     /// α: how much the better answer counts as a demonstration.
     pub sft_weight: f32,
+}
+
+impl Default for Reward {
+    fn default() -> Self {
+        Self { sft_weight: 1.0 }
+    }
 }
 
 impl Reward {

@@ -193,7 +193,7 @@ impl Op for AttentionCached {
                 .param("len", stored)
                 .param("row", row)
                 .param("channels", channels)
-                .groups(stored.div_ceil(64), target);
+                .threads(stored, target);
             let attend = bound(Dispatch::new(shader!("attention_cached/attend", "reduce", "step", "alibi")))
                 .constant("WIDTH", width as u32)
                 .constant("ALIBI", self.alibi.into())
@@ -252,19 +252,20 @@ impl Twin for AttentionCached {
     }
 }
 
-/// ((B, n, position, T_max, n_head, n_kv_head, D), ALiBi): on both sides of the kernel's tile of 64 keys; and
-/// streams that small bindings can split.
-const SHAPES: [([usize; 7], bool); 19] = [
+/// ((B, n, position, T_max, n_head, n_kv_head, D), ALiBi): on both sides of the kernel's tile of 256 keys; heads
+/// wider than a workgroup; and streams that small bindings can split.
+const SHAPES: [([usize; 7], bool); 20] = [
     ([1, 1, 0, 1, 1, 1, 1], false),
     ([1, 1, 0, 8, 3, 3, 5], false),
-    ([1, 1, 62, 67, 2, 2, 8], false),
-    ([1, 1, 63, 64, 1, 1, 33], false),
-    ([1, 1, 64, 131, 4, 4, 32], false),
-    ([1, 1, 190, 256, 2, 2, 64], false),
+    ([1, 1, 254, 259, 2, 2, 8], false),
+    ([1, 1, 255, 256, 1, 1, 33], false),
+    ([1, 1, 256, 523, 4, 4, 32], false),
+    ([1, 1, 767, 770, 2, 2, 64], false),
     ([1, 7, 0, 7, 2, 2, 3], false),
     ([1, 66, 3, 97, 1, 1, 16], false),
     ([1, 5, 127, 200, 3, 3, 7], false),
     ([1, 2, 5, 9, 1, 1, 131], false),
+    ([1, 5, 5, 11, 2, 1, 300], false),
     ([1, 1, 66, 70, 6, 2, 5], false),
     ([1, 3, 9, 13, 4, 1, 4], false),
     ([1, 1, 100, 101, 3, 3, 8], true),

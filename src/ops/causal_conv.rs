@@ -115,7 +115,7 @@ impl Op for CausalConv {
                 .param("len", n * item)
                 .param("time", x.dims()[1])
                 .param("width", x.width())
-                .groups((n * item).div_ceil(64), target)
+                .threads(n * item, target)
         };
         Kernel::plain(parts(target, x).into_iter().map(part).collect())
     }

@@ -65,12 +65,12 @@ impl Op for CausalConvCached {
                 .bind("w", In(1))
                 .bind_part("y", Out(0), first * item, streams * item)
                 .param("len", streams * item)
-                .groups((streams * item).div_ceil(64), target);
+                .threads(streams * item, target);
             let store = bound(shader!("causal_conv_cached/store", "step"))
                 .param("len", streams * stored * width)
                 .param("m", stored)
                 .param("kept", kept)
-                .groups((streams * stored * width).div_ceil(64), target);
+                .threads(streams * stored * width, target);
             [convolve, store]
         };
         let ranges = batch_ranges(target, batch, &[item, kept * width]);

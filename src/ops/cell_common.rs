@@ -32,14 +32,14 @@ pub fn over_state(dispatch: Dispatch, first: usize, state: Spec, target: &Target
         .param("first", first)
         .param("batch", state.shape.rows())
         .param("width", state.shape.width())
-        .groups(state.shape.len().div_ceil(64), target)
+        .threads(state.shape.len(), target)
 }
 
 /// The sizes of a case: rows of gx, the first one taken, B and H. Single elements, a step in the middle, and as
 /// many elements as a workgroup has threads, one more and many: more workgroups than a grid folded to rows of three
 /// has in three of them.
 const SIZES: [[usize; 4]; 6] =
-    [[1, 0, 1, 1], [9, 3, 3, 7], [12, 7, 5, 13], [6, 2, 2, 32], [4, 1, 3, 43], [9, 2, 5, 131]];
+    [[1, 0, 1, 1], [9, 3, 3, 7], [12, 7, 5, 13], [6, 2, 2, 128], [4, 1, 1, 257], [13, 2, 11, 131]];
 
 /// Cases of a cell with `n` gates: operands from (gx, gh, a state), and gates near zero, as in training, and far.
 ///

@@ -109,7 +109,7 @@ impl Twin for Combine {
 /// two units.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for shape in [[1, 1], [3, 21], [1, 64], [5, 13], [7, 129]] {
+    for shape in [[1, 1], [3, 21], [1, 256], [5, 13], [7, 211]] {
         for (in_place, a, b) in [(false, 1.0, 1.0), (false, -0.3, 2.25), (true, 1.0, 1.0), (true, -0.3, 2.25)]
         {
             let bound = Bound::new(2.0, 2.0 * f64::from(f32::abs(a) + f32::abs(b)));

@@ -67,7 +67,7 @@ impl Op for CrossEntropy {
                 .param("rows", logits.rows())
                 .param("width", logits.width())
                 .param("first", self.first)
-                .groups(logits.rows(), target),
+                .rows(logits.rows(), logits.width(), target),
         ])
     }
 
@@ -157,7 +157,7 @@ fn cases() -> Vec<Case> {
             (1, 1, Fill::Uniform(1.0), 1.0),
             (3, 65, Fill::Uniform(6.0), 6.0),
             (5, 257, Fill::Uniform(1.0), 1.0),
-            (2, 1009, Fill::Constant(2.0), 2.0),
+            (2, 1033, Fill::Constant(2.0), 2.0),
             (7, 64, Fill::Ties, 2.0),
             (4, 50, Fill::Uniform(80.0), 80.0),
             (3, 67, Fill::Between(-200.0, -100.0), 200.0),

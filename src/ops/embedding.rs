@@ -184,14 +184,15 @@ impl Twin for EmbeddingBackward {
     }
 }
 
-/// (batch, time, vocabulary, width): single elements, primes, and more tokens than a workgroup.
+/// (batch, time, vocabulary, width): single elements, primes, and more tokens, and channels, than a workgroup.
 ///
 /// The last ones have a table that small bindings split, and tokens on either side of the split.
-const SIZES: [[usize; 4]; 11] = [
+const SIZES: [[usize; 4]; 12] = [
     [1, 1, 1, 1],
     [3, 7, 17, 12],
     [2, 5, 65, 129],
     [1, 67, 3, 5],
+    [9, 67, 5, 300],
     [5, 31, 50, 64],
     [1, 15, 18, 16],
     [3, 5, 17, 16],

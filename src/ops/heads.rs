@@ -86,7 +86,7 @@ impl Layout {
                 .param("width", self.width)
                 .param("part", split.part)
                 .param("parts", split.of)
-                .groups((n * widths[1]).div_ceil(64), target)
+                .threads(n * widths[1], target)
         };
         Kernel::plain(batch_ranges(target, self.batch, &widths).into_iter().map(part).collect())
     }
@@ -251,7 +251,7 @@ fn add_heads<F: Real>(x: &[F], y: &mut [F], layout: &Layout) {
 
 /// (B, T, H, D); the last is one that small bindings can split.
 const SHAPES: [[usize; 4]; 6] =
-    [[1, 1, 1, 1], [2, 3, 1, 5], [1, 7, 3, 1], [3, 5, 2, 11], [2, 33, 4, 8], [21, 8, 2, 1]];
+    [[1, 1, 1, 1], [2, 3, 1, 5], [1, 7, 3, 1], [3, 5, 2, 11], [2, 33, 3, 7], [21, 8, 2, 1]];
 
 fn split_cases() -> Vec<Case> {
     let case = |([b, t, n_head, d], part, of): ([usize; 4], usize, usize)| {

@@ -161,7 +161,7 @@ impl Op for LayerNorm {
                 .param("rows", x.rows())
                 .param("width", x.width())
                 .param("eps", self.eps)
-                .groups(x.rows(), target),
+                .rows(x.rows(), x.width(), target),
         ])
     }
 
@@ -236,7 +236,7 @@ impl Op for LayerNormBackward {
                 .bind("dx", Out(0))
                 .param("rows", x.rows())
                 .param("width", x.width())
-                .groups(x.rows(), target),
+                .rows(x.rows(), x.width(), target),
         ])
     }
 

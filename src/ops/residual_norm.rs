@@ -53,7 +53,7 @@ impl Op for ResidualNorm {
                 .param("rows", x.rows())
                 .param("width", x.width())
                 .param("eps", self.eps)
-                .groups(x.rows(), target),
+                .rows(x.rows(), x.width(), target),
         ])
     }
 

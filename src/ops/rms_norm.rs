@@ -45,7 +45,7 @@ impl Op for RmsNorm {
                 .param("rows", x.rows())
                 .param("width", x.width())
                 .param("eps", self.eps)
-                .groups(x.rows(), target),
+                .rows(x.rows(), x.width(), target),
         ])
     }
 

@@ -67,7 +67,7 @@ impl Op for Rope {
                 .param("row", row)
                 .param("width", table.width())
                 .param("n_rotated", self.n_rotated)
-                .groups((rows * row).div_ceil(64), target)
+                .threads(rows * row, target)
         };
         Kernel::plain(target.row_chunks(x.rows(), row).into_iter().map(part).collect())
     }

@@ -62,7 +62,7 @@ impl Op for TakeRows {
                 .bind("y", Out(0))
                 .param("first", self.first * out.width())
                 .param("len", out.len())
-                .groups(out.len().div_ceil(64), target),
+                .threads(out.len(), target),
         ])
     }
 }
@@ -100,7 +100,7 @@ impl Op for PutRows {
                 .bind("y", Out(0))
                 .param("first", self.first * x.width())
                 .param("len", x.len())
-                .groups(x.len().div_ceil(64), target),
+                .threads(x.len(), target),
         ])
     }
 }
@@ -136,7 +136,7 @@ impl Op for ConcatRows {
                 .bind("y", Out(0))
                 .param("first", first - x.shape.len())
                 .param("len", x.shape.len())
-                .groups(x.shape.len().div_ceil(64), target)
+                .threads(x.shape.len(), target)
         };
         Kernel::plain(operands.inputs.iter().enumerate().map(copy).collect())
     }
@@ -172,7 +172,7 @@ impl Twin for ConcatRows {
 }
 
 fn cases() -> Vec<Case> {
-    [(0, 1, 1, 1), (3, 2, 7, 65), (1, 4, 5, 33), (2, 5, 9, 70)]
+    [(0, 1, 1, 1), (3, 2, 7, 65), (1, 4, 5, 33), (2, 5, 9, 70), (4, 21, 29, 67)]
         .map(|(first, rows, of, width)| {
             Case::new(TakeRows { first, rows }, &[Spec::f32([of, width])], Bound::EXACT)
         })
@@ -180,7 +180,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn put_cases() -> Vec<Case> {
-    [(0, 1, 1, 1), (3, 2, 7, 65), (1, 4, 5, 33), (2, 5, 9, 70)]
+    [(0, 1, 1, 1), (3, 2, 7, 65), (1, 4, 5, 33), (2, 5, 9, 70), (4, 21, 29, 67)]
         .map(|(first, rows, of, width)| {
             let operands = [Spec::f32([rows, width]), Spec::f32([of, width])];
             Case::new(PutRows { first }, &operands, Bound::EXACT)
@@ -195,6 +195,7 @@ fn concat_cases() -> Vec<Case> {
         case(&[Spec::f32([1, 1])]),
         case(&[Spec::f32([2, 3, 13]), Spec::f32([1, 13]), Spec::f32([13])]),
         case(&[Spec::f32([3, 65]), Spec::f32([5, 65])]),
+        case(&[Spec::f32([21, 67]), Spec::f32([2, 67])]),
         case(&[Spec::f32([2, 7]); 11]),
     ]
 }

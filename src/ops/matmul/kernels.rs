@@ -23,7 +23,7 @@ const TILED_MEMORY: u32 = 16 << 10;
 const TILED_SIZE: u32 = 256;
 
 /// Workgroups of 256 that keep a GPU busy.
-const ENOUGH_WORKGROUPS: usize = 256;
+const ENOUGH_WORKGROUPS: usize = 1024;
 /// Steps along k that are worth a workgroup, a whole number of stages of `tiled`.
 const LEAST_SPLIT: usize = 128;
 
@@ -164,7 +164,7 @@ impl<'a> Product<'a> {
             .param("splits", splits)
             .param("scale", self.op.scale)
             .param("accumulate", self.op.accumulate)
-            .groups((m * n).div_ceil(64), target);
+            .threads(m * n, target);
         kernel.dispatches.push(self.bind_bias(sum));
         kernel.scratch = scratch;
         Some(kernel)

@@ -29,8 +29,14 @@ pub enum Autotune {
     },
 }
 
-/// Timings of one kernel; the best counts.
-const ROUNDS: usize = 3;
+/// Timings of one kernel; the best counts. Kernels take turns: a device that was idle gets faster meanwhile.
+const ROUNDS: usize = 5;
+
+/// How long a short kernel is repeated for one timing: the time of a submission would hide its own.
+const TIMED: Duration = Duration::from_millis(2);
+
+/// How many times as long as the fastest a long kernel may take to be timed again.
+const FAR_BEHIND: u32 = 3;
 
 /// Time for measuring, compilation at the first run included.
 const BUDGET: Duration = Duration::from_secs(10);
@@ -81,37 +87,38 @@ impl Tuner {
         last
     }
 
-    /// Times each kernel with `run`, which submits it that many times and waits, and remembers the fastest.
+    /// Times each kernel with `run`, which says how long the device took to do it so many times, and remembers the
+    /// fastest.
     pub fn measure(
         &mut self,
         node: &PlanNode,
         kernels: &[Kernel],
-        mut run: impl FnMut(usize, usize) -> Result<(), DeviceError>,
+        mut run: impl FnMut(usize, usize) -> Result<Duration, DeviceError>,
     ) -> Result<usize, DeviceError> {
         let begun = Instant::now();
-        let mut best = (Duration::MAX, kernels.len() - 1);
+        let mut time = |kernel: usize, times: usize| run(kernel, times).map(|took| took / times as u32);
+        let mut fastest = Vec::with_capacity(kernels.len());
         for kernel in 0..kernels.len() {
-            let mut time = |times: usize| {
-                let start = Instant::now();
-                run(kernel, times).map(|()| start.elapsed() / times as u32)
-            };
             // The first run compiles and warms up.
-            time(1)?;
-            let mut fastest = time(1)?;
-            // Short kernels are repeated: the time of a submission would hide theirs.
-            let times = (2_000_000 / fastest.as_nanos().max(1)).clamp(1, 20) as usize;
-            for _ in 0..ROUNDS {
-                // Far behind already: the rounds would be wasted.
-                if fastest > best.0.saturating_mul(3) {
-                    break;
-                }
-                fastest = fastest.min(time(times)?);
-            }
-            best = best.min((fastest, kernel));
+            time(kernel, 1)?;
+            fastest.push(time(kernel, 1)?);
         }
+        let best = |fastest: &[Duration]| {
+            fastest.iter().zip(0..).min().map_or((Duration::ZERO, 0), |(&time, kernel)| (time, kernel))
+        };
+        for _ in 0..ROUNDS {
+            for kernel in 0..kernels.len() {
+                // What a short one took the first time is mostly the submission's.
+                if fastest[kernel] <= TIMED.max(best(&fastest).0 * FAR_BEHIND) {
+                    let times = TIMED.as_nanos() / fastest[kernel].as_nanos().max(1);
+                    fastest[kernel] = fastest[kernel].min(time(kernel, times.clamp(1, 200) as usize)?);
+                }
+            }
+        }
+        let (_, chosen) = best(&fastest);
         self.budget = self.budget.saturating_sub(begun.elapsed());
-        self.used.insert(key(node), kernels[best.1].variant.into());
-        Ok(best.1)
+        self.used.insert(key(node), kernels[chosen].variant.into());
+        Ok(chosen)
     }
 
     /// Keeps what is known in the file. That it cannot be written is no error: it is only measured again.
@@ -164,8 +171,7 @@ mod tests {
         let mut tuner = Tuner::new(on(), "gpu".into(), false);
         assert_eq!(tuner.choose(&node, &kernels), None);
         let sleep = |kernel: usize, times: usize| {
-            std::thread::sleep(Duration::from_millis(5 * (kernel * times) as u64));
-            Ok(())
+            Ok(Duration::from_millis((1 + kernel * times) as u64))
         };
         assert_eq!(tuner.measure(&node, &kernels, sleep)?, 0);
         tuner.save();
