@@ -3,6 +3,8 @@
 // One workgroup per token. The workgroup of a token's first occurrence adds all its occurrences, in order, so
 // that no two workgroups write the same row; the others do nothing. It looks at WORKGROUP tokens at a time.
 const WORKGROUP: u32 = 256u;
+// of 32 bits
+const WORDS: u32 = WORKGROUP / 32u;
 
 struct Params { first: u32, rows: u32, tokens_len: u32, width: u32 }
 
@@ -12,7 +14,7 @@ struct Params { first: u32, rows: u32, tokens_len: u32, width: u32 }
 @group(0) @binding(3) var<uniform> params: Params;
 
 // A bit for each token looked at: whether it is the one.
-var<workgroup> found: array<atomic<u32>, WORKGROUP / 32u>;
+var<workgroup> found: array<atomic<u32>, WORDS>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -34,8 +36,8 @@ fn main(
     }
     let row = (token - params.first) * params.width;
     for (var begin = i; begin < params.tokens_len; begin += WORKGROUP) {
-        if local < WORKGROUP / 32u {
-            atomicStore(&found[local], 0u);
+        if local >= WORKGROUP - WORDS {
+            atomicStore(&found[WORKGROUP - 1u - local], 0u);
         }
         workgroupBarrier();
         let j = begin + local;
@@ -47,7 +49,7 @@ fn main(
         workgroupBarrier();
         for (var c = local; c < params.width; c += WORKGROUP) {
             var sum = dtable[row + c];
-            for (var word = 0u; word < WORKGROUP / 32u; word++) {
+            for (var word = 0u; word < WORDS; word++) {
                 for (var bits = atomicLoad(&found[word]); bits != 0u; bits &= bits - 1u) {
                     sum += dy[(begin + 32u * word + firstTrailingBit(bits)) * params.width + c];
                 }

@@ -61,7 +61,7 @@ pub struct PolicyOptions {
     #[arg(long, default_value_t = 0.4, value_name = "X")]
     pub kl_coefficient: f32,
     /// The divergence of a reply, in nats, that the cost is adapted to; for ppo
-    #[arg(long, default_value_t = 1.5, value_name = "X")]
+    #[arg(long, default_value_t = 2.0, value_name = "X")]
     pub kl_target: f64,
     /// The divergence of a token from when it was said, in nats, at which an iteration ends early
     #[arg(long, default_value_t = 0.1, value_name = "X")]
@@ -85,7 +85,7 @@ impl Default for PolicyOptions {
             value_coefficient: 0.5,
             entropy_coefficient: 0.0,
             kl_coefficient: 0.4,
-            kl_target: 1.5,
+            kl_target: 2.0,
             kl_stop: 0.1,
         }
     }

@@ -66,7 +66,7 @@ pub fn dpo() -> Settings {
 /// Rewards of its own replies.
 pub fn policy() -> Settings {
     Settings {
-        steps: Some(400),
+        steps: Some(320),
         batch_size: Some(16),
         learning_rate: Some(2e-4),
         warmup_steps: Some(10),

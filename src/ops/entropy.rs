@@ -117,6 +117,8 @@ fn cases() -> Vec<Case> {
             (7, 64, Fill::Ties, 2.0),
             (4, 50, Fill::Uniform(80.0), 80.0),
             (3, 67, Fill::Between(-200.0, -190.0), 200.0),
+            // Logits so far apart that only the largest will do to subtract, wherever it stands.
+            (33, 60, Fill::Uniform(1e3), 1e3),
             (11, 3, Fill::Uniform(1.0), 1.0),
         ] {
             let (first, n) = (rows % 3, rows + 2);

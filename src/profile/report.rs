@@ -82,6 +82,9 @@ pub struct Report {
 /// Kernels whose times are further from the step's than this were disturbed.
 const DISTURBED: f64 = 0.1;
 
+/// Microseconds of a kernel, starting included, below which it is mostly that.
+const SHORT: f64 = 50.0;
+
 /// Tensors that a report names.
 const LARGEST: usize = 8;
 
@@ -128,6 +131,20 @@ impl Report {
     /// How far the kernels' times together are from the device's time of an ordinary step: 0.02 for 2% more.
     pub fn sum_error(&self) -> f64 {
         self.kernels_us / self.gpu_us - 1.0
+    }
+
+    /// What to make of times that are far apart.
+    fn disagreement(&self) -> Option<&'static str> {
+        let launches: usize = self.rows.iter().map(|row| row.calls).sum();
+        match self.sum_error() {
+            error if error > DISTURBED && self.kernels_us < SHORT * launches as f64 => {
+                Some("kernels this short begin while others end; one by one, each waits")
+            }
+            error if error.abs() > DISTURBED => {
+                Some("they should agree: something else kept this machine busy, so run it again")
+            }
+            _ => None,
+        }
     }
 
     /// The report as text, of at most `most` kernels.
@@ -179,11 +196,8 @@ impl Report {
             ms(self.kernels_us),
             100.0 * self.sum_error()
         )?;
-        if self.sum_error().abs() > DISTURBED {
-            writeln!(
-                f,
-                "         they should agree: something else kept this machine busy, so run it again"
-            )?;
+        if let Some(why) = self.disagreement() {
+            writeln!(f, "         {why}")?;
         }
         let HostTimes { encode_us, submit_us, readback_us } = self.host;
         writeln!(
