@@ -1,5 +1,5 @@
-// embedding_backward: dtable[v] = dtable[v] + Σ_{token_i = v} dy_i, in place
-// tokens (tokens_len); dy (tokens_len, width); dtable: `rows` rows from `first` on, of width `width`
+// embedding_backward, second pass: dtable[v] = dtable[v] + Σ_{token_i = v} dy_i, in place
+// tokens, firsts (tokens_len); dy (tokens_len, width); dtable: `rows` rows from `first` on, of width `width`
 // One workgroup per token. The workgroup of a token's first occurrence adds all its occurrences, in order, so
 // that no two workgroups write the same row; the others do nothing. It looks at WORKGROUP tokens at a time.
 const WORKGROUP: u32 = 256u;
@@ -9,9 +9,10 @@ const WORDS: u32 = WORKGROUP / 32u;
 struct Params { first: u32, rows: u32, tokens_len: u32, width: u32 }
 
 @group(0) @binding(0) var<storage, read> tokens: array<u32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dtable: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> firsts: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dtable: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
 
 // A bit for each token looked at: whether it is the one.
 var<workgroup> found: array<atomic<u32>, WORDS>;
@@ -27,11 +28,7 @@ fn main(
         return;
     }
     let token = tokens[i];
-    var earlier = 0.0;
-    for (var j = local; j < i; j += WORKGROUP) {
-        earlier = max(earlier, select(0.0, 1.0, tokens[j] == token));
-    }
-    if reduce_max(local, earlier) > 0.0 || token < params.first || token >= params.first + params.rows {
+    if firsts[i] != 1.0 || token < params.first || token >= params.first + params.rows {
         return;
     }
     let row = (token - params.first) * params.width;

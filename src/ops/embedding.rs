@@ -1,7 +1,7 @@
 //! embedding: `y = table[token] + positions[position]`, and the scatter of gradients back into the table.
 
 use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
+use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Scratch, Target};
 use crate::engine::op::{
     Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
 };
@@ -154,8 +154,9 @@ impl Op for EmbeddingBackward {
         let (tokens, table) = (operands.in_shape(0), operands.in_shape(2));
         let width = table.width();
         let part = |(first, rows): (usize, usize)| {
-            Dispatch::new(shader!("embedding/backward", "reduce"))
+            Dispatch::new(shader!("embedding/backward"))
                 .bind("tokens", In(0))
+                .bind("firsts", Scratch)
                 .bind("dy", In(1))
                 .bind_part("dtable", Out(0), first * width, rows * width)
                 .param("first", first)
@@ -164,7 +165,15 @@ impl Op for EmbeddingBackward {
                 .param("width", width)
                 .groups(tokens.len(), target)
         };
-        Kernel::plain(target.row_chunks(table.rows(), width).into_iter().map(part).collect())
+        // A pass of its own: whether a workgroup reaches a barrier must not hang on what another barrier brought.
+        let firsts = Dispatch::new(shader!("embedding/firsts", "reduce"))
+            .bind("tokens", In(0))
+            .bind("first", Scratch)
+            .param("tokens_len", tokens.len())
+            .groups(tokens.len(), target);
+        let parts = target.row_chunks(table.rows(), width).into_iter().map(part);
+        let dispatches = std::iter::once(firsts).chain(parts).collect();
+        vec![Kernel { scratch: tokens.len(), ..Kernel::new("plain", dispatches) }]
     }
 
     fn cost(&self, operands: &Operands) -> Cost {

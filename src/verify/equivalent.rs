@@ -31,12 +31,12 @@ const ONE_WRITES: &[&str] = &[
     "entropy/gradient",
     "layer_norm/forward",
     "residual_norm",
+    "embedding/firsts",
 ];
 
 /// (shader, a part of its line with and without the mistake, why nothing changes). No shader stands for all: a
 /// function of `shaders/common/` is spoilt in one of those that call it.
 const EQUIVALENT: &[(&str, &str, &str)] = &[
-    ("embedding/backward", "reduce_max(local, earlier) > 0.1", "what is compared is 0 or 1"),
     ("matmul/gemv", "as `if TRANSPOSE_B == 2u {`", SHARED),
     ("matmul/gemv", "as `if TRANSPOSE_B != 1u {`", SHARED),
     (
@@ -62,7 +62,8 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "row < rows && col <= cols",
         "what is read beyond the edge meets a zero of the other operand, or is not stored",
     ),
-    ("embedding/backward", "select(0.0, 1.1,", "any positive number marks an earlier token"),
+    ("embedding/firsts", "1.0 + earlier", "either is 1 where no token is earlier, and there alone"),
+    ("embedding/firsts", "select(0.0, 1.1,", "any positive number marks an earlier token"),
     ("embedding/forward", "tokens[i] > params.first", NEXT_PART),
     ("embedding/backward", "token > params.first + params.rows", NEXT_PART),
     ("matmul/tiled", "as `let is_along", STAGED),

@@ -170,9 +170,7 @@ mod tests {
 
         let mut tuner = Tuner::new(on(), "gpu".into(), false);
         assert_eq!(tuner.choose(&node, &kernels), None);
-        let sleep = |kernel: usize, times: usize| {
-            Ok(Duration::from_millis((1 + kernel * times) as u64))
-        };
+        let sleep = |kernel: usize, times: usize| Ok(Duration::from_millis((1 + kernel * times) as u64));
         assert_eq!(tuner.measure(&node, &kernels, sleep)?, 0);
         tuner.save();
         assert_eq!(Tuner::new(on(), "gpu".into(), false).choose(&node, &kernels), Some(0));
