@@ -102,7 +102,7 @@ fn positive<F: Real>(x: F) -> F {
 
 // 7. The cases: one element, around the edge of a workgroup, a prime, more workgroups than a folded grid is
 //    wide; small and large values. One product is rounded; doubling is exact.
-const LENGTHS: [(usize, f32); 5] = [(1, 1.0), (63, 6.0), (65, 1e4), (1009, 1.0), (709, 6.0)];
+const LENGTHS: [(usize, f32); 5] = [(1, 1.0), (255, 6.0), (257, 1e4), (2309, 1.0), (1409, 6.0)];
 
 pub fn cases() -> Vec<Case> {
     LENGTHS

@@ -1,6 +1,6 @@
 // relu_squared: y = max(x, 0)², or with BACKWARD dx = 2 max(x, 0) dy
 // x, dy, out (len); one thread per element
-const WORKGROUP: u32 = 64u;
+const WORKGROUP: u32 = 256u;
 // 1 for the derivative
 const BACKWARD: u32 = 0u;
 
