@@ -204,15 +204,19 @@ impl Dispatch {
     /// elements: more of them share a row of a large vocabulary, or one that has the device to itself.
     pub fn rows(self, rows: usize, width: usize, target: &Target) -> Self {
         let few = rows < 64 && width > 256;
-        self.constant("WORKGROUP", if few || width > 1024 { 256 } else { 64 }).groups(rows, target)
+        let workgroup = if few || width > 1024 { WIDE as u32 } else { 64 };
+        self.constant("WORKGROUP", workgroup).groups(rows, target)
     }
 
-    /// As many workgroups as have at least `threads` invocations, for a shader with a `WORKGROUP` of 256: smaller
-    /// ones start more slowly than a large GPU can write what they compute.
+    /// As many workgroups as have at least `threads` invocations, the shader's `WORKGROUP` in each: smaller ones than
+    /// these start more slowly than a large GPU can write what they compute.
     pub fn threads(self, threads: usize, target: &Target) -> Self {
-        self.groups(threads.div_ceil(256), target)
+        self.constant("WORKGROUP", WIDE as u32).groups(threads.div_ceil(WIDE), target)
     }
 }
+
+/// Invocations of a large workgroup: as many as every adapter allows.
+const WIDE: usize = 256;
 
 /// One way to compute an op: a few dispatches in order.
 #[derive(Debug, Clone)]

@@ -135,9 +135,9 @@ impl Report {
 
     /// What to make of times that are far apart.
     fn disagreement(&self) -> Option<&'static str> {
-        let launches: usize = self.rows.iter().map(|row| row.calls).sum();
+        let calls: usize = self.rows.iter().map(|row| row.calls).sum();
         match self.sum_error() {
-            error if error > DISTURBED && self.kernels_us < SHORT * launches as f64 => {
+            error if error > DISTURBED && self.kernels_us < SHORT * calls as f64 => {
                 Some("kernels this short begin while others end; one by one, each waits")
             }
             error if error.abs() > DISTURBED => {
