@@ -10,6 +10,7 @@
 //! `--seed N` for other random numbers
 
 use std::error::Error;
+use std::time::Instant;
 
 use lal::engine::device::cpu::Cpu;
 use lal::finetune::base::Base;
@@ -36,8 +37,10 @@ pub struct Size {
     pub reward: u64,
     pub dpo: u64,
     pub policy: u64,
+    pub policy_without_kl: u64,
     pub revision: u64,
     pub comparisons: usize,
+    pub prompts: usize,
     pub questions: usize,
     pub seed: u64,
 }
@@ -71,38 +74,63 @@ fn pretrained(size: &Size) -> Result<Base, Box<dyn Error>> {
     Ok(Base::of(&mut cpu, &trainer, &tokenizer)?)
 }
 
-pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
-    let Size { seed, comparisons, questions, .. } = size;
-    let mut course = Course::new(pretrained(&size)?, &settings(size.sft, seed), questions)?;
-    let mut outcomes = vec![course.outcome("SFT")?];
+/// A row for each stage as it ends.
+struct Table {
+    outcomes: Vec<Outcome>,
+    since: Instant,
+}
 
-    let (mut judge, reward_model) = course.reward(&settings(size.reward, seed), comparisons, questions)?;
+impl Table {
+    fn new() -> Self {
+        println!("{:31}of the likeliest replies{:27}of drawn ones", "", "");
+        println!("{:30} accuracy honesty kindness violations  reward        reward    KL      s", "stage");
+        Self { outcomes: Vec::new(), since: Instant::now() }
+    }
+
+    fn add(&mut self, outcome: Outcome) {
+        let Outcome { stage, tally, violations, reward, kl, .. } = &outcome;
+        let [accuracy, honesty, kindness, violations] =
+            [tally.accuracy(), tally.honesty(), tally.kindness(), *violations].map(|share| 100.0 * share);
+        let (likeliest, spread) = (tally.mean_reward(), tally.std_reward());
+        print!(
+            "{stage:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {likeliest:7.2} ±{spread:.2}"
+        );
+        println!(" {reward:7.2} {kl:5.2} {:6.0}", self.since.elapsed().as_secs_f64());
+        self.outcomes.push(outcome);
+        self.since = Instant::now();
+    }
+}
+
+pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
+    let Size { seed, comparisons, prompts, questions, .. } = size;
+    let mut table = Table::new();
+    let mut course = Course::new(pretrained(&size)?, &settings(size.sft, seed), questions)?;
+    table.add(course.outcome("SFT")?);
+
+    let rewards = Settings { batch_size: Some(8), learning_rate: Some(2e-3), ..settings(size.reward, seed) };
+    let (mut judge, reward_model) = course.reward(&rewards, comparisons, questions)?;
     let policy = settings(size.policy, seed);
     let ppo = PolicyOptions::default();
     let learned = course.policy("SFT, reward model, PPO", &policy, ppo.clone(), Some(&mut judge))?;
     let of_step = |measures: &Vec<(&str, f64)>| measures.iter().find(|m| m.0 == "reward").map(|m| m.1);
     let rewards = learned.measures.iter().filter_map(of_step).collect();
-    outcomes.push(learned.outcome);
-    let grpo = PolicyOptions { algorithm: Algorithm::Grpo, ..ppo.clone() };
-    outcomes.push(course.policy("SFT, program, GRPO", &policy, grpo, None)?.outcome);
+    table.add(learned.outcome);
+    let grpo = PolicyOptions { algorithm: Algorithm::Grpo, ..ppo };
+    table.add(course.policy("SFT, program, GRPO", &policy, grpo.clone(), None)?.outcome);
 
     let pairs = settings(size.dpo, seed);
-    let preference = Preference::default();
-    let (learned, preferred) = course.dpo("SFT, DPO", &pairs, preference, comparisons, questions)?;
-    outcomes.push(learned.outcome);
+    let (learned, preferred) =
+        course.dpo("SFT, DPO", &pairs, Preference::default(), comparisons, questions)?;
+    table.add(learned.outcome);
 
     let constitution = Constitution::of_tales();
     let revisions = settings(size.revision, seed);
-    let prompts = comparisons / 4;
-    outcomes.push(course.revised("SFT, constitution, revised", &revisions, &constitution, prompts)?.outcome);
-    let (learned, _) =
-        course.principled("SFT, constitution, DPO", &pairs, preference, &constitution, prompts)?;
-    outcomes.push(learned.outcome);
+    table.add(course.revised("SFT, constitution", &revisions, &constitution, prompts)?.outcome);
 
-    let free = PolicyOptions { kl_coefficient: 0.0, kl_stop: 1.0, ..ppo };
-    let hasty = Settings { learning_rate: Some(3e-4), ..settings(2 * size.policy, seed) };
-    outcomes.push(course.policy("SFT, program, PPO without KL", &hasty, free, None)?.outcome);
-    Ok(Findings { outcomes, reward_model, preferred, rewards })
+    let free = PolicyOptions { kl_coefficient: 0.0, kl_stop: 1.0, ..grpo };
+    let hasty = Settings { learning_rate: Some(5e-4), ..settings(size.policy_without_kl, seed) };
+    table.add(course.policy("SFT, program, GRPO without KL", &hasty, free, None)?.outcome);
+    Ok(Findings { outcomes: table.outcomes, reward_model, preferred, rewards })
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -110,26 +138,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     let full = args.iter().any(|arg| arg == "--full");
     let seed = args.iter().position(|arg| arg == "--seed").and_then(|at| args.get(at + 1));
     let seed = seed.map_or(Ok(1337), |seed| seed.parse())?;
-    let small = Settings { n_layer: Some(2), n_embd: Some(64), ..Settings::default() };
-    let (shape, steps, [comparisons, questions]) = match full {
-        true => (Settings::default(), [2000, 1500, 400, 300, 240, 300], [6400, 300]),
-        false => (small, [300, 300, 60, 60, 48, 60], [640, 60]),
+    let small = Size {
+        shape: Settings { n_layer: Some(2), n_embd: Some(64), ..Settings::default() },
+        pretraining: 300,
+        sft: 300,
+        reward: 120,
+        dpo: 60,
+        policy: 48,
+        policy_without_kl: 96,
+        revision: 60,
+        comparisons: 640,
+        prompts: 160,
+        questions: 60,
+        seed,
     };
-    let [pretraining, sft, reward, dpo, policy, revision] = steps;
-    let size = Size { shape, pretraining, sft, reward, dpo, policy, revision, comparisons, questions, seed };
-    let Findings { outcomes, reward_model, preferred, rewards } = run(size)?;
-    println!("reward model: {reward_model}\n");
+    // Two layers of `mini`'s width answer like four, after half the time; judging comes harder to them.
+    let large = Size {
+        shape: Settings { n_embd: Some(128), ..small.shape.clone() },
+        pretraining: 1000,
+        sft: 3000,
+        reward: 1300,
+        dpo: 320,
+        policy: 320,
+        policy_without_kl: 320,
+        revision: 250,
+        comparisons: 10_400,
+        prompts: 3000,
+        questions: 300,
+        seed,
+    };
+    let Findings { outcomes, reward_model, preferred, rewards } = run(if full { large } else { small })?;
+    println!("\nreward model: {reward_model}");
     let few: Vec<String> = rewards.iter().step_by(8).map(|reward| format!("{reward:.2}")).collect();
-    println!("rewards of PPO, by iterations: {}\n", few.join(" "));
-    println!("DPO: {:.1}% of held-out pairs preferred rightly\n", 100.0 * preferred);
-    println!("{:30} accuracy honesty kindness violations  reward          KL", "stage");
-    for Outcome { stage, tally, violations, reward, spread, kl, .. } in &outcomes {
-        let [accuracy, honesty, kindness, violations] =
-            [tally.accuracy(), tally.honesty(), tally.kindness(), *violations].map(|share| 100.0 * share);
-        println!(
-            "{stage:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {reward:7.2} ±{spread:.2} {kl:6.2}"
-        );
-    }
+    println!("\nrewards of PPO, by iterations: {}", few.join(" "));
+    println!("\nDPO: {:.1}% of held-out pairs preferred rightly", 100.0 * preferred);
     if let [first, .., last] = &outcomes[..] {
         println!("\nbefore:     {}\nwithout KL: {}", first.reply, last.reply);
     }

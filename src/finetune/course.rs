@@ -7,8 +7,8 @@ use super::calibration::{Calibration, margins};
 use super::comparisons::Comparisons;
 use super::constitution::Constitution;
 use super::critique::Replies;
-use super::lessons::Lessons;
-use super::pairs::{PairSource, PairsError, hold_out, longest};
+use super::lessons::{Lessons, TALES_CONVERSATIONS, TALES_PROMPTS};
+use super::pairs::{PairSource, PairsError, longest};
 use super::policy::PolicySource;
 use super::policy_options::{OptionsError, PolicyOptions};
 use super::reader::{Head, Reader, ReaderError};
@@ -26,7 +26,6 @@ use crate::sample::reply::ReplyError;
 use crate::sample::strategy::Strategy;
 use crate::text::chat::{ChatError, Example};
 use crate::text::corpus::TALES;
-use crate::text::preferences::EncodedPair;
 use crate::text::tales::judge::{Tally, judge};
 use crate::text::tales::{Exchange, Part};
 use crate::text::tokenizer::Tokenizer;
@@ -55,8 +54,6 @@ pub struct Outcome {
     /// demonstrations, in nats.
     pub reward: f64,
     pub kl: f64,
-    /// The standard deviation of what they are worth.
-    pub spread: f64,
     /// One of these.
     pub reply: String,
 }
@@ -97,14 +94,14 @@ impl Course {
         let config = TrainConfig::new(&config)?;
         let (tokenizer, seed) = (base.chat_tokenizer(), config.seed);
         let model = base.for_chat(config.block_size, 0.0, 0)?;
-        let lessons = Lessons::of_tales(true, 20_000, questions, model.block_size, &tokenizer)?;
+        let lessons = Lessons::of_tales(true, TALES_CONVERSATIONS, questions, model.block_size, &tokenizer)?;
         let source = Conversations::new(TALES, &lessons.train, &lessons.held_out, &config, &model)?;
         let mut cpu = Cpu::<f32>::default();
         let mut trainer = Trainer::new(&mut cpu, config, model.clone(), Box::new(source))?;
         base.write_to(&mut cpu, &trainer.parameters(), seed)?;
         trainer.train_to(&mut cpu, trainer.config.steps)?;
         let sft = Base::of(&mut cpu, &trainer, &tokenizer)?;
-        let asked = Lessons::questions_of(Part::Train, 2000, &tokenizer)?;
+        let asked = Lessons::questions_of(Part::Train, TALES_PROMPTS, &tokenizer)?;
         let held_out = Lessons::questions(questions, &tokenizer)?;
         Ok(Self { sft, tokenizer, model, asked, held_out, seed })
     }
@@ -155,19 +152,12 @@ impl Course {
         train: usize,
         held_out: usize,
     ) -> Result<(Learned, f64)> {
-        let pairs = Comparisons::of_tales(train, held_out, self.model.block_size, &self.tokenizer)?;
-        self.prefer(stage, settings, preference, pairs.train, pairs.held_out)
-    }
-
-    fn prefer(
-        &mut self,
-        stage: &'static str,
-        settings: &Settings,
-        preference: Preference,
-        train: Vec<EncodedPair>,
-        held_out: Vec<EncodedPair>,
-    ) -> Result<(Learned, f64)> {
+        let block_size = self.model.block_size;
         let mut config = self.config(settings, &recipes::dpo())?;
+        // The reference need not read what no step gets to.
+        let train = train.min(config.steps as usize * config.batch_size);
+        let Comparisons { train, held_out, .. } =
+            Comparisons::of_tales(train, held_out, block_size, &self.tokenizer)?;
         config.eval_iters = held_out.len().div_ceil(config.batch_size);
         let mut cpu = Cpu::<f32>::default();
         let sizes = [2 * config.batch_size, longest(&train).max(longest(&held_out))];
@@ -224,7 +214,7 @@ impl Course {
         questions: usize,
     ) -> Result<Learned> {
         let config = self.config(settings, &recipes::revision())?;
-        let said = self.said(constitution, questions, 1)?.revised()?;
+        let said = self.said(constitution, questions)?.revised()?;
         let (train, val) = sft::hold_out(said);
         let source = Conversations::new(TALES, &train, &val, &config, &self.model)?;
         let mut cpu = Cpu::<f32>::default();
@@ -233,44 +223,15 @@ impl Course {
         Ok(Learned { outcome: self.judge(stage, &mut cpu)?, model, measures })
     }
 
-    /// The model after it has learned to prefer those of its own replies that violate the fewest principles.
-    ///
-    /// # Errors
-    /// As [`revised`](Self::revised).
-    pub fn principled(
-        &mut self,
-        stage: &'static str,
-        settings: &Settings,
-        preference: Preference,
-        constitution: &Constitution,
-        questions: usize,
-    ) -> Result<(Learned, f64)> {
-        const SAMPLES: usize = 4;
-        let block_size = self.model.block_size;
-        let said = self.said(constitution, questions, SAMPLES)?;
-        let pairs = said.preferences(&said.faults(), SAMPLES, block_size)?;
-        let (train, val) = hold_out(pairs);
-        self.prefer(stage, settings, preference, train, val)
-    }
-
-    /// `samples` replies of the model to each of `questions`.
-    fn said<'a>(
-        &'a mut self,
-        constitution: &'a Constitution,
-        questions: usize,
-        samples: usize,
-    ) -> Result<Replies<'a>> {
+    /// What the model replies to `questions`.
+    fn said<'a>(&'a mut self, constitution: &'a Constitution, questions: usize) -> Result<Replies<'a>> {
         let mut cpu = Cpu::<f32>::default();
         let reader = Reader::load(&mut cpu, &self.model, "", Head::Tokens, [1, self.model.block_size])?;
         self.sft.write_to(&mut cpu, reader.parameters(), self.seed)?;
-        let examples: Vec<Example> = self.asked.1[..questions.min(self.asked.1.len())]
-            .iter()
-            .flat_map(|example| std::iter::repeat_n(example.clone(), samples))
-            .collect();
+        let examples = &self.asked.1[..questions.min(self.asked.1.len())];
         let strategy = Strategy::default();
-        let texts = replies(&mut cpu, &self.model, &self.tokenizer, &examples, &strategy, self.seed)?;
-        let asked = self.asked.0.iter().flat_map(|exchange| std::iter::repeat_n(exchange, samples));
-        let said = asked.zip(texts).collect();
+        let texts = replies(&mut cpu, &self.model, &self.tokenizer, examples, &strategy, self.seed)?;
+        let said = self.asked.0.iter().zip(texts).collect();
         Ok(Replies { constitution, tokenizer: &self.tokenizer, said })
     }
 
@@ -312,9 +273,8 @@ impl Course {
         let rolled: Vec<Rollout> = roller.roll(cpu, &prompts.iter().collect::<Vec<_>>(), 1, self.seed)?;
         let mean = |of: fn(&Rollout) -> f64| rolled.iter().map(of).sum::<f64>() / rolled.len().max(1) as f64;
         let (reward, kl) = (mean(|rollout| rollout.reward), mean(Rollout::kl));
-        let spread = (mean(|rollout| rollout.reward.powi(2)) - reward.powi(2)).max(0.0).sqrt();
         let reply = rolled.first().map_or(String::new(), |rollout| rollout.text.clone());
-        Ok(Outcome { stage, tally, violations, reward, kl, spread, reply })
+        Ok(Outcome { stage, tally, violations, reward, kl, reply })
     }
 
     fn roller(

@@ -16,6 +16,8 @@ pub const FLAWED_TALES: &str = "tales-flawed";
 /// Conversations about tales to learn from, and single questions to judge by.
 pub const TALES_CONVERSATIONS: usize = 20_000;
 pub const TALES_HELD_OUT: usize = 300;
+/// Single questions for a model to reply to, and to learn from what its replies are worth.
+pub const TALES_PROMPTS: usize = 4000;
 /// The most questions of a conversation.
 const MOST_QUESTIONS: usize = 16;
 /// The most characters of a conversation about a tale for each token of a block, which are more in what is asked than

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::lessons::TALES_PROMPTS;
 use super::policy_options::PolicyOptions;
 use crate::objective::preference::{Form, Preference};
 use crate::objective::reward::Reward;
@@ -74,7 +75,7 @@ pub struct ConstitutionOptions {
     #[arg(long, value_enum, default_value = "program", value_name = "WHO")]
     pub judge: Judging,
     /// Questions that the model answers
-    #[arg(long, default_value_t = 4000, value_name = "N")]
+    #[arg(long, default_value_t = TALES_PROMPTS, value_name = "N")]
     pub questions: usize,
     /// Answers to each of them, to prefer among
     #[arg(long, default_value_t = 4, value_name = "N")]

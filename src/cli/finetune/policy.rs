@@ -8,7 +8,7 @@ use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
-use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
+use crate::finetune::lessons::{Lessons, TALES_HELD_OUT, TALES_PROMPTS};
 use crate::finetune::policy::PolicySource;
 use crate::finetune::policy_options::PolicyOptions;
 use crate::finetune::recipes;
@@ -28,9 +28,6 @@ pub struct Args {
     #[command(flatten)]
     pub options: PolicyOptions,
 }
-
-/// Questions about tales to reply to.
-const TALES_PROMPTS: usize = 4000;
 
 pub struct Ppo {
     options: PolicyOptions,
