@@ -88,14 +88,14 @@ impl Table {
     }
 
     fn add(&mut self, outcome: Outcome) {
-        let Outcome { stage, tally, violations, reward, kl, .. } = &outcome;
+        let Outcome { stage, tally, violations, drawn, kl, .. } = &outcome;
         let [accuracy, honesty, kindness, violations] =
             [tally.accuracy(), tally.honesty(), tally.kindness(), *violations].map(|share| 100.0 * share);
         let (likeliest, spread) = (tally.mean_reward(), tally.std_reward());
         print!(
             "{stage:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {likeliest:7.2} ±{spread:.2}"
         );
-        println!(" {reward:7.2} {kl:5.2} {:6.0}", self.since.elapsed().as_secs_f64());
+        println!(" {:7.2} {kl:5.2} {:6.0}", drawn.mean_reward(), self.since.elapsed().as_secs_f64());
         self.outcomes.push(outcome);
         self.since = Instant::now();
     }

@@ -50,18 +50,16 @@ pub struct Outcome {
     pub tally: Tally,
     /// The share of these replies that violate a principle of the built-in constitution.
     pub violations: f64,
-    /// Of replies drawn at temperature 1: what they are worth, and their divergence from the model that learned from
-    /// demonstrations, in nats.
-    pub reward: f64,
+    /// Of replies drawn at temperature 1, and their divergence from the model that learned from demonstrations, in nats.
+    pub drawn: Tally,
     pub kl: f64,
     /// One of these.
     pub reply: String,
 }
 
-/// A model after a stage.
+/// What a stage came to, and how.
 pub struct Learned {
     pub outcome: Outcome,
-    pub model: Base,
     /// The figures of each step, as its source measures them.
     pub measures: Vec<Measures>,
 }
@@ -152,12 +150,11 @@ impl Course {
         train: usize,
         held_out: usize,
     ) -> Result<(Learned, f64)> {
-        let block_size = self.model.block_size;
         let mut config = self.config(settings, &recipes::dpo())?;
         // The reference need not read what no step gets to.
-        let train = train.min(config.steps as usize * config.batch_size);
+        let train = train.min(config.steps as usize * config.batch_size * config.grad_accum);
         let Comparisons { train, held_out, .. } =
-            Comparisons::of_tales(train, held_out, block_size, &self.tokenizer)?;
+            Comparisons::of_tales(train, held_out, self.model.block_size, &self.tokenizer)?;
         config.eval_iters = held_out.len().div_ceil(config.batch_size);
         let mut cpu = Cpu::<f32>::default();
         let sizes = [2 * config.batch_size, longest(&train).max(longest(&held_out))];
@@ -170,8 +167,7 @@ impl Course {
         let estimate = trainer.estimate(&mut cpu, crate::text::dataset::Split::Val)?;
         let accuracy =
             estimate.measures.iter().find(|(name, _)| *name == "accuracy").map_or(f64::NAN, |m| m.1);
-        let model = Base::of(&mut cpu, &trainer, &self.tokenizer)?;
-        Ok((Learned { outcome: self.judge(stage, &mut cpu)?, model, measures }, accuracy))
+        Ok((Learned { outcome: self.judge(stage, &mut cpu)?, measures }, accuracy))
     }
 
     /// A policy that seeks what the program that judges tales gives, or a reward model.
@@ -197,9 +193,8 @@ impl Course {
         let has_values = options.objective().value.is_some();
         let roller = self.roller(&mut cpu, judge, has_values, [time, options.max_tokens])?;
         let source = PolicySource::new(TALES, options, prompts, roller, time, &config);
-        let (trainer, measures) = self.train(config, &mut cpu, Box::new(source))?;
-        let model = Base::of(&mut cpu, &trainer, &self.tokenizer)?;
-        Ok(Learned { outcome: self.judge(stage, &mut cpu)?, model, measures })
+        let (_, measures) = self.train(config, &mut cpu, Box::new(source))?;
+        Ok(Learned { outcome: self.judge(stage, &mut cpu)?, measures })
     }
 
     /// The model after it has learned its own replies to `questions` as a constitution revises them.
@@ -218,9 +213,8 @@ impl Course {
         let (train, val) = sft::hold_out(said);
         let source = Conversations::new(TALES, &train, &val, &config, &self.model)?;
         let mut cpu = Cpu::<f32>::default();
-        let (trainer, measures) = self.train(config, &mut cpu, Box::new(source))?;
-        let model = Base::of(&mut cpu, &trainer, &self.tokenizer)?;
-        Ok(Learned { outcome: self.judge(stage, &mut cpu)?, model, measures })
+        let (_, measures) = self.train(config, &mut cpu, Box::new(source))?;
+        Ok(Learned { outcome: self.judge(stage, &mut cpu)?, measures })
     }
 
     /// What the model replies to `questions`.
@@ -271,10 +265,11 @@ impl Course {
         let time = prompts.iter().map(|prompt| prompt.tokens.len()).max().unwrap_or(0) + most;
         let mut roller = self.roller(cpu, Judge::Tales, false, [time, most])?;
         let rolled: Vec<Rollout> = roller.roll(cpu, &prompts.iter().collect::<Vec<_>>(), 1, self.seed)?;
-        let mean = |of: fn(&Rollout) -> f64| rolled.iter().map(of).sum::<f64>() / rolled.len().max(1) as f64;
-        let (reward, kl) = (mean(|rollout| rollout.reward), mean(Rollout::kl));
+        let drawn = self.held_out.0.iter().zip(&rolled);
+        let drawn: Tally = drawn.map(|(asked, rollout)| judge(asked, &rollout.text)).collect();
+        let kl = rolled.iter().map(Rollout::kl).sum::<f64>() / rolled.len().max(1) as f64;
         let reply = rolled.first().map_or(String::new(), |rollout| rollout.text.clone());
-        Ok(Outcome { stage, tally, violations, reward, kl, reply })
+        Ok(Outcome { stage, tally, violations, drawn, kl, reply })
     }
 
     fn roller(
