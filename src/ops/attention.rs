@@ -146,25 +146,26 @@ impl Attention {
         let bias = Bias::new(self.alibi, [e.n_head, h], segments);
         for first in (0..e.time).step_by(BLOCK) {
             let rows = BLOCK.min(e.time - first);
-            let keys = self.seen(first + rows - 1, e.time);
-            let q = e.view(given.qkv, row, [b, h], [first, rows]);
-            let k = e.view(given.qkv, row, [b, key], [0, keys]);
-            let v = e.view(given.qkv, row, [b, value], [0, keys]);
+            let queries = first..first + rows;
+            let keys = bias.keys(queries.clone(), self.seen(first + rows - 1, e.time));
+            let q = e.view(given.qkv, row, [b, h], &queries);
+            let k = e.view(given.qkv, row, [b, key], &keys);
+            let v = e.view(given.qkv, row, [b, value], &keys);
             let (mut block, rest) = out.split_rows(rows);
             attend(
                 &mut block,
                 [q, k, v],
-                [rows, keys],
+                [rows, keys.len()],
                 F::of(Self::scale(e)),
                 scores,
                 #[inline(always)]
                 |i, p| {
                     let t = first + i;
-                    let seen = self.seen(t, e.time);
-                    bias.apply(t, &mut p[..seen]);
+                    let seen = self.seen(t, keys.end) - keys.start;
+                    bias.apply(t, keys.start, &mut p[..seen]);
                     lse[t] = softmax_start(p, seen);
                     if let Some(mask) = given.mask {
-                        mask.apply(&mut p[..seen], head, t, e.time);
+                        mask.apply(&mut p[..seen], head, [t, keys.start], e.time);
                     }
                 },
             );

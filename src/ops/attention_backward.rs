@@ -3,6 +3,8 @@
 //! With p = exp(s - lse), s = q kᵀ/√D, the mask m of dropout (1 or 0, over 1 - p_drop) and δ = Σ_d dout · out:
 //! dv = (m p)ᵀ dout, ds = p (m dout vᵀ - δ)/√D, dq = ds k, dk = dsᵀ q.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::engine::case::{Case, Fill};
@@ -92,23 +94,32 @@ impl AttentionBackward {
         let [key, value] = e.shared(h);
         let scale = F::of(Attention::scale(e));
         let last = (e.time - 1) / BLOCK * BLOCK;
-        // From the last queries, which see every key: theirs are the first sums in dk and dv.
+        let segments = given.segments.map(|segments| &segments[b * e.time..][..e.time]);
+        let bias = Bias::new(self.0.alibi, [e.n_head, h], segments);
+        // From the last queries, which see the last key: theirs are the first sums in dk and dv.
         for first in (0..=last).rev().step_by(BLOCK) {
             let rows = BLOCK.min(e.time - first);
-            let keys = self.0.seen(first + rows - 1, e.time);
-            let q = e.view(given.qkv, row, [b, h], [first, rows]);
-            let k = e.view(given.qkv, row, [b, key], [0, keys]);
-            let v = e.view(given.qkv, row, [b, value], [0, keys]);
-            let dout = e.view(given.dout, e.channels(), [b, h], [first, rows]);
-            let (p, ds) = (&mut w.p[..rows * keys], &mut w.ds[..rows * keys]);
-            product(&mut MatMut::new(p, rows, keys), false, scale, q, k.t());
-            product(&mut MatMut::new(ds, rows, keys), false, F::ONE, dout, v.t());
-            self.scores(given, [b, h], first, keys, [p, ds]);
+            let queries = first..first + rows;
+            let keys = bias.keys(queries.clone(), self.0.seen(first + rows - 1, e.time));
+            let q = e.view(given.qkv, row, [b, h], &queries);
+            let k = e.view(given.qkv, row, [b, key], &keys);
+            let v = e.view(given.qkv, row, [b, value], &keys);
+            let dout = e.view(given.dout, e.channels(), [b, h], &queries);
+            let n = keys.len();
+            let (p, ds) = (&mut w.p[..rows * n], &mut w.ds[..rows * n]);
+            product(&mut MatMut::new(p, rows, n), false, scale, q, k.t());
+            product(&mut MatMut::new(ds, rows, n), false, F::ONE, dout, v.t());
+            self.scores(given, [b, h], bias, first, &keys, [p, ds]);
 
             let add = keep || first < last;
-            let (p, ds) = (Mat::new(p, rows, keys), Mat::new(ds, rows, keys));
-            product(&mut MatMut::new(&mut w.dv, keys, e.width), add, F::ONE, p.t(), dout);
-            product(&mut MatMut::new(&mut w.dk, keys, e.width), add, scale, ds.t(), q);
+            let (unseen, at) = (keys.start * e.width, keys.start * e.width..keys.end * e.width);
+            if !add {
+                w.dv[..unseen].fill(F::ZERO);
+                w.dk[..unseen].fill(F::ZERO);
+            }
+            let (p, ds) = (Mat::new(p, rows, n), Mat::new(ds, rows, n));
+            product(&mut MatMut::new(&mut w.dv[at.clone()], n, e.width), add, F::ONE, p.t(), dout);
+            product(&mut MatMut::new(&mut w.dk[at], n, e.width), add, scale, ds.t(), q);
             let (rest, mut block) = dq.split_rows(first);
             product(&mut block, false, scale, ds, k);
             dq = rest;
@@ -120,16 +131,15 @@ impl AttentionBackward {
         &self,
         given: &Given<F>,
         [b, h]: [usize; 2],
+        bias: Bias<F>,
         first: usize,
-        keys: usize,
+        keys: &Range<usize>,
         [p, ds]: [&mut [F]; 2],
     ) {
-        let e = &given.e;
+        let (e, n) = (&given.e, keys.len());
         let head = b * e.n_head + h;
-        let segments = given.segments.map(|segments| &segments[b * e.time..][..e.time]);
-        let bias = Bias::new(self.0.alibi, [e.n_head, h], segments);
         // The closure must consume what it walks: only as an `FnOnce` is it inlined where it vectorises.
-        let queries = (first..).zip(p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys)));
+        let queries = (first..).zip(p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)));
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
@@ -138,18 +148,18 @@ impl AttentionBackward {
                     let pair = given.out[at..at + e.width].iter().zip(&given.dout[at..]);
                     let delta: F = pair.map(|(&out, &dout)| out * dout).sum();
                     let lse = given.lse[head * e.time + t];
-                    let (p, unseen_p) = p.split_at_mut(self.0.seen(t, e.time));
+                    let (p, unseen_p) = p.split_at_mut(self.0.seen(t, keys.end) - keys.start);
                     let (ds, unseen_ds) = ds.split_at_mut(p.len());
-                    bias.apply(t, p);
+                    bias.apply(t, keys.start, p);
                     if let Some(mask) = given.mask {
-                        mask.apply(ds, head, t, e.time);
+                        mask.apply(ds, head, [t, keys.start], e.time);
                     }
                     for (p, ds) in p.iter_mut().zip(ds) {
                         *p = (*p - lse).exp();
                         *ds = *p * (*ds - delta);
                     }
                     if let Some(mask) = given.mask {
-                        mask.apply(p, head, t, e.time);
+                        mask.apply(p, head, [t, keys.start], e.time);
                     }
                     unseen_p.fill(F::ZERO);
                     unseen_ds.fill(F::ZERO);
@@ -276,4 +286,67 @@ fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::device::cpu::Cpu;
+    use crate::engine::device::{Device, HostData};
+    use crate::engine::plan::Plan;
+    use crate::engine::step::Step;
+    use crate::engine::tape::Tape;
+    use std::sync::Arc;
+
+    const WIDTH: usize = 2 * 3 * 5;
+
+    /// [out, dqkv] of one row.
+    fn run(op: Attention, time: usize, qkv: &[f32], dout: &[f32], segments: Option<&[u32]>) -> [Vec<f32>; 2] {
+        let mut tape = Tape::new("test");
+        let mut operands = vec![tape.input("qkv", Spec::f32([1, time, WIDTH]))];
+        operands.extend(segments.map(|_| tape.input("segments", Spec::u32([1, time]))));
+        let given = tape.input("dout", Spec::f32([1, time, WIDTH / 3]));
+        let outputs = tape.apply(op, &operands).unwrap();
+        let mut backward = vec![operands[0], outputs[0], outputs[1], given];
+        backward.extend(operands.get(1));
+        let dqkv = tape.apply_one(AttentionBackward(op), &backward).unwrap();
+        let mut cpu = Cpu::<f64>::default();
+        let id = cpu.load(&Arc::new(Plan::new(&tape, &[outputs[0], dqkv]).unwrap()), 0).unwrap();
+        cpu.set_input(id, "qkv", HostData::F32(qkv)).unwrap();
+        cpu.set_input(id, "dout", HostData::F32(dout)).unwrap();
+        if let Some(segments) = segments {
+            cpu.set_input(id, "segments", HostData::U32(segments)).unwrap();
+        }
+        cpu.run(id, 0, &Step::default()).unwrap();
+        let results = cpu.results(true).unwrap().unwrap();
+        [results[0].clone(), results[1].clone()]
+    }
+
+    /// Sequences longer and shorter than a block of queries, one after the other in a row, against each in a row of
+    /// its own: a block sees keys from the middle of the row on.
+    #[test]
+    fn sequences_in_a_row_attend_as_they_would_alone() {
+        let lengths = [70, 3, 90, 41];
+        let time: usize = lengths.iter().sum();
+        let numbers = |n: usize, salt: usize| -> Vec<f32> {
+            (0..n).map(|i| ((i * 7919 + salt) % 1013) as f32 / 506.5 - 1.0).collect()
+        };
+        let (qkv, dout) = (numbers(time * WIDTH, 1), numbers(time * WIDTH / 3, 5));
+        let segments: Vec<u32> =
+            lengths.iter().enumerate().flat_map(|(i, &n)| std::iter::repeat_n(i as u32, n)).collect();
+        for causal in [true, false] {
+            let op = Attention { alibi: true, ..Attention::new(2, causal) };
+            let [out, dqkv] = run(op, time, &qkv, &dout, Some(&segments));
+            let mut first = 0;
+            for n in lengths {
+                let part = |x: &[f32], width: usize| x[first * width..][..n * width].to_vec();
+                let (of_qkv, of_dout) = (part(&qkv, WIDTH), part(&dout, WIDTH / 3));
+                let alone = run(op, n, &of_qkv, &of_dout, None);
+                for (got, want) in [part(&out, WIDTH / 3), part(&dqkv, WIDTH)].iter().zip(&alone) {
+                    assert!(got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6), "{n} from {first} on");
+                }
+                first += n;
+            }
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! What attention does to the scores of a query besides scaling them: ALiBi's penalties of distance, and the
 //! walls between packed sequences.
 
+use std::ops::Range;
+
 use crate::engine::real::Real;
 
 /// The largest power of two up to the number of heads.
@@ -40,16 +42,25 @@ impl<'a, F: Real> Bias<'a, F> {
         Self { slope: alibi.then(|| alibi_slope(n_head, h)), segments }
     }
 
-    /// Changes the scores of query `t` and keys 0, 1, ….
+    /// The shortest range of keys, of those before `seen`, that holds all which `queries` see.
+    pub fn keys(self, queries: Range<usize>, seen: usize) -> Range<usize> {
+        let Some(segments) = self.segments else { return 0..seen };
+        let is_seen = |segment: &u32| segments[queries.clone()].contains(segment);
+        let first = segments[..seen].iter().position(is_seen).unwrap_or(0);
+        let last = segments[..seen].iter().rposition(is_seen).unwrap_or(first);
+        first..last + 1
+    }
+
+    /// Changes the scores of query `t` and keys `first`, `first` + 1, ….
     #[inline(always)]
-    pub fn apply(self, t: usize, scores: &mut [F]) {
+    pub fn apply(self, t: usize, first: usize, scores: &mut [F]) {
         if let Some(slope) = self.slope {
-            for (s, score) in scores.iter_mut().enumerate() {
+            for (s, score) in (first..).zip(scores.iter_mut()) {
                 *score -= slope * F::of((t as i32 - s as i32).abs().into());
             }
         }
         if let Some(segments) = self.segments {
-            for (score, &segment) in scores.iter_mut().zip(segments) {
+            for (score, &segment) in scores.iter_mut().zip(&segments[first..]) {
                 *score = if segment == segments[t] { *score } else { F::of(UNSEEN) };
             }
         }

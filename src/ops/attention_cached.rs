@@ -82,7 +82,7 @@ impl<'a, F: Real> Cache<'a, F> {
                     }
                 }
                 for (h, p) in scores.chunks_exact_mut(seen).enumerate() {
-                    self.bias(h).apply(self.position, p);
+                    self.bias(h).apply(self.position, 0, p);
                     softmax_start(p, seen);
                 }
                 for (s, v) in values {
@@ -121,7 +121,7 @@ impl<'a, F: Real> Cache<'a, F> {
                 #[inline(always)]
                 |i, p| {
                     let t = self.position + first + i;
-                    bias.apply(t, &mut p[..=t]);
+                    bias.apply(t, 0, &mut p[..=t]);
                     softmax_start(p, t + 1);
                 },
             );

@@ -1,5 +1,7 @@
 //! What the attention ops share: extents, the mask of dropout, the steps of a block.
 
+use std::ops::Range;
+
 use crate::engine::dispatch::{Kernel, Target};
 use crate::engine::hash::{keep, mask_key, threshold};
 use crate::engine::matrix::{Mat, MatMut, product};
@@ -51,16 +53,16 @@ impl Extent {
         [key, key + self.n_kv_head]
     }
 
-    /// The head at place `at` of a row, of rows `first..first + rows` of item `b` of x, whose rows are `row` wide.
+    /// The head at place `at` of a row, of some rows of item `b` of x, whose rows are `row` wide.
     pub fn view<'a, F: Real>(
         &self,
         x: &'a [F],
         row: usize,
         [b, at]: [usize; 2],
-        [first, rows]: [usize; 2],
+        rows: &Range<usize>,
     ) -> Mat<'a, F> {
-        let start = (b * self.time + first) * row + at * self.width;
-        Mat::strided(&x[start..], rows, self.width, row)
+        let start = (b * self.time + rows.start) * row + at * self.width;
+        Mat::strided(&x[start..], rows.len(), self.width, row)
     }
 }
 
@@ -95,11 +97,11 @@ impl Mask {
         (p > 0.0).then(mask)
     }
 
-    /// Drops or scales what stands at keys 0, 1, … of query `t` of head `head` of all.
+    /// Drops or scales what stands at keys `first`, `first` + 1, … of query `t` of head `head` of all.
     #[inline(always)]
-    pub fn apply<F: Real>(self, row: &mut [F], head: usize, t: usize, time: usize) {
+    pub fn apply<F: Real>(self, row: &mut [F], head: usize, [t, first]: [usize; 2], time: usize) {
         // Indices wrap at 2³², as in the shader: only their hash matters.
-        let start = ((head * time + t) * time) as u32;
+        let start = ((head * time + t) * time + first) as u32;
         let scale = F::of(self.scale.into());
         for (s, x) in row.iter_mut().enumerate() {
             let kept = keep(self.key, start.wrapping_add(s as u32), self.threshold);
