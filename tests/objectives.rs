@@ -137,7 +137,15 @@ fn run(
     let tokens = tape.input("tokens", Spec::u32([sequences, TIME]));
     let trunk = trunk(&mut tape, &model(), Reading { tokens, segments: None }, Pass::Train).unwrap();
     let head = objective.head(&mut tape, model().n_embd);
-    let shape = BatchShape { sequences, predictions: sequences * TIME };
+    let places = batch.places.as_ref().map_or(sequences * TIME, Vec::len);
+    let trunk = match batch.places {
+        Some(_) => {
+            let places = tape.input("places", Spec::u32([1, places]));
+            trunk.at(&mut tape, places).unwrap()
+        }
+        None => trunk,
+    };
+    let shape = BatchShape { sequences, predictions: places };
     let loss = objective.record(&mut tape, &trunk, head.as_ref(), shape, true, &HashMap::new()).unwrap();
     let gradients = tape.backward(&loss.seeds, &HashMap::new()).unwrap();
     let parameters: Vec<_> = tape.parameters().into_iter().filter(|p| gradients.contains_key(p)).collect();
@@ -156,6 +164,9 @@ fn run(
     device.set_input(id, "weights", HostData::F32(&batch.weights)).unwrap();
     if !batch.targets.is_empty() {
         device.set_input(id, "targets", HostData::U32(&batch.targets)).unwrap();
+    }
+    if let Some(places) = &batch.places {
+        device.set_input(id, "places", HostData::U32(places)).unwrap();
     }
     for (name, numbers) in &batch.others {
         device.set_input(id, name, HostData::F32(numbers)).unwrap();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::lessons::LONGEST_QUESTION;
 use super::pairs::hold_out;
 use crate::text::chat::ChatError;
@@ -59,5 +61,7 @@ impl Comparisons {
 }
 
 fn encoded(pairs: &[Pair], block_size: usize, tokenizer: &Tokenizer) -> Result<Vec<EncodedPair>, ChatError> {
-    pairs.iter().map(|pair| encode_pair(pair, tokenizer, block_size)).collect()
+    let each: Vec<_> = pairs.par_iter().map(|pair| encode_pair(pair, tokenizer, block_size)).collect();
+    // Of several errors the first.
+    each.into_iter().collect()
 }

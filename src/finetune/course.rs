@@ -109,11 +109,17 @@ impl Course {
     /// # Errors
     /// When it cannot reply.
     pub fn outcome(&mut self, stage: &'static str) -> Result<Outcome> {
+        let mut cpu = self.device()?;
+        self.judge(stage, &mut cpu)
+    }
+
+    /// A device that holds the model that learned from demonstrations.
+    fn device(&mut self) -> Result<Cpu<f32>> {
         let mut cpu = Cpu::<f32>::default();
         let sizes = [1, self.model.block_size];
         let reader = Reader::load(&mut cpu, &self.model, "", Head::Tokens, sizes)?;
         self.sft.write_to(&mut cpu, reader.parameters(), self.seed)?;
-        self.judge(stage, &mut cpu)
+        Ok(cpu)
     }
 
     /// A reward model from `train` pairs, and how well it is calibrated on `held_out` others.
@@ -219,9 +225,7 @@ impl Course {
 
     /// What the model replies to `questions`.
     fn said<'a>(&'a mut self, constitution: &'a Constitution, questions: usize) -> Result<Replies<'a>> {
-        let mut cpu = Cpu::<f32>::default();
-        let reader = Reader::load(&mut cpu, &self.model, "", Head::Tokens, [1, self.model.block_size])?;
-        self.sft.write_to(&mut cpu, reader.parameters(), self.seed)?;
+        let mut cpu = self.device()?;
         let examples = &self.asked.1[..questions.min(self.asked.1.len())];
         let strategy = Strategy::default();
         let texts = replies(&mut cpu, &self.model, &self.tokenizer, examples, &strategy, self.seed)?;

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::slice::from_ref;
 
+use rayon::prelude::*;
+
 use super::constitution::Constitution;
 use super::sft::hold_out;
 use crate::text::chat::{Chat, ChatError, Example, encode, read};
@@ -81,8 +83,8 @@ impl Lessons {
             let place = format!("conversation {} of {name}", number + 1);
             encode(&Chat { messages, place }, tokenizer)
         };
-        let train = conversations.into_iter().enumerate().map(example);
-        let mut train = train.collect::<Result<Vec<Example>, _>>()?;
+        let train: Vec<_> = conversations.into_par_iter().enumerate().map(example).collect();
+        let mut train = train.into_iter().collect::<Result<Vec<Example>, _>>()?;
         let (questions, held_out) = Self::questions(held_out, tokenizer)?;
         let fits = |example: &Example| example.tokens.len() <= block_size + 1;
         if 2 * train.iter().filter(|example| fits(example)).count() > train.len() {

@@ -23,6 +23,8 @@ pub struct PairSource {
     train: Vec<Compared>,
     val: Vec<Compared>,
     time: usize,
+    /// The most places of an answer that are read.
+    most: usize,
     prompt: Vec<u32>,
     seed: u64,
     batch_size: usize,
@@ -76,6 +78,13 @@ fn shares(objective: &Objective, example: &Example) -> Vec<(usize, f32)> {
         }
         _ => vec![(example.tokens.len() - 1, 1.0)],
     }
+}
+
+/// The places of an example that the objective reads: where its answer's tokens are predicted, and for a reward also
+/// where it ends.
+fn places(objective: &Objective, example: &Example) -> Vec<usize> {
+    let end = matches!(objective, Objective::Reward(_)).then_some(example.tokens.len() - 1);
+    predictions(example).chain(end).collect()
 }
 
 impl PairSource {
@@ -138,12 +147,13 @@ impl PairSource {
         let Some(first) = val.first().filter(|_| !train.is_empty()) else {
             return Err(PairsError::TooFew(name.to_owned()));
         };
-        let all = train.iter().chain(&val);
-        let tokens = |compared: &Compared| longest(std::slice::from_ref(&compared.pair));
+        let all =
+            train.iter().chain(&val).flat_map(|compared| [&compared.pair.chosen, &compared.pair.rejected]);
         Ok(Self {
             name: name.to_owned(),
             objective,
-            time: all.map(tokens).max().unwrap_or(1),
+            time: all.clone().map(|example| example.tokens.len()).max().unwrap_or(1),
+            most: all.map(|example| places(&objective, example).len()).max().unwrap_or(1),
             prompt: first.pair.chosen.last_exchange().0.to_vec(),
             train,
             val,
@@ -154,14 +164,14 @@ impl PairSource {
     }
 
     fn beside(&self, pairs: &[&Compared]) -> Batch {
-        let places = 2 * pairs.len() * self.time;
+        let width = 2 * pairs.len() * self.most;
         let mut batch = Batch {
-            tokens: vec![0; places],
+            tokens: vec![0; 2 * pairs.len() * self.time],
             weights: vec![1.0 / pairs.len() as f32; pairs.len()],
             ..Batch::default()
         };
-        let mut targets = vec![0; places];
-        let mut matrix = vec![0.0; pairs.len() * places];
+        let (mut read, mut targets) = (vec![0; width], vec![0; width]);
+        let mut matrix = vec![0.0; pairs.len() * width];
         let sft_weight = match self.objective {
             Objective::Preference(Preference { sft_weight, .. })
             | Objective::Reward(Reward { sft_weight }) => sft_weight,
@@ -171,18 +181,25 @@ impl PairSource {
         for (row, compared) in pairs.iter().enumerate() {
             for (half, sign) in [(0, 1.0), (1, -1.0)] {
                 let example = if half == 0 { &compared.pair.chosen } else { &compared.pair.rejected };
-                let first = (2 * row + half) * self.time;
+                let [first, slots] = [self.time, self.most].map(|each| (2 * row + half) * each);
                 batch.tokens[first..][..example.tokens.len()].copy_from_slice(&example.tokens);
-                targets[first..][..example.tokens.len() - 1].copy_from_slice(&example.tokens[1..]);
+                let of_example = places(&self.objective, example);
+                for (slot, &at) in (slots..).zip(&of_example) {
+                    read[slot] = (first + at) as u32;
+                    targets[slot] = example.tokens.get(at + 1).copied().unwrap_or(0);
+                }
+                // The places are in order, and hold those of all shares.
+                let slot = |at| row * width + slots + of_example.partition_point(|&place| place < at);
                 for (at, share) in shares(&self.objective, example) {
-                    matrix[row * places + first + at] = sign * share;
+                    matrix[slot(at)] = sign * share;
                 }
                 if half == 0 && sft_weight > 0.0 {
                     let share = sft_weight / example.answer_places().count() as f32;
-                    predictions(example).for_each(|at| demonstrations[row * places + first + at] = share);
+                    predictions(example).for_each(|at| demonstrations[slot(at)] = share);
                 }
             }
         }
+        batch.places = Some(read);
         batch.others.push(("pairs", matrix));
         if !demonstrations.is_empty() {
             batch.others.push(("demonstrations", demonstrations));
@@ -229,6 +246,10 @@ impl Source for PairSource {
 
     fn time(&self) -> Option<usize> {
         Some(self.time)
+    }
+
+    fn places(&self) -> Option<usize> {
+        Some(2 * self.batch_size * self.most)
     }
 
     /// How often the better answer is ahead, and by how much.

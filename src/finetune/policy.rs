@@ -170,19 +170,21 @@ impl Source for PolicySource {
 
     fn batch(&self, _split: Split, _purpose: Purpose, step: u64, micro: u64) -> Batch {
         let chosen = self.of_micro(step, micro);
-        let places = chosen.len() * self.time;
+        let most = self.options.max_tokens;
         let said: usize = chosen.iter().map(|experience| experience.rollout.old.len()).sum();
-        let (mut tokens, mut targets) = (vec![0; places], vec![0; places]);
-        let mut weights = vec![0.0; places];
-        let [mut old, mut advantages, mut reference, mut returns, mut values] =
-            [(); 5].map(|()| vec![0.0; places]);
+        let mut tokens = vec![0; chosen.len() * self.time];
+        let [mut places, mut targets] = [(); 2].map(|()| vec![0; chosen.len() * most]);
+        let [mut weights, mut old, mut advantages, mut reference, mut returns, mut values] =
+            [(); 6].map(|()| vec![0.0; chosen.len() * most]);
         for (row, Experience { rollout, advantages: gained, returns: returned }) in chosen.iter().enumerate()
         {
             let first = row * self.time;
             tokens[first..][..rollout.tokens.len()].copy_from_slice(&rollout.tokens);
-            targets[first..][..rollout.tokens.len() - 1].copy_from_slice(&rollout.tokens[1..]);
-            let reply = first + rollout.prompt - 1;
-            let put = |to: &mut Vec<f32>, from: &[f32]| to[reply..][..from.len()].copy_from_slice(from);
+            let (reply, slots) = (&rollout.tokens[rollout.prompt..], row * most..);
+            for ((slot, &target), at) in slots.zip(reply).zip(first + rollout.prompt - 1..) {
+                (places[slot], targets[slot]) = (at as u32, target);
+            }
+            let put = |to: &mut Vec<f32>, from: &[f32]| to[row * most..][..from.len()].copy_from_slice(from);
             put(&mut weights, &vec![1.0 / said as f32; rollout.old.len()]);
             put(&mut old, &rollout.old);
             put(&mut reference, &rollout.reference);
@@ -198,7 +200,7 @@ impl Source for PolicySource {
         if objective.value.is_some() {
             others.extend([("returns", returns), ("old_values", values)]);
         }
-        Batch { tokens, targets, weights, segments: None, others }
+        Batch { tokens, targets, weights, places: Some(places), segments: None, others }
     }
 
     fn prompt(&self) -> &[u32] {
@@ -211,6 +213,10 @@ impl Source for PolicySource {
 
     fn time(&self) -> Option<usize> {
         Some(self.time)
+    }
+
+    fn places(&self) -> Option<usize> {
+        Some(self.batch_size * self.options.max_tokens)
     }
 
     fn is_estimated(&self) -> bool {
@@ -236,10 +242,10 @@ impl Source for PolicySource {
         let kl_coefficient = f64::from(device.read(KL_COEFFICIENT)?[0]);
         let rewards: Vec<f64> = rollouts.iter().map(|rollout| rollout.reward).collect();
         let kl = rollouts.iter().map(Rollout::kl).sum::<f64>() / rollouts.len() as f64;
-        let (reward, _) = moments(&rewards);
+        let (reward, spread) = moments(&rewards);
         let length =
             rollouts.iter().map(|rollout| rollout.old.len()).sum::<usize>() as f64 / rollouts.len() as f64;
-        let mut measures = vec![(REWARD, reward), ("kl", kl), ("length", length)];
+        let mut measures = vec![(REWARD, reward), ("reward_std", spread), ("kl", kl), ("length", length)];
         if self.options.algorithm == Algorithm::Ppo {
             measures.push(("kl_coefficient", kl_coefficient));
             let adapted = adapted(kl_coefficient, kl, self.options.kl_target);
@@ -252,9 +258,9 @@ impl Source for PolicySource {
         Ok(())
     }
 
-    /// Of the iteration: `reward`, `kl` from the reference and `length` of a reply, and what a nat of it cost. Of the
-    /// step: the divergence since the replies were rolled out, how many tokens were held by clipping, the entropy
-    /// where there is a bonus for it, and how much of the returns' variance the value head explains.
+    /// Of the iteration: `reward` and its deviation, `kl` from the reference and `length` of a reply, and what a nat of
+    /// it cost. Of the step: the divergence since the replies were rolled out, how many tokens were held by clipping, the
+    /// entropy where there is a bonus for it, and how much of the returns' variance the value head explains.
     fn measures(&self, batch: &Batch, outputs: &[Vec<f32>]) -> Measures {
         let mut measures = self.iteration.measures.clone();
         let of = |name: &str| batch.others.iter().find(|(other, _)| *other == name).map(|(_, x)| x);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::device::{Device, DeviceError, HostData, PlanId};
+use crate::engine::device::{Device, DeviceError, HostData, PlanId, Results};
 use crate::engine::op::OpError;
 use crate::engine::plan::{Home, Plan};
 use crate::engine::step::Step;
@@ -16,14 +16,14 @@ use crate::objective::score::Score;
 use crate::objective::tokens;
 use crate::run::tensor_file::Entry;
 
-/// What is read off each token.
+/// What is read off a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
-    /// Only how likely the next one was.
+    /// How likely each token was.
     Tokens,
-    /// Also a value.
+    /// Also a value at each.
     Value,
-    /// Also a reward.
+    /// A reward at the end, and nothing else.
     Reward,
 }
 
@@ -32,8 +32,8 @@ pub enum Head {
 pub struct Read {
     /// The negative log-probability of each token but the first.
     pub nll: Vec<f32>,
-    /// At each token what the head gives; none without one.
-    pub scores: Vec<f32>,
+    /// What is expected at each token; none without a head for it.
+    pub values: Vec<f32>,
 }
 
 /// A loaded model.
@@ -71,16 +71,19 @@ impl Reader {
         tape.freeze();
         let record = |tape: &mut Tape| -> Result<Plan, OpError> {
             let tokens = tape.input("tokens", Spec::u32([sequences, time]));
-            let targets = tape.input("targets", Spec::u32([sequences * time]));
             let trunk = trunk(tape, config, Reading { tokens, segments: None }, Pass::Evaluate)?;
-            let score = match head {
-                Head::Tokens => None,
-                Head::Value => Some(Score::value(tape, config.n_embd)),
-                Head::Reward => Some(Score::reward(tape, config.n_embd)),
-            };
+            if head == Head::Reward {
+                let ends = tape.input("places", Spec::u32([1, sequences]));
+                let reward = Score::reward(tape, config.n_embd);
+                let at_ends = trunk.at(tape, ends)?;
+                let scores = reward.record(tape, at_ends.hidden)?;
+                return Plan::new(tape, &[scores]);
+            }
+            let targets = tape.input("targets", Spec::u32([sequences * time]));
+            let value = (head == Head::Value).then(|| Score::value(tape, config.n_embd));
             let mut results = vec![tokens::nll(tape, &trunk, targets)?];
-            if let Some(score) = score {
-                results.push(score.record(tape, trunk.hidden)?);
+            if let Some(value) = value {
+                results.push(value.record(tape, trunk.hidden)?);
             }
             Plan::new(tape, &results)
         };
@@ -108,26 +111,34 @@ impl Reader {
         self.time
     }
 
-    /// What each of `sequences` is worth to a model with a head for it: the score at its end. Of one that is longer
-    /// than `time` the end alone is read.
+    /// What each of `sequences` is worth to a model that gives rewards. Of one that is longer than `time` the end alone
+    /// is read.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// When the device fails, or the model gives none. Nothing else may be under way on the device.
     pub fn rewards(
         &self,
         device: &mut dyn Device,
         sequences: &[impl AsRef<[u32]>],
     ) -> Result<Vec<f64>, ReaderError> {
         let end = |sequence: &[u32]| sequence[sequence.len().saturating_sub(self.time)..].to_vec();
-        let ends: Vec<Vec<u32>> = sequences.iter().map(|sequence| end(sequence.as_ref())).collect();
-        let read = self.read(device, &ends)?;
-        Ok(read.iter().map(|read| read.scores.last().map_or(0.0, |&score| score.into())).collect())
+        let mut all = Vec::with_capacity(sequences.len());
+        for some in sequences.chunks(self.sequences) {
+            let some: Vec<Vec<u32>> = some.iter().map(|sequence| end(sequence.as_ref())).collect();
+            let len = |row: usize| some.get(row).map_or(1, Vec::len).max(1);
+            let ends: Vec<u32> =
+                (0..self.sequences).map(|row| (row * self.time + len(row) - 1) as u32).collect();
+            device.set_input(self.plan, "places", HostData::U32(&ends))?;
+            let results = self.run(device, &some)?;
+            all.extend(results.iter().flatten().take(some.len()).map(|&score| f64::from(score)));
+        }
+        Ok(all)
     }
 
     /// Reads sequences, each of one token to `time`.
     ///
     /// # Errors
-    /// When the device fails. Nothing else may be under way on it.
+    /// When the device fails, or the model gives rewards. Nothing else may be under way on the device.
     pub fn read(
         &self,
         device: &mut dyn Device,
@@ -135,29 +146,34 @@ impl Reader {
     ) -> Result<Vec<Read>, ReaderError> {
         let mut all = Vec::with_capacity(sequences.len());
         for some in sequences.chunks(self.sequences) {
-            let (mut tokens, mut targets) = (Vec::new(), Vec::new());
-            for row in 0..self.sequences {
-                let sequence = some.get(row).map_or(&[][..], AsRef::as_ref);
-                let start = tokens.len();
-                tokens.extend_from_slice(sequence);
-                targets.extend_from_slice(sequence.get(1..).unwrap_or(&[]));
-                // What stands behind a sequence is read by nobody before it.
-                tokens.resize(start + self.time, 0);
-                targets.resize(start + self.time, 0);
+            let mut targets = vec![0; self.sequences * self.time];
+            for (row, sequence) in some.iter().enumerate() {
+                let next = &sequence.as_ref()[1..];
+                targets[row * self.time..][..next.len()].copy_from_slice(next);
             }
-            device.set_input(self.plan, "tokens", HostData::U32(&tokens))?;
             device.set_input(self.plan, "targets", HostData::U32(&targets))?;
-            device.run(self.plan, 0, &Step::default())?;
-            let results = device.results(true)?.unwrap_or_default();
+            let results = self.run(device, some)?;
             for (row, sequence) in some.iter().enumerate() {
                 let len = sequence.as_ref().len();
                 let of_row = |result: &Vec<f32>, len: usize| result[row * self.time..][..len].to_vec();
                 all.push(Read {
                     nll: results.first().map_or(Vec::new(), |nll| of_row(nll, len - 1)),
-                    scores: results.get(1).map_or(Vec::new(), |scores| of_row(scores, len)),
+                    values: results.get(1).map_or(Vec::new(), |values| of_row(values, len)),
                 });
             }
         }
         Ok(all)
+    }
+
+    /// The plan's results on these, in rows of `time` tokens: what stands behind a sequence is read by nobody before it.
+    fn run(&self, device: &mut dyn Device, sequences: &[impl AsRef<[u32]>]) -> Result<Results, ReaderError> {
+        let mut tokens = vec![0; self.sequences * self.time];
+        for (row, sequence) in sequences.iter().enumerate() {
+            let sequence = sequence.as_ref();
+            tokens[row * self.time..][..sequence.len()].copy_from_slice(sequence);
+        }
+        device.set_input(self.plan, "tokens", HostData::U32(&tokens))?;
+        device.run(self.plan, 0, &Step::default())?;
+        Ok(device.results(true)?.unwrap_or_default())
     }
 }

@@ -158,13 +158,13 @@ impl Roller {
         let rollout = |(i, tokens): (usize, Vec<u32>)| {
             let prompt = prompts[i].tokens.len();
             let said = prompt - 1..tokens.len() - 1;
-            let Read { nll, scores } = &by_policy[i];
+            let Read { nll, values } = &by_policy[i];
             Rollout {
                 prompt,
                 text: texts[i].clone(),
                 old: nll[said.clone()].to_vec(),
                 reference: by_reference[i].nll[said.clone()].to_vec(),
-                values: scores.get(said).map_or(Vec::new(), <[f32]>::to_vec),
+                values: values.get(said).map_or(Vec::new(), <[f32]>::to_vec),
                 reward: rewards[i],
                 tokens,
             }

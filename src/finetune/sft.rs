@@ -20,6 +20,8 @@ pub struct Conversations {
     name: String,
     train: Vec<Window>,
     val: Vec<Window>,
+    /// The most tokens of a window that are learned.
+    most: usize,
     /// A question held out.
     prompt: Vec<u32>,
     seed: u64,
@@ -59,10 +61,14 @@ impl Conversations {
         let Some(question) = val.first().filter(|_| !train.is_empty()) else {
             return Err(ConversationsError::TooFew(name.to_owned()));
         };
+        let (train, val) =
+            (pack(train, model.block_size, config.seed)?, pack(val, model.block_size, config.seed)?);
+        let most = train.iter().chain(&val).map(|window| learned(window).count()).max().unwrap_or(0);
         Ok(Self {
             name: name.to_owned(),
-            train: pack(train, model.block_size, config.seed)?,
-            val: pack(val, model.block_size, config.seed)?,
+            train,
+            val,
+            most,
             prompt: question.last_exchange().0.to_vec(),
             seed: config.seed,
             batch_size: config.batch_size,
@@ -74,6 +80,24 @@ impl Conversations {
     fn of_step(&self, step: u64) -> Vec<&Window> {
         let of_step = examples_of_step(self.train.len(), self.batch_size * self.n_micro, step, self.seed);
         of_step.into_iter().map(|at| &self.train[at]).collect()
+    }
+
+    /// Windows as rows of a batch, each answer token weighing `weight`.
+    fn beside(&self, windows: &[&Window], weight: f32) -> Batch {
+        let all = |field: fn(&Window) -> &[u32]| windows.iter().flat_map(|w| field(w)).copied().collect();
+        let size = windows.len() * self.most;
+        let (mut places, mut targets, mut weights) = (vec![0; size], vec![0; size], vec![0.0; size]);
+        let mut first = 0;
+        for (row, window) in windows.iter().enumerate() {
+            for (slot, at) in learned(window).enumerate() {
+                let slot = row * self.most + slot;
+                (places[slot], targets[slot], weights[slot]) =
+                    ((first + at) as u32, window.targets[at], weight);
+            }
+            first += window.tokens.len();
+        }
+        let (tokens, segments) = (all(|window| &window.tokens), Some(all(|window| &window.segments)));
+        Batch { tokens, targets, weights, places: Some(places), segments, ..Batch::default() }
     }
 
     /// Windows of a split at random.
@@ -92,13 +116,13 @@ impl Source for Conversations {
     fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
         if purpose == Purpose::Estimating || split == Split::Val {
             let windows = self.at_random(split, purpose, step, micro);
-            return beside(&windows, 1.0 / answer_tokens(&windows));
+            return self.beside(&windows, 1.0 / answer_tokens(&windows));
         }
         let windows = self.of_step(step);
         // The trainer divides by the number of micro-steps.
         let weight = self.n_micro as f32 / answer_tokens(&windows);
         let first = micro as usize * self.batch_size;
-        beside(&windows[first..first + self.batch_size], weight)
+        self.beside(&windows[first..first + self.batch_size], weight)
     }
 
     fn prompt(&self) -> &[u32] {
@@ -108,6 +132,10 @@ impl Source for Conversations {
     fn has_segments(&self) -> bool {
         true
     }
+
+    fn places(&self) -> Option<usize> {
+        Some(self.batch_size * self.most)
+    }
 }
 
 /// How many tokens of windows are learned; every conversation has an answer.
@@ -115,16 +143,9 @@ fn answer_tokens(windows: &[&Window]) -> f32 {
     windows.iter().flat_map(|window| &window.weights).sum()
 }
 
-/// Windows as rows of a batch, each answer token weighing `weight`.
-fn beside(windows: &[&Window], weight: f32) -> Batch {
-    let all = |field: fn(&Window) -> &[u32]| windows.iter().flat_map(|w| field(w)).copied().collect();
-    Batch {
-        tokens: all(|window| &window.tokens),
-        targets: all(|window| &window.targets),
-        weights: windows.iter().flat_map(|window| &window.weights).map(|learned| learned * weight).collect(),
-        segments: Some(all(|window| &window.segments)),
-        ..Batch::default()
-    }
+/// The places of a window whose targets are to be learned.
+fn learned(window: &Window) -> impl Iterator<Item = usize> {
+    window.weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0).map(|(at, _)| at)
 }
 
 #[cfg(test)]

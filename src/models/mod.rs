@@ -12,6 +12,7 @@ use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
 use crate::nn::Pass;
+use crate::ops::embedding::Embedding;
 use crate::ops::matmul::Matmul;
 use crate::ops::rows::TakeRows;
 
@@ -62,6 +63,14 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
 }
 
 impl Trunk {
+    /// Leaves of all rows those at `places`, (1, k) indices: the head then makes no logits that nobody asks for.
+    ///
+    /// # Errors
+    /// When `places` are no indices.
+    pub fn at(self, tape: &mut Tape, places: Var) -> Result<Self, OpError> {
+        Ok(Self { hidden: tape.apply_one(Embedding, &[places, self.hidden])?, ..self })
+    }
+
     /// The logits of `rows` rows from `first` on, (rows, vocab_size).
     ///
     /// # Errors

@@ -27,8 +27,10 @@ pub struct Workload {
     pub plan: Arc<Plan>,
     pub parts: Vec<Part>,
     pub step: Step,
-    /// Indices are drawn below this.
+    /// Tokens are drawn below this.
     vocab_size: usize,
+    /// Tokens of a batch, below which places are drawn.
+    tokens: usize,
 }
 
 impl Workload {
@@ -59,6 +61,7 @@ impl Workload {
         let micro = if config.grad_accum > 1 { format!("{} × ", config.grad_accum) } else { String::new() };
         Ok(Self {
             title: format!("{name} step of {micro}{} × {} tokens", shape.sequences(), shape.time),
+            tokens: shape.sequences() * shape.time,
             plan: Arc::new(plan),
             parts,
             step: Step {
@@ -80,6 +83,7 @@ impl Workload {
         let position = model.block_size / 2;
         Ok(Self {
             title: format!("one token decoded at position {position}"),
+            tokens: 1,
             plan: Arc::new(decode_plan(model, decode_width(model))?),
             parts: vec![Part { segment: 0, times: 1 }],
             step: Step { position: position as u32, ..Step::default() },
@@ -103,6 +107,7 @@ impl Workload {
                         // A window of one example.
                         "segments" => vec![0; len],
                         "positions" => (0..len).map(|i| (i % place.spec.shape.width()) as u32).collect(),
+                        "places" => scattered(len, self.tokens),
                         _ => scattered(len, self.vocab_size),
                     };
                     device.set_input(id, name, HostData::U32(&indices))?;

@@ -42,7 +42,7 @@ impl Source for Neighbours {
             labels.extend((0..CANDIDATES).map(|i| if i == 0 { 1.0 } else { 0.0 }));
         }
         let weights = vec![1.0 / n as f32; n];
-        Batch { tokens, targets, weights, segments: None, others: vec![("labels", labels)] }
+        Batch { tokens, targets, weights, others: vec![("labels", labels)], ..Batch::default() }
     }
 
     fn objective(&self) -> Objective {

@@ -7,7 +7,7 @@ use crate::engine::plan::Plan;
 use crate::engine::tape::{Init, Tape};
 use crate::engine::tensor::Spec;
 use crate::models::config::{Architecture, ModelConfig};
-use crate::models::{Reading, Segments, trunk};
+use crate::models::{Reading, Segments, Trunk, trunk};
 use crate::nn::Pass;
 use crate::nn::recurrent::carry;
 use crate::objective::{BatchShape, Objective};
@@ -25,6 +25,8 @@ pub struct StepShape {
     pub grad_accum: usize,
     /// Whether tokens see only those of their own segment.
     pub segments: bool,
+    /// How many rows of the trunk the objective reads, where not all.
+    pub places: Option<usize>,
 }
 
 impl StepShape {
@@ -35,7 +37,7 @@ impl StepShape {
             Architecture::Skipgram => Objective::Neighbours,
             _ => Objective::Tokens,
         };
-        Self { objective, batch_size, time, grad_accum, segments: false }
+        Self { objective, batch_size, time, grad_accum, segments: false, places: None }
     }
 
     /// Rows of tokens in a micro-step.
@@ -45,7 +47,8 @@ impl StepShape {
 
     fn batch(&self, config: &ModelConfig) -> BatchShape {
         let sequences = self.sequences();
-        BatchShape { sequences, predictions: config.n_predictions(sequences, self.time) }
+        let all = config.n_predictions(sequences, self.time);
+        BatchShape { sequences, predictions: self.places.unwrap_or(all) }
     }
 
     /// Declares `tokens` and perhaps `segments` and `positions`, in the shape that the model reads.
@@ -59,10 +62,23 @@ impl StepShape {
             }),
         }
     }
+
+    /// Declares the inputs and records everything below the head.
+    fn trunk(
+        &self,
+        tape: &mut Tape,
+        config: &ModelConfig,
+        read: Reading,
+        pass: Pass,
+    ) -> Result<Trunk, OpError> {
+        let trunk = trunk(tape, config, read, pass)?;
+        let Some(places) = self.places else { return Ok(trunk) };
+        let places = tape.input("places", Spec::u32([1, places]));
+        trunk.at(tape, places)
+    }
 }
 
-/// A training step over inputs `tokens`, perhaps `segments` and `positions`, and those of the
-/// objective.
+/// A training step over inputs `tokens`, perhaps `segments`, `positions` and `places`, and those of the objective.
 ///
 /// With one micro-step it is one segment, `step`, whose results are [loss, the objective's outputs, grad_norm]. With
 /// more, segment `begin` zeroes the gradients, `micro` is run for each micro-step and gives its loss and outputs,
@@ -80,7 +96,7 @@ pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<P
     if accumulates {
         tape.begin_segment("micro");
     }
-    let trunk = trunk(&mut tape, config, read, Pass::Train)?;
+    let trunk = shape.trunk(&mut tape, config, read, Pass::Train)?;
     let head = shape.objective.head(&mut tape, config.n_embd);
     let parameters = tape.parameters();
     let mut into = HashMap::new();
@@ -114,7 +130,7 @@ pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<P
 pub fn evaluation(config: &ModelConfig, shape: StepShape) -> Result<Plan, OpError> {
     let mut tape = Tape::new("loss");
     let read = shape.reading(&mut tape, config);
-    let trunk = trunk(&mut tape, config, read, Pass::Evaluate)?;
+    let trunk = shape.trunk(&mut tape, config, read, Pass::Evaluate)?;
     let head = shape.objective.head(&mut tape, config.n_embd);
     let batch = shape.batch(config);
     let loss = shape.objective.record(&mut tape, &trunk, head.as_ref(), batch, false, &HashMap::new())?;
@@ -168,9 +184,8 @@ mod tests {
         [results[0][0], results[1][0]]
     }
 
-    /// A pair at a time, with answers that end 64 tokens behind where their prompts begin: more would be activations,
-    /// which adapters do not save. Nothing else lies in memory for a reference: a run reads the
-    /// pairs with the same weights before its first step.
+    /// A pair at a time, as long as the longest about tales: more would be activations, which adapters do not save.
+    /// Nothing else lies in memory for a reference: a run reads the pairs with the same weights before its first step.
     #[test]
     fn adapters_learn_preferences_in_three_fifths_of_the_memory() {
         let preset = presets::named("tales-mini").unwrap();
@@ -179,9 +194,10 @@ mod tests {
             let shape = StepShape {
                 objective: Objective::Preference(Preference::default()),
                 batch_size: 1,
-                time: 64,
+                time: 106,
                 grad_accum: 16,
                 segments: false,
+                places: Some(32),
             };
             training(&model, shape, &preset.rule()).unwrap().memory()
         };

@@ -19,6 +19,8 @@ pub struct Batch {
     pub targets: Vec<u32>,
     /// One for each prediction or pair; they sum to 1.
     pub weights: Vec<f32>,
+    /// Of all places in the rows those that a prediction is made at, where not at each.
+    pub places: Option<Vec<u32>>,
     /// For each token the example it belongs to, where examples share a row.
     pub segments: Option<Vec<u32>>,
     /// The objective's other inputs, by name.
@@ -48,6 +50,11 @@ pub trait Source: Send {
     /// Whether batches name segments.
     fn has_segments(&self) -> bool {
         false
+    }
+
+    /// At how many places a batch predicts something, where not at each.
+    fn places(&self) -> Option<usize> {
+        None
     }
 
     /// What its batches are for.

@@ -84,6 +84,7 @@ impl Trainer {
             time: source.time().unwrap_or(model.block_size),
             grad_accum: config.grad_accum,
             segments: source.has_segments(),
+            places: source.places(),
         };
         let plan = Arc::new(training(&model, shape, &config.rule())?);
         let plan_id = device.load(&plan, config.seed)?;
@@ -315,6 +316,9 @@ impl Trainer {
         device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
         for (name, numbers) in &batch.others {
             device.set_input(plan, name, HostData::F32(numbers))?;
+        }
+        if let Some(places) = &batch.places {
+            device.set_input(plan, "places", HostData::U32(places))?;
         }
         if let Some(segments) = &batch.segments {
             let positions = positions(segments, self.model.block_size);
