@@ -56,8 +56,44 @@ impl Rule {
     }
 }
 
+/// Layers whose matrices Muon leaves to AdamW: embeddings, heads, and tables that nothing is multiplied with.
+const NOT_HIDDEN: [&str; 7] = ["wte", "wpe", "lm_head", "score", "value_head", "bigram", "c_conv"];
+
 /// Whether a matrix multiplies what lies between the embeddings and the head.
 fn is_hidden(name: &str) -> bool {
-    let mut parts = name.rsplit('.').skip(1);
-    !parts.next().is_some_and(|layer| ["wte", "wpe", "lm_head", "bigram", "c_conv"].contains(&layer))
+    !name.rsplit('.').nth(1).is_some_and(|layer| NOT_HIDDEN.contains(&layer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::plan::Home;
+    use crate::models::config::ModelConfig;
+    use crate::objective::Objective;
+    use crate::objective::policy::Policy;
+    use crate::objective::reward::Reward;
+    use crate::train::plans::{StepShape, training};
+
+    /// Orthogonalised, the one row of a head would have a fifth of AdamW's update, and a value head learned nothing.
+    #[test]
+    fn muon_moves_the_matrices_inside_blocks_and_adamw_every_head() {
+        let model = ModelConfig::gpt(17, 12, 1, 2, 8);
+        let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, clip: 1.0 };
+        let policy = Policy { clip: 0.2, kl: 0.0, reward_kl: 0.1, value: Some(0.5), entropy: 0.0 };
+        for (objective, head) in
+            [(Objective::Reward(Reward::default()), "score"), (Objective::Policy(policy), "value_head")]
+        {
+            let shape = StepShape { objective, ..StepShape::pretraining(&model, 2, 1) };
+            let plan = training(&model, shape, &Rule { optimizer: Optimizer::Muon, adamw }).unwrap();
+            let has = |state: String| {
+                plan.places
+                    .iter()
+                    .any(|place| matches!(&place.home, Home::Persistent { name, .. } if *name == state))
+            };
+            assert!(has("muon.m.transformer.h.0.attn.c_proj.weight".into()));
+            for layer in [head, "transformer.wte"] {
+                assert!(has(format!("adamw.m.{layer}.weight")) && !has(format!("muon.m.{layer}.weight")));
+            }
+        }
+    }
 }
