@@ -24,7 +24,7 @@ use lal::run::settings::Settings;
 use lal::text::corpus::{TALES, TALES_CHARS, TALES_SEED};
 use lal::text::dataset::Dataset;
 use lal::text::tales::Tales;
-use lal::train::source::pretraining;
+use lal::train::source::{Measures, REWARD, pretraining};
 use lal::train::trainer::Trainer;
 
 /// Steps of each kind, and how much there is to learn and to judge by.
@@ -51,8 +51,8 @@ pub struct Findings {
     pub reward_model: Calibration,
     /// The share of held-out pairs that the model preferred rightly after DPO.
     pub preferred: f64,
-    /// Mean rewards of the iterations of PPO.
-    pub rewards: Vec<f64>,
+    /// Of each iteration of PPO what the reward model gave to its replies: the mean, and the standard deviation.
+    pub rewards: Vec<[f64; 2]>,
 }
 
 /// A stage of so many steps, as its recipe has it.
@@ -83,7 +83,10 @@ struct Table {
 impl Table {
     fn new() -> Self {
         println!("{:31}of the likeliest replies{:27}of drawn ones", "", "");
-        println!("{:30} accuracy honesty kindness violations  reward        reward    KL      s", "stage");
+        println!(
+            "{:30} accuracy honesty kindness violations  reward        reward           KL      s",
+            "stage"
+        );
         Self { outcomes: Vec::new(), since: Instant::now() }
     }
 
@@ -95,7 +98,8 @@ impl Table {
         print!(
             "{stage:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {likeliest:7.2} ±{spread:.2}"
         );
-        println!(" {:7.2} {kl:5.2} {:6.0}", drawn.mean_reward(), self.since.elapsed().as_secs_f64());
+        let (reward, spread) = (drawn.mean_reward(), drawn.std_reward());
+        println!(" {reward:7.2} ±{spread:.2} {kl:5.2} {:6.0}", self.since.elapsed().as_secs_f64());
         self.outcomes.push(outcome);
         self.since = Instant::now();
     }
@@ -107,15 +111,21 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let mut course = Course::new(pretrained(&size)?, &settings(size.sft, seed), questions)?;
     table.add(course.outcome("SFT")?);
 
-    let rewards = Settings { batch_size: Some(8), learning_rate: Some(2e-3), ..settings(size.reward, seed) };
+    // Fewer layers take a higher rate.
+    let rewards = Settings { learning_rate: Some(1e-3), ..settings(size.reward, seed) };
     let (mut judge, reward_model) = course.reward(&rewards, comparisons, questions)?;
     let policy = settings(size.policy, seed);
+    // A reward model is right about replies like those it has seen: whoever seeks what it gives goes in small steps.
+    let careful = Settings { learning_rate: Some(1.5e-4), ..policy.clone() };
     let ppo = PolicyOptions::default();
-    let learned = course.policy("SFT, reward model, PPO", &policy, ppo.clone(), Some(&mut judge))?;
-    let of_step = |measures: &Vec<(&str, f64)>| measures.iter().find(|m| m.0 == "reward").map(|m| m.1);
+    let learned = course.policy("SFT, reward model, PPO", &careful, ppo.clone(), Some(&mut judge))?;
+    let of_step = |measures: &Measures| {
+        let measure = |name| measures.iter().find(|m| m.0 == name).map(|m| m.1);
+        Some([measure(REWARD)?, measure("reward_std")?])
+    };
     let rewards = learned.measures.iter().filter_map(of_step).collect();
     table.add(learned.outcome);
-    let grpo = PolicyOptions { algorithm: Algorithm::Grpo, ..ppo };
+    let grpo = PolicyOptions { algorithm: Algorithm::Grpo, kl_coefficient: 0.25, ..ppo };
     table.add(course.policy("SFT, program, GRPO", &policy, grpo.clone(), None)?.outcome);
 
     let pairs = settings(size.dpo, seed);
@@ -128,7 +138,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     table.add(course.revised("SFT, constitution", &revisions, &constitution, prompts)?.outcome);
 
     let free = PolicyOptions { kl_coefficient: 0.0, kl_stop: 1.0, ..grpo };
-    let hasty = Settings { learning_rate: Some(5e-4), ..settings(size.policy_without_kl, seed) };
+    let hasty = Settings { learning_rate: Some(1e-3), ..settings(size.policy_without_kl, seed) };
     table.add(course.policy("SFT, program, GRPO without KL", &hasty, free, None)?.outcome);
     Ok(Findings { outcomes: table.outcomes, reward_model, preferred, rewards })
 }
@@ -152,25 +162,26 @@ fn main() -> Result<(), Box<dyn Error>> {
         questions: 60,
         seed,
     };
-    // Two layers of `mini`'s width answer like four, after half the time; judging comes harder to them.
+    // Two layers of `mini`'s width answer like four, after half the time; a longer convolution helps them.
     let large = Size {
-        shape: Settings { n_embd: Some(128), ..small.shape.clone() },
+        shape: Settings { n_embd: Some(128), conv_kernel: Some(8), ..small.shape.clone() },
         pretraining: 1000,
-        sft: 3000,
-        reward: 1300,
+        sft: 3300,
+        reward: 950,
         dpo: 320,
-        policy: 320,
-        policy_without_kl: 320,
-        revision: 250,
-        comparisons: 10_400,
-        prompts: 3000,
+        policy: 400,
+        policy_without_kl: 240,
+        revision: 440,
+        comparisons: 15_200,
+        prompts: 4000,
         questions: 300,
         seed,
     };
     let Findings { outcomes, reward_model, preferred, rewards } = run(if full { large } else { small })?;
     println!("\nreward model: {reward_model}");
-    let few: Vec<String> = rewards.iter().step_by(8).map(|reward| format!("{reward:.2}")).collect();
-    println!("\nrewards of PPO, by iterations: {}", few.join(" "));
+    let few: Vec<String> = rewards.iter().step_by(8).map(|[reward, _]| format!("{reward:.2}")).collect();
+    let spread = rewards.first().map_or(0.0, |first| first[1]);
+    println!("\nwhat the reward model gave PPO, by iterations, at first ±{spread:.2}: {}", few.join(" "));
     println!("\nDPO: {:.1}% of held-out pairs preferred rightly", 100.0 * preferred);
     if let [first, .., last] = &outcomes[..] {
         println!("\nbefore:     {}\nwithout KL: {}", first.reply, last.reply);

@@ -34,7 +34,7 @@ fn every_stage_begins_with_one_model_and_moves_it() {
     // Guessing is right in half of all pairs.
     assert!(found.reward_model.accuracy > 0.75, "{}", found.reward_model);
     assert!(found.preferred > 0.6, "{}", found.preferred);
-    let (first, last) = (found.rewards.first().unwrap(), found.rewards.last().unwrap());
+    let (first, last) = (found.rewards.first().unwrap()[0], found.rewards.last().unwrap()[0]);
     assert!(last > first, "{first} {last}");
     let [before, spread] = [sft.drawn.mean_reward(), sft.drawn.std_reward()];
     let [revised, unheld] = [revised, free].map(|stage| stage.drawn.mean_reward());
