@@ -170,6 +170,10 @@ fn ten_losses_of_every_objective_agree_on_gpu_and_cpu() {
         command.args(["--lr", "1e-3", "--steps", "10", "--device", device]);
         let told = events(&mut command);
         assert_eq!(told[0]["device"], device, "{}", told[0]);
+        if let Some(strayed) = numbers(&told, "step", "step_kl").first() {
+            // Nothing has been learned yet: replies are as likely as when they were said.
+            assert!(strayed.abs() < 1e-9, "{name} on {device}: {strayed}");
+        }
         numbers(&told, "step", "loss")
     };
     for name in ["sft", "reward", "dpo", "ppo", "grpo"] {

@@ -158,7 +158,7 @@ impl Course {
     ) -> Result<(Learned, f64)> {
         let mut config = self.config(settings, &recipes::dpo())?;
         // The reference need not read what no step gets to.
-        let train = train.min(config.steps as usize * config.batch_size * config.grad_accum);
+        let train = train.min(config.steps as usize * config.examples_per_step());
         let Comparisons { train, held_out, .. } =
             Comparisons::of_tales(train, held_out, self.model.block_size, &self.tokenizer)?;
         config.eval_iters = held_out.len().div_ceil(config.batch_size);

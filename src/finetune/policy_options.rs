@@ -130,7 +130,7 @@ impl PolicyOptions {
         if self.algorithm == Algorithm::Grpo && self.samples < 2 {
             return Err(OptionsError::Alone);
         }
-        let (replies, step) = (self.prompts * self.samples, config.batch_size * config.grad_accum);
+        let (replies, step) = (self.prompts * self.samples, config.examples_per_step());
         if !replies.is_multiple_of(step) {
             return Err(OptionsError::Steps { replies, prompts: self.prompts, samples: self.samples, step });
         }

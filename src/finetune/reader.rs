@@ -121,13 +121,14 @@ impl Reader {
         device: &mut dyn Device,
         sequences: &[impl AsRef<[u32]>],
     ) -> Result<Vec<f64>, ReaderError> {
-        let end = |sequence: &[u32]| sequence[sequence.len().saturating_sub(self.time)..].to_vec();
         let mut all = Vec::with_capacity(sequences.len());
         for some in sequences.chunks(self.sequences) {
-            let some: Vec<Vec<u32>> = some.iter().map(|sequence| end(sequence.as_ref())).collect();
-            let len = |row: usize| some.get(row).map_or(1, Vec::len).max(1);
-            let ends: Vec<u32> =
-                (0..self.sequences).map(|row| (row * self.time + len(row) - 1) as u32).collect();
+            let some: Vec<&[u32]> = some.iter().map(AsRef::as_ref).collect();
+            let some: Vec<_> = some.iter().map(|all| &all[all.len().saturating_sub(self.time)..]).collect();
+            let mut ends = vec![0; self.sequences];
+            for (row, sequence) in some.iter().enumerate() {
+                ends[row] = (row * self.time + sequence.len().saturating_sub(1)) as u32;
+            }
             device.set_input(self.plan, "places", HostData::U32(&ends))?;
             let results = self.run(device, &some)?;
             all.extend(results.iter().flatten().take(some.len()).map(|&score| f64::from(score)));

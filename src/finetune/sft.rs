@@ -176,6 +176,12 @@ mod tests {
         for n_micro in [1, 2] {
             let source = conversations(n_micro);
             let batches: Vec<_> = (0..n_micro as u64).map(|micro| train(&source, 3, micro)).collect();
+            for batch in &batches {
+                // The tokens of these examples count upwards.
+                let places = batch.places.as_ref().unwrap().iter().zip(&batch.targets).zip(&batch.weights);
+                let learned = places.filter(|(_, weight)| **weight > 0.0);
+                learned.for_each(|((&at, &target), _)| assert_eq!(batch.tokens[at as usize] + 1, target));
+            }
             let weights: Vec<f32> = batches.iter().flat_map(|batch| batch.weights.clone()).collect();
             let counted: Vec<f32> = weights.iter().copied().filter(|&weight| weight > 0.0).collect();
             assert!(counted.iter().all(|&weight| weight == counted[0]), "{counted:?}");

@@ -29,8 +29,6 @@ pub struct Workload {
     pub step: Step,
     /// Tokens are drawn below this.
     vocab_size: usize,
-    /// Tokens of a batch, below which places are drawn.
-    tokens: usize,
 }
 
 impl Workload {
@@ -61,7 +59,6 @@ impl Workload {
         let micro = if config.grad_accum > 1 { format!("{} × ", config.grad_accum) } else { String::new() };
         Ok(Self {
             title: format!("{name} step of {micro}{} × {} tokens", shape.sequences(), shape.time),
-            tokens: shape.sequences() * shape.time,
             plan: Arc::new(plan),
             parts,
             step: Step {
@@ -83,7 +80,6 @@ impl Workload {
         let position = model.block_size / 2;
         Ok(Self {
             title: format!("one token decoded at position {position}"),
-            tokens: 1,
             plan: Arc::new(decode_plan(model, decode_width(model))?),
             parts: vec![Part { segment: 0, times: 1 }],
             step: Step { position: position as u32, ..Step::default() },
@@ -107,7 +103,8 @@ impl Workload {
                         // A window of one example.
                         "segments" => vec![0; len],
                         "positions" => (0..len).map(|i| (i % place.spec.shape.width()) as u32).collect(),
-                        "places" => scattered(len, self.tokens),
+                        // Never more of them than rows.
+                        "places" => (0..len as u32).collect(),
                         _ => scattered(len, self.vocab_size),
                     };
                     device.set_input(id, name, HostData::U32(&indices))?;

@@ -179,6 +179,11 @@ impl TrainConfig {
         toml::to_string(self).expect("settings are strings, numbers and truth values that TOML can hold")
     }
 
+    /// Sequences or pairs that one optimiser step learns from.
+    pub fn examples_per_step(&self) -> usize {
+        self.batch_size * self.grad_accum
+    }
+
     /// Tokens that one optimiser step learns from.
     pub fn tokens_per_step(&self) -> usize {
         // The same for any vocabulary.

@@ -63,7 +63,7 @@ impl StepShape {
         }
     }
 
-    /// Declares the inputs and records everything below the head.
+    /// Records everything below the head, and leaves the rows that the objective reads.
     fn trunk(
         &self,
         tape: &mut Tape,

@@ -67,7 +67,7 @@ pub fn comparisons(data: &str, at: &Learner) -> anyhow::Result<(Comparisons, [us
     let block_size = at.config.block_size;
     let comparisons = match data {
         TALES => {
-            let learned = at.config.steps as usize * at.config.batch_size * at.config.grad_accum;
+            let learned = at.config.steps as usize * at.config.examples_per_step();
             let pairs = learned.clamp(1, TALES_PAIRS);
             Comparisons::of_tales(pairs, TALES_PAIRS_HELD_OUT, block_size, &at.tokenizer)?
         }
