@@ -88,6 +88,7 @@ pub struct Screen<'a> {
     pub bar: ProgressBar,
     verbs: Verbs<'a>,
     folder: &'a Path,
+    /// As the start tells.
     tokens_per_step: f64,
     floor: Option<f64>,
     last_sample: String,
@@ -109,8 +110,7 @@ impl<'a> Screen<'a> {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("━╸─"));
         }
-        let tokens_per_step = config.tokens_per_step() as f64;
-        Self { output, bar, verbs, folder, tokens_per_step, floor, last_sample: String::new() }
+        Self { output, bar, verbs, folder, tokens_per_step: 0.0, floor, last_sample: String::new() }
     }
 
     pub fn tell(&mut self, event: &Event) -> anyhow::Result<()> {
@@ -119,8 +119,16 @@ impl<'a> Screen<'a> {
         }
         match event {
             Event::Start {
-                adapter, parameters, vocab_size, train_tokens, val_tokens, memory_bytes, ..
+                adapter,
+                parameters,
+                vocab_size,
+                train_tokens,
+                val_tokens,
+                tokens_per_step,
+                memory_bytes,
+                ..
             } => {
+                self.tokens_per_step = *tokens_per_step as f64;
                 self.remark(&format!(
                     "{} parameters, {vocab_size} tokens in the vocabulary; {} to learn from, {} to judge by",
                     HumanCount(*parameters as u64),

@@ -75,21 +75,13 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let floor = floor(&corpus, &dataset);
 
     let mut opened = args.device.open(autotune(resumed.as_ref())?, output)?;
-    let (train_tokens, val_tokens) = (dataset.train.len(), dataset.val.len());
+    let counts = [dataset.train.len(), dataset.val.len()];
     let fills_in_tales =
         !model.causal && matches!(corpus.source, Source::Tales { .. }) && tokenizer.name() == "char";
     let hidden = fills_in_tales.then(|| dataset.val.clone());
     let source = source::pretraining(&config, &model, dataset);
     let trainer = Trainer::new(opened.device(), config, model.clone(), source)?;
-    let start = Event::Start {
-        device: opened.kind(),
-        adapter: opened.device().describe(),
-        parameters: trainer.model.n_parameters()?,
-        vocab_size: trainer.model.vocab_size,
-        train_tokens,
-        val_tokens,
-        memory_bytes: trainer.memory().total(),
-    };
+    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts)?;
     let is_resumed = resumed.is_some();
     let folder = match (resumed, &args.out) {
         (Some(folder), _) => folder,

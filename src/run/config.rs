@@ -184,13 +184,6 @@ impl TrainConfig {
         self.batch_size * self.grad_accum
     }
 
-    /// Tokens that one optimiser step learns from.
-    pub fn tokens_per_step(&self) -> usize {
-        // The same for any vocabulary.
-        let tokens = self.model(1).tokens_shape(self.batch_size, self.block_size);
-        self.grad_accum * tokens.iter().product::<usize>()
-    }
-
     fn check(&self) -> Result<(), ConfigError> {
         // The vocabulary comes with the text; any will do to check the rest.
         self.model(1).check()?;
@@ -239,7 +232,6 @@ mod tests {
     fn silence_means_mini() {
         let mini = config("").unwrap();
         assert_eq!((mini.preset.as_str(), mini.steps, mini.n_embd), ("mini", 2000, 128));
-        assert_eq!(mini.tokens_per_step(), 12 * 64);
         assert_eq!(mini.model(65).n_parameters(), Ok(804_096));
     }
 

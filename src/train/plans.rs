@@ -45,6 +45,11 @@ impl StepShape {
         self.objective.sequences(self.batch_size)
     }
 
+    /// Tokens that all micro-steps together read.
+    pub fn tokens(&self, config: &ModelConfig) -> usize {
+        self.grad_accum * config.tokens_shape(self.sequences(), self.time).iter().product::<usize>()
+    }
+
     fn batch(&self, config: &ModelConfig) -> BatchShape {
         let sequences = self.sequences();
         let all = config.n_predictions(sequences, self.time);
@@ -154,6 +159,18 @@ mod tests {
     use crate::text::pack;
 
     const BLOCK: usize = 12;
+
+    #[test]
+    fn tokens_of_a_step_by_hand() {
+        let mini = presets::named("mini").unwrap();
+        let model = mini.model(65);
+        let pretraining = StepShape::pretraining(&model, mini.batch_size, mini.grad_accum);
+        assert_eq!(pretraining.tokens(&model), 12 * 64);
+        // Three pairs of answers, in two micro-steps, each answer with its prompt in a row of ten tokens.
+        let objective = Objective::Preference(Preference::default());
+        let pairs = StepShape { objective, batch_size: 3, grad_accum: 2, time: 10, ..pretraining };
+        assert_eq!(pairs.tokens(&model), 2 * 3 * 2 * 10);
+    }
 
     /// [loss, norm of the gradients] of a row of which a part is learned.
     fn step(

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::source::REWARD;
 use super::trainer::{Estimate, StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
+use crate::engine::op::OpError;
 use crate::nn::linear::merged;
 use crate::run::aside::FileError;
 use crate::run::checkpoint::{self, Form, Progress, Saved, Tensors};
@@ -36,6 +37,8 @@ pub enum Event {
         vocab_size: usize,
         train_tokens: usize,
         val_tokens: usize,
+        /// What a step reads, padding included.
+        tokens_per_step: usize,
         /// Bytes that training takes on the device, by the plan's own account.
         memory_bytes: u64,
     },
@@ -73,6 +76,31 @@ pub enum Event {
         run: String,
         interrupted: bool,
     },
+}
+
+impl Event {
+    /// Before the first step of `trainer` on `device`, such as "gpu"; there are so many tokens to learn from and to
+    /// judge by.
+    ///
+    /// # Errors
+    /// When the model's sizes do not fit together.
+    pub fn start(
+        device: &'static str,
+        adapter: String,
+        trainer: &Trainer,
+        [train_tokens, val_tokens]: [usize; 2],
+    ) -> Result<Self, OpError> {
+        Ok(Self::Start {
+            device,
+            adapter,
+            parameters: trainer.model.n_parameters()?,
+            vocab_size: trainer.model.vocab_size,
+            train_tokens,
+            val_tokens,
+            tokens_per_step: trainer.shape().tokens(&trainer.model),
+            memory_bytes: trainer.memory().total(),
+        })
+    }
 }
 
 /// Why a run ended early. What was saved before stays as it was.
@@ -231,7 +259,7 @@ impl<'a> Session<'a> {
         let interrupted = self.trainer.step < steps;
         self.times.sort_by(f64::total_cmp);
         let median_step_ms = self.times.get(self.times.len() / 2).copied().unwrap_or(0.0);
-        let tokens = self.trainer.tokens_per_step() as f64;
+        let tokens = self.trainer.shape().tokens(&self.trainer.model) as f64;
         tell(&Event::Done {
             step: self.trainer.step,
             val_loss: self.progress.val_loss,

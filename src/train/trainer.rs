@@ -126,12 +126,6 @@ impl Trainer {
             .sum()
     }
 
-    /// Tokens that one step learns from.
-    pub fn tokens_per_step(&self) -> usize {
-        self.config.grad_accum
-            * self.model.tokens_shape(self.config.batch_size, self.model.block_size).iter().product::<usize>()
-    }
-
     /// Continues behind `step` steps done earlier, whose tensors the caller has written to the device.
     pub fn resume_at(&mut self, step: u64) {
         self.step = step;

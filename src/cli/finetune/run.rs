@@ -126,7 +126,7 @@ struct Plan {
 
 pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<Exit> {
     let Plan { resumed, mut job, mut base, stage, learner } = plan(args, method)?;
-    let [train_tokens, val_tokens] = match learner.config.data.as_deref() {
+    let counts = match learner.config.data.as_deref() {
         Some(data) => job.read(data, &learner)?,
         None => {
             let what = "there is nothing to learn from: give --data a .jsonl, or tales";
@@ -140,15 +140,7 @@ pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<E
     if let Some(base) = &mut base {
         base.write_to(opened.device(), &trainer.parameters(), learner.config.seed)?;
     }
-    let start = Event::Start {
-        device: opened.kind(),
-        adapter: opened.device().describe(),
-        parameters: trainer.model.n_parameters()?,
-        vocab_size: trainer.model.vocab_size,
-        train_tokens,
-        val_tokens,
-        memory_bytes: trainer.memory().total(),
-    };
+    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts)?;
     let is_resumed = resumed.is_some();
     let name = stage.method.to_string();
     let folder = match (resumed, &args.out) {
