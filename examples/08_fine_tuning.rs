@@ -39,7 +39,6 @@ pub struct Size {
     pub policy: u64,
     pub policy_without_kl: u64,
     pub revision: u64,
-    pub comparisons: usize,
     pub prompts: usize,
     pub questions: usize,
     pub seed: u64,
@@ -106,14 +105,14 @@ impl Table {
 }
 
 pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
-    let Size { seed, comparisons, prompts, questions, .. } = size;
+    let Size { seed, prompts, questions, .. } = size;
     let mut table = Table::new();
     let mut course = Course::new(pretrained(&size)?, &settings(size.sft, seed), questions)?;
     table.add(course.outcome("SFT")?);
 
     // Fewer layers take a higher rate.
     let rewards = Settings { learning_rate: Some(1e-3), ..settings(size.reward, seed) };
-    let (mut judge, reward_model) = course.reward(&rewards, comparisons, questions)?;
+    let (mut judge, reward_model) = course.reward(&rewards, questions)?;
     let policy = settings(size.policy, seed);
     // A reward model is right about replies like those it has seen: whoever seeks what it gives goes in small steps.
     let careful = Settings { learning_rate: Some(1.5e-4), ..policy.clone() };
@@ -129,8 +128,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     table.add(course.policy("SFT, program, GRPO", &policy, grpo.clone(), None)?.outcome);
 
     let pairs = settings(size.dpo, seed);
-    let (learned, preferred) =
-        course.dpo("SFT, DPO", &pairs, Preference::default(), comparisons, questions)?;
+    let (learned, preferred) = course.dpo("SFT, DPO", &pairs, Preference::default(), questions)?;
     table.add(learned.outcome);
 
     let constitution = Constitution::of_tales();
@@ -157,7 +155,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         policy: 48,
         policy_without_kl: 96,
         revision: 60,
-        comparisons: 640,
         prompts: 160,
         questions: 60,
         seed,
@@ -172,7 +169,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         policy: 400,
         policy_without_kl: 240,
         revision: 440,
-        comparisons: 15_200,
         prompts: 4000,
         questions: 300,
         seed,

@@ -20,7 +20,6 @@ fn every_stage_begins_with_one_model_and_moves_it() {
         policy: 24,
         policy_without_kl: 120,
         revision: 60,
-        comparisons: 640,
         prompts: 160,
         questions: 40,
         seed: 1,

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::lessons::LONGEST_QUESTION;
 use super::pairs::hold_out;
+use crate::run::config::TrainConfig;
 use crate::text::chat::ChatError;
 use crate::text::corpus::{TALES, TALES_SEED};
 use crate::text::preferences::{EncodedPair, Pair, encode_pair, read};
@@ -13,7 +14,7 @@ use crate::text::tales::{Part, Tales};
 use crate::text::tokenizer::Tokenizer;
 
 /// The most pairs about tales to learn from, and others to judge by.
-pub const TALES_PAIRS: usize = 10_000;
+pub const TALES_PAIRS: usize = 20_000;
 pub const TALES_PAIRS_HELD_OUT: usize = 300;
 
 /// Pairs as tokens, in two parts.
@@ -35,17 +36,14 @@ impl Comparisons {
         Ok(Self { name: path.display().to_string(), train, held_out })
     }
 
-    /// `train` pairs about tales, and `held_out` others with questions and answers that are in none of these.
+    /// As many pairs about tales as `config` learns from, up to [`TALES_PAIRS`], and `held_out` others with questions
+    /// and answers that are in none of these.
     ///
     /// # Errors
     /// When a block does not hold a pair, or the tokenizer lacks the chat tokens or a character.
-    pub fn of_tales(
-        train: usize,
-        held_out: usize,
-        block_size: usize,
-        tokenizer: &Tokenizer,
-    ) -> Result<Self, ChatError> {
-        let world = Tales::new();
+    pub fn of_tales(config: &TrainConfig, held_out: usize, tokenizer: &Tokenizer) -> Result<Self, ChatError> {
+        let (world, block_size) = (Tales::new(), config.block_size);
+        let train = (config.steps as usize).saturating_mul(config.examples_per_step()).clamp(1, TALES_PAIRS);
         let pairs = |count, part| {
             encoded(&world.preferences(TALES_SEED, count, part, LONGEST_QUESTION), block_size, tokenizer)
         };

@@ -122,18 +122,13 @@ impl Course {
         Ok(cpu)
     }
 
-    /// A reward model from `train` pairs, and how well it is calibrated on `held_out` others.
+    /// A reward model, and how well it is calibrated on `held_out` pairs.
     ///
     /// # Errors
     /// When the pairs do not fit a block.
-    pub fn reward(
-        &mut self,
-        settings: &Settings,
-        train: usize,
-        held_out: usize,
-    ) -> Result<(Base, Calibration)> {
+    pub fn reward(&mut self, settings: &Settings, held_out: usize) -> Result<(Base, Calibration)> {
         let config = self.config(settings, &recipes::reward())?;
-        let pairs = Comparisons::of_tales(train, held_out, self.model.block_size, &self.tokenizer)?;
+        let pairs = Comparisons::of_tales(&config, held_out, &self.tokenizer)?;
         let judged = pairs.held_out.clone();
         let source = PairSource::for_rewards(TALES, Reward::default(), pairs.train, pairs.held_out, &config)?;
         let mut cpu = Cpu::<f32>::default();
@@ -144,7 +139,7 @@ impl Course {
         Ok((Base::of(&mut cpu, &trainer, &self.tokenizer)?, calibration))
     }
 
-    /// Preferences from `train` pairs; of `held_out` others the share that is preferred rightly.
+    /// Preferences, and of `held_out` pairs the share that is then preferred rightly.
     ///
     /// # Errors
     /// As [`reward`](Self::reward).
@@ -153,14 +148,10 @@ impl Course {
         stage: &'static str,
         settings: &Settings,
         preference: Preference,
-        train: usize,
         held_out: usize,
     ) -> Result<(Learned, f64)> {
         let mut config = self.config(settings, &recipes::dpo())?;
-        // The reference need not read what no step gets to.
-        let train = train.min(config.steps as usize * config.examples_per_step());
-        let Comparisons { train, held_out, .. } =
-            Comparisons::of_tales(train, held_out, self.model.block_size, &self.tokenizer)?;
+        let Comparisons { train, held_out, .. } = Comparisons::of_tales(&config, held_out, &self.tokenizer)?;
         config.eval_iters = held_out.len().div_ceil(config.batch_size);
         let mut cpu = Cpu::<f32>::default();
         let sizes = [2 * config.batch_size, longest(&train).max(longest(&held_out))];

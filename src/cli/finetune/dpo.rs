@@ -8,7 +8,7 @@ use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
-use crate::finetune::comparisons::{Comparisons, TALES_PAIRS, TALES_PAIRS_HELD_OUT};
+use crate::finetune::comparisons::{Comparisons, TALES_PAIRS_HELD_OUT};
 use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
 use crate::finetune::pairs::{PairSource, longest};
 use crate::finetune::reader::{Head, Reader};
@@ -62,16 +62,11 @@ pub fn check_sft_weight(sft_weight: f32) -> Result<(), Usage> {
     Err(Usage(format!("--sft-weight {sft_weight} is outside its range: 0 or more")))
 }
 
-/// The pairs of `--data`; about tales no more than are learned from, as a reference reads them all.
+/// The pairs of `--data`.
 pub fn comparisons(data: &str, at: &Learner) -> anyhow::Result<(Comparisons, [usize; 2])> {
-    let block_size = at.config.block_size;
     let comparisons = match data {
-        TALES => {
-            let learned = at.config.steps as usize * at.config.examples_per_step();
-            let pairs = learned.clamp(1, TALES_PAIRS);
-            Comparisons::of_tales(pairs, TALES_PAIRS_HELD_OUT, block_size, &at.tokenizer)?
-        }
-        path => Comparisons::of_file(Path::new(path), block_size, &at.tokenizer)?,
+        TALES => Comparisons::of_tales(&at.config, TALES_PAIRS_HELD_OUT, &at.tokenizer)?,
+        path => Comparisons::of_file(Path::new(path), at.config.block_size, &at.tokenizer)?,
     };
     let tokens = |pairs: &[crate::text::preferences::EncodedPair]| {
         pairs.iter().map(|pair| pair.chosen.tokens.len() + pair.rejected.tokens.len()).sum()
