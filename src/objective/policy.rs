@@ -18,6 +18,10 @@ use crate::ops::squared_loss::SquaredLoss;
 /// The state that holds what a nat of divergence costs in rewards: it is adapted, and a resumed run needs it.
 pub const KL_COEFFICIENT: &str = "policy.kl_coefficient";
 
+/// The state that holds the mean and the standard deviation that rewards are told in: those of the replies at the start;
+/// zeros until there are some.
+pub const REWARD_MOMENTS: &str = "policy.reward_moments";
+
 /// The coefficients of a policy's loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
@@ -61,6 +65,7 @@ impl Policy {
             operands.push(numbers(tape, "reference"));
         }
         tape.state(KL_COEFFICIENT, [1], Init::Constant(self.reward_kl));
+        tape.state(REWARD_MOMENTS, [2], Init::Constant(0.0));
 
         let nll = tokens::nll(tape, trunk, targets)?;
         operands.insert(0, nll);
