@@ -11,9 +11,9 @@ use super::device::{Opened, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
-use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::train::session::Event;
+use crate::train::trainer::Trainer;
 
 /// Where a run folder keeps the kernels that were chosen for it.
 const TUNING: &str = "tuning.json";
@@ -88,7 +88,6 @@ pub struct Screen<'a> {
     pub bar: ProgressBar,
     verbs: Verbs<'a>,
     folder: &'a Path,
-    /// As the start tells.
     tokens_per_step: f64,
     floor: Option<f64>,
     last_sample: String,
@@ -97,20 +96,21 @@ pub struct Screen<'a> {
 impl<'a> Screen<'a> {
     pub fn new(
         output: Output,
-        config: &TrainConfig,
+        trainer: &Trainer,
         folder: &'a Path,
         floor: Option<f64>,
         verbs: Verbs<'a>,
     ) -> Self {
         let bar = match output.draws() {
-            true => ProgressBar::new(config.steps),
+            true => ProgressBar::new(trainer.config.steps),
             false => ProgressBar::hidden(),
         };
         let template = "{bar:24} {pos}/{len}  {msg}  {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("━╸─"));
         }
-        Self { output, bar, verbs, folder, tokens_per_step: 0.0, floor, last_sample: String::new() }
+        let tokens_per_step = trainer.shape().tokens(&trainer.model) as f64;
+        Self { output, bar, verbs, folder, tokens_per_step, floor, last_sample: String::new() }
     }
 
     pub fn tell(&mut self, event: &Event) -> anyhow::Result<()> {
@@ -119,16 +119,8 @@ impl<'a> Screen<'a> {
         }
         match event {
             Event::Start {
-                adapter,
-                parameters,
-                vocab_size,
-                train_tokens,
-                val_tokens,
-                tokens_per_step,
-                memory_bytes,
-                ..
+                adapter, parameters, vocab_size, train_tokens, val_tokens, memory_bytes, ..
             } => {
-                self.tokens_per_step = *tokens_per_step as f64;
                 self.remark(&format!(
                     "{} parameters, {vocab_size} tokens in the vocabulary; {} to learn from, {} to judge by",
                     HumanCount(*parameters as u64),

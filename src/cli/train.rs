@@ -91,8 +91,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     keep_choices(&opened, &folder)?;
 
     let stop = stop_on_interrupt()?;
-    let mut screen =
-        Screen::new(output, &trainer.config, folder.path(), floor, verbs(trainer.model.architecture));
+    let mut screen = Screen::new(output, &trainer, folder.path(), floor, verbs(trainer.model.architecture));
     screen.tell(&start)?;
     let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
     screen.bar.set_position(session.trainer.step);

@@ -1,7 +1,7 @@
 //! What each token of a reply gained over what was expected of it, its advantage: in PPO a sum of later rewards by
 //! generalised advantage estimation (Schulman et al. 2016), each token paying for its divergence from the reference:
 //!
-//! - r_t = −β (ln π(t) − ln π_ref(t)), and the reply's reward is added at its last token
+//! - r_t = −β (ln π(t) − ln π_ref(t)), and at the last token (R − mean) / std is added, of rewards at the start
 //! - δ_t = r_t + γ V_{t+1} − V_t, A_t = δ_t + γ λ A_{t+1}, returns A_t + V_t
 //!
 //! and in GRPO (R − mean R) / std R over the replies to one prompt (Shao et al. 2024), for all tokens alike.
@@ -18,10 +18,10 @@ pub struct Experience {
     pub returns: Vec<f32>,
 }
 
-/// Advantages and returns of a reply's tokens, the reply being worth `reward`.
+/// Advantages and returns of a reply's tokens; rewards are told in a mean and a deviation.
 pub fn gae(
     rollout: &Rollout,
-    reward: f64,
+    [mean, deviation]: [f64; 2],
     kl_coefficient: f64,
     options: &PolicyOptions,
 ) -> (Vec<f32>, Vec<f32>) {
@@ -30,7 +30,7 @@ pub fn gae(
     let (mut next_value, mut next_advantage) = (0.0, 0.0);
     for t in (0..n).rev() {
         let divergence = f64::from(rollout.reference[t] - rollout.old[t]);
-        let earned = if t + 1 == n { reward } else { 0.0 };
+        let earned = if t + 1 == n { (rollout.reward - mean) / deviation } else { 0.0 };
         let value = f64::from(rollout.values[t]);
         let delta = earned - kl_coefficient * divergence + options.gamma * next_value - value;
         next_advantage = delta + options.gamma * options.gae_lambda * next_advantage;
@@ -44,7 +44,7 @@ pub fn gae(
 /// Advantages of all tokens of an iteration at mean 0 and deviation 1.
 pub fn whiten(experience: &mut [Experience]) {
     let all: Vec<f64> = experience.iter().flat_map(|e| &e.advantages).map(|&a| f64::from(a)).collect();
-    let (mean, deviation) = moments(&all);
+    let [mean, deviation] = moments(&all);
     for advantage in experience.iter_mut().flat_map(|e| &mut e.advantages) {
         *advantage = ((f64::from(*advantage) - mean) / (deviation + 1e-8)) as f32;
     }
@@ -53,7 +53,7 @@ pub fn whiten(experience: &mut [Experience]) {
 /// Advantages of replies to one prompt.
 pub fn in_group(group: &[Rollout]) -> Vec<Experience> {
     let rewards: Vec<f64> = group.iter().map(|rollout| rollout.reward).collect();
-    let (mean, deviation) = moments(&rewards);
+    let [mean, deviation] = moments(&rewards);
     let learn = |rollout: &Rollout| {
         let advantage = (rollout.reward - mean) / (deviation + 1e-4);
         let advantages = vec![advantage as f32; rollout.old.len()];
@@ -63,10 +63,10 @@ pub fn in_group(group: &[Rollout]) -> Vec<Experience> {
 }
 
 /// Mean and standard deviation.
-pub fn moments(x: &[f64]) -> (f64, f64) {
+pub fn moments(x: &[f64]) -> [f64; 2] {
     let n = x.len().max(1) as f64;
     let mean = x.iter().sum::<f64>() / n;
-    (mean, (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt())
+    [mean, (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt()]
 }
 
 /// How much of the variance of returns the values explain that were expected of them: 1 for all, 0 for nothing.
@@ -76,7 +76,8 @@ pub fn explained_variance(experience: &[Experience]) -> f64 {
     };
     let (returns, errors): (Vec<f64>, Vec<f64>) =
         experience.iter().flat_map(of_tokens).map(|[of, value]| (of, of - value)).unzip();
-    1.0 - (moments(&errors).1 / moments(&returns).1.max(1e-6)).powi(2)
+    let [left, all] = [errors, returns].map(|x| moments(&x)[1]);
+    1.0 - (left / all.max(1e-6)).powi(2)
 }
 
 #[cfg(test)]
@@ -88,13 +89,13 @@ mod tests {
         Rollout { old, reference, values, reward, ..Rollout::default() }
     }
 
-    /// γ = 0.5, λ = 0.5, β = 0.1; divergences 1 and −2, so rewards −0.1 and 0.2 + 3.
+    /// γ = 0.5, λ = 0.5, β = 0.1; divergences 1 and −2, and 5 is 3 deviations of 2 above −1: rewards −0.1 and 0.2 + 3.
     /// δ₁ = 3.2 − 2 = 1.2; δ₀ = −0.1 + 0.5 · 2 − 1 = −0.1; A₀ = −0.1 + 0.25 · 1.2 = 0.2.
     #[test]
     fn advantages_by_hand() {
         let options = PolicyOptions { gamma: 0.5, gae_lambda: 0.5, ..PolicyOptions::default() };
         let rollout = rollout(&[1.0, 4.0], &[2.0, 2.0], &[1.0, 2.0], 5.0);
-        let (advantages, returns) = gae(&rollout, 3.0, 0.1, &options);
+        let (advantages, returns) = gae(&rollout, [-1.0, 2.0], 0.1, &options);
         let near = |got: &[f32], want: [f32; 2]| got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(near(&advantages, [0.2, 1.2]), "{advantages:?}");
         assert!(near(&returns, [1.2, 3.2]), "{returns:?}");

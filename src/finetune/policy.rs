@@ -84,18 +84,21 @@ impl PolicySource {
     }
 }
 
-/// [Mean, deviation] that rewards are told in: those of the first `rewards` of a run that differ.
-fn reward_moments(device: &mut dyn Device, rewards: &[f64]) -> Result<[f64; 2], DeviceError> {
+/// The moments that rewards are told in: the first of a run, other than those of rewards that are all alike. `now` are
+/// those of the latest.
+fn reward_moments(device: &mut dyn Device, now: [f64; 2]) -> Result<[f64; 2], DeviceError> {
     if let [mean, deviation] = device.read(REWARD_MOMENTS)?[..]
         && deviation > 0.0
     {
         return Ok([mean, deviation].map(f64::from));
     }
-    let (mean, deviation) = moments(rewards);
-    let moments = [mean, deviation].map(|moment| moment as f32);
-    device.write(REWARD_MOMENTS, &moments)?;
-    let [mean, deviation] = moments.map(f64::from);
-    Ok([mean, if deviation > 0.0 { deviation } else { 1.0 }])
+    let [mean, deviation] = now.map(|moment| moment as f32);
+    if deviation == 0.0 {
+        return Ok([now[0], 1.0]);
+    }
+    device.write(REWARD_MOMENTS, &[mean, deviation])?;
+    // As they are read from then on.
+    Ok([mean, deviation].map(f64::from))
 }
 
 /// What a nat of divergence is to cost next, where `kl` was that of a reply on average.
@@ -182,17 +185,16 @@ impl Source for PolicySource {
         let kl_coefficient = f64::from(device.read(KL_COEFFICIENT)?[0]);
         let rewards: Vec<f64> = rollouts.iter().map(|rollout| rollout.reward).collect();
         let kl = rollouts.iter().map(Rollout::kl).sum::<f64>() / rollouts.len() as f64;
-        let (reward, spread) = moments(&rewards);
+        let [reward, spread] = moments(&rewards);
         let length =
             rollouts.iter().map(|rollout| rollout.old.len()).sum::<usize>() as f64 / rollouts.len() as f64;
         let mut measures = vec![(REWARD, reward), ("reward_std", spread), ("kl", kl), ("length", length)];
         let steps = epochs * rollouts.len() / (self.batch_size * self.n_micro);
         let experience = match self.options.algorithm {
             Algorithm::Ppo => {
-                let [mean, deviation] = reward_moments(device, &rewards)?;
+                let told_in = reward_moments(device, [reward, spread])?;
                 let learn = |rollout: Rollout| {
-                    let reward = (rollout.reward - mean) / deviation;
-                    let (advantages, returns) = gae(&rollout, reward, kl_coefficient, &self.options);
+                    let (advantages, returns) = gae(&rollout, told_in, kl_coefficient, &self.options);
                     Experience { rollout, advantages, returns }
                 };
                 let mut experience: Vec<Experience> = rollouts.into_iter().map(learn).collect();
@@ -216,8 +218,8 @@ impl Source for PolicySource {
     /// for it.
     fn measures(&self, batch: &Batch, outputs: &[Vec<f32>]) -> Measures {
         let mut measures = self.iteration.measures.clone();
-        let of = |name: &str| batch.others.iter().find(|(other, _)| *other == name).map(|(_, x)| x);
-        let (Some(nll), Some(old)) = (outputs.first(), of("old")) else { return measures };
+        let old = batch.others.iter().find(|(name, _)| *name == "old");
+        let (Some(nll), Some((_, old))) = (outputs.first(), old) else { return measures };
         let mean = |f: &dyn Fn(usize) -> f64| -> f64 {
             let said = batch.weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
             said.map(|(i, &weight)| f64::from(weight) * f(i)).sum()
@@ -254,9 +256,9 @@ mod tests {
         let mut tape = Tape::new("moments");
         tape.state(REWARD_MOMENTS, [2], Init::Constant(0.0));
         cpu.load(&Arc::new(Plan::new(&tape, &[]).unwrap()), 0).unwrap();
-        assert_eq!(reward_moments(&mut cpu, &[7.0, 7.0]).unwrap(), [7.0, 1.0]);
-        assert_eq!(reward_moments(&mut cpu, &[4.0, -2.0]).unwrap(), [1.0, 3.0]);
-        assert_eq!(reward_moments(&mut cpu, &[9.0, 5.0]).unwrap(), [1.0, 3.0]);
+        assert_eq!(reward_moments(&mut cpu, [7.0, 0.0]).unwrap(), [7.0, 1.0]);
+        assert_eq!(reward_moments(&mut cpu, [1.0, 3.0]).unwrap(), [1.0, 3.0]);
+        assert_eq!(reward_moments(&mut cpu, [7.0, 2.0]).unwrap(), [1.0, 3.0]);
     }
 
     #[test]

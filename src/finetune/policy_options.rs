@@ -57,7 +57,7 @@ pub struct PolicyOptions {
     /// The weight of a bonus for being undecided
     #[arg(long, default_value_t = 0.0, value_name = "X")]
     pub entropy_coefficient: f32,
-    /// What a nat of divergence from the model at the start costs, at first; 0 for nothing at all
+    /// What a nat of divergence from the model at the start costs, at first, in deviations of rewards; 0 for nothing at all
     #[arg(long, default_value_t = 0.4, value_name = "X")]
     pub kl_coefficient: f32,
     /// The divergence of a reply, in nats, that the cost is adapted to; for ppo

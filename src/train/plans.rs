@@ -45,7 +45,7 @@ impl StepShape {
         self.objective.sequences(self.batch_size)
     }
 
-    /// Tokens that all micro-steps together read.
+    /// Tokens that all micro-steps together read, padding included.
     pub fn tokens(&self, config: &ModelConfig) -> usize {
         self.grad_accum * config.tokens_shape(self.sequences(), self.time).iter().product::<usize>()
     }

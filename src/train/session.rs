@@ -37,8 +37,6 @@ pub enum Event {
         vocab_size: usize,
         train_tokens: usize,
         val_tokens: usize,
-        /// What a step reads, padding included.
-        tokens_per_step: usize,
         /// Bytes that training takes on the device, by the plan's own account.
         memory_bytes: u64,
     },
@@ -97,7 +95,6 @@ impl Event {
             vocab_size: trainer.model.vocab_size,
             train_tokens,
             val_tokens,
-            tokens_per_step: trainer.shape().tokens(&trainer.model),
             memory_bytes: trainer.memory().total(),
         })
     }

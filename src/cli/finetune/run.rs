@@ -154,7 +154,7 @@ pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<E
     let stop = stop_on_interrupt()?;
     let again = format!("finetune {name}");
     let verbs = Verbs { again: &again, next: job.next() };
-    let mut screen = Screen::new(output, &trainer.config, folder.path(), None, verbs);
+    let mut screen = Screen::new(output, &trainer, folder.path(), None, verbs);
     screen.tell(&start)?;
     let mut session =
         Session::open(opened.device(), trainer, &learner.tokenizer, &folder, &stop, is_resumed, None)?;
