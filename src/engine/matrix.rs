@@ -61,6 +61,13 @@ unsafe impl<F: Real> Sync for Mat<'_, F> {}
 // SAFETY: a writable view is a unique borrow of its elements.
 unsafe impl<F: Real> Send for MatMut<'_, F> {}
 
+/// Whether a slice of this length holds a matrix from its first element to its last: what all `unsafe` here rests on,
+/// so that extents whose product wraps must not pass.
+fn fits(length: usize, rows: usize, row_stride: usize, cols: usize) -> bool {
+    let Some(above) = rows.checked_sub(1) else { return true };
+    above.checked_mul(row_stride).and_then(|last| last.checked_add(cols)).is_some_and(|end| end <= length)
+}
+
 impl<'a, F: Real> Mat<'a, F> {
     /// A row-major (rows, cols) matrix.
     ///
@@ -75,7 +82,10 @@ impl<'a, F: Real> Mat<'a, F> {
     /// # Panics
     /// When the slice is too short or rows would overlap.
     pub fn strided(data: &'a [F], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(cols <= row_stride && (rows == 0 || data.len() >= (rows - 1) * row_stride + cols));
+        assert!(
+            cols <= row_stride && fits(data.len(), rows, row_stride, cols),
+            "a matrix longer than its memory"
+        );
         Self { data: data.as_ptr(), rows, cols, row_stride, col_stride: 1, life: PhantomData }
     }
 
@@ -91,9 +101,9 @@ impl<'a, F: Real> Mat<'a, F> {
     }
 
     fn row_range(self, first: usize, rows: usize) -> Self {
-        debug_assert!(first + rows <= self.rows);
-        // SAFETY: the first row of the range lies within the matrix.
-        Self { data: unsafe { self.data.add(first * self.row_stride) }, rows, ..self }
+        assert!(first <= self.rows && rows <= self.rows - first);
+        // The offset is computed without touching memory: an empty range may lie past the end.
+        Self { data: self.data.wrapping_add(first * self.row_stride), rows, ..self }
     }
 }
 
@@ -103,7 +113,7 @@ impl<'a, F: Real> MatMut<'a, F> {
     /// # Panics
     /// When the slice is too short.
     pub fn new(data: &'a mut [F], rows: usize, cols: usize) -> Self {
-        assert!(data.len() >= rows * cols);
+        assert!(fits(data.len(), rows, cols, cols), "a matrix longer than its memory");
         Self { data: data.as_mut_ptr(), rows, cols, row_stride: cols, life: PhantomData }
     }
 
@@ -113,8 +123,8 @@ impl<'a, F: Real> MatMut<'a, F> {
     /// When there are fewer columns.
     pub fn split_cols(self, cols: usize) -> (Self, Self) {
         assert!(cols <= self.cols);
-        // SAFETY: both halves keep the row stride and share no column; `cols` is at most one past the end.
-        let right = unsafe { self.data.add(cols) };
+        // Both halves keep the row stride and share no column.
+        let right = self.data.wrapping_add(cols);
         (
             Self { cols, life: PhantomData, ..self },
             Self { data: right, cols: self.cols - cols, life: PhantomData, ..self },
@@ -162,7 +172,7 @@ impl<'a, F: Real> MatMut<'a, F> {
 
     /// Row `first` and those behind it.
     fn some_rows<const R: usize>(&mut self, first: usize) -> [&mut [F]; R] {
-        assert!(first + R <= self.rows);
+        assert!(R <= self.rows && first <= self.rows - R);
         // SAFETY: rows of `cols` elements begin `row_stride` apart inside the borrowed slice, so they do not overlap.
         let row = |i: usize| unsafe {
             std::slice::from_raw_parts_mut(self.data.add((first + i) * self.row_stride), self.cols)
@@ -355,6 +365,18 @@ mod tests {
             );
             assert_eq!(alone, all);
         }
+    }
+
+    #[test]
+    fn extents_that_wrap_are_no_matrix() {
+        let refused = |make: fn() -> usize| std::panic::catch_unwind(make).is_err();
+        // 2⁶² · 4 is 0 in 64 bits, and (2⁶² + 1) · 4 is 4.
+        assert!(refused(|| Mat::new(&[0f32; 4], 1 << 62, 4).rows));
+        assert!(refused(|| Mat::new(&[0f32; 4], (1 << 62) + 1, 4).rows));
+        assert!(refused(|| Mat::new(&[0f32; 4], 4, 1 << 62).rows));
+        assert!(refused(|| MatMut::new(&mut [0f32; 4], (1 << 62) + 1, 4).rows));
+        assert!(refused(|| Mat::new(&[0f32; 4], 2, 2).row_range(1, usize::MAX).rows));
+        assert!(!refused(|| Mat::new(&[0f32; 4], 0, 1 << 62).rows));
     }
 
     #[test]

@@ -84,7 +84,8 @@ pub struct Memory {
 
 impl Memory {
     pub fn total(&self) -> u64 {
-        self.parameters + self.states + self.inputs + self.temporaries
+        let parts = [self.parameters, self.states, self.inputs, self.temporaries];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -161,14 +162,16 @@ impl Plan {
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();
         for place in &self.places {
-            match place.home {
-                Home::Input(_) => memory.inputs += place.spec.bytes(),
-                Home::Persistent { parameter: true, .. } => memory.parameters += place.spec.bytes(),
-                Home::Persistent { parameter: false, .. } => memory.states += place.spec.bytes(),
-                Home::Slot(_) => {}
-            }
+            let part = match place.home {
+                Home::Input(_) => &mut memory.inputs,
+                Home::Persistent { parameter: true, .. } => &mut memory.parameters,
+                Home::Persistent { parameter: false, .. } => &mut memory.states,
+                Home::Slot(_) => continue,
+            };
+            *part = part.saturating_add(place.spec.bytes());
         }
-        memory.temporaries = 4 * self.slots.iter().sum::<usize>() as u64;
+        let slots = self.slots.iter().map(|&elements| Spec::f32([elements]).bytes());
+        memory.temporaries = slots.fold(0, u64::saturating_add);
         memory
     }
 
@@ -257,12 +260,12 @@ fn assign_slots(tape: &Tape, lifetimes: &[Option<(usize, usize)>]) -> (Vec<usize
             free.retain(|&s| s != slot);
             slots[slot] = slots[slot].max(need);
             slot_of[value] = slot;
-            live += need;
+            live = usize::saturating_add(live, need);
         }
         most_live = most_live.max(live);
         for &value in &dies[at] {
             free.push(slot_of[value]);
-            live -= size(value);
+            live = live.saturating_sub(size(value));
         }
     }
     (slot_of, slots, most_live)

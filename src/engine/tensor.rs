@@ -35,9 +35,9 @@ impl Shape {
         &self.dims[..self.rank]
     }
 
-    /// How many elements the tensor has.
+    /// How many elements the tensor has; [`usize::MAX`], which no memory holds, where they are too many to count.
     pub fn len(&self) -> usize {
-        self.dims().iter().product()
+        product(self.dims())
     }
 
     /// Whether some extent is zero.
@@ -50,9 +50,9 @@ impl Shape {
         self.dims[self.rank - 1]
     }
 
-    /// How many rows of [`width`](Self::width) elements there are.
+    /// How many rows of [`width`](Self::width) elements there are, counted as [`len`](Self::len) does.
     pub fn rows(&self) -> usize {
-        self.dims[..self.rank - 1].iter().product()
+        product(&self.dims[..self.rank - 1])
     }
 
     /// The same rows at another width: `(12, 64, 128).with_width(384)` is `(12, 64, 384)`.
@@ -60,6 +60,15 @@ impl Shape {
         self.dims[self.rank - 1] = width;
         self
     }
+}
+
+/// A product that ends at the greatest number instead of beginning again at zero.
+fn product(extents: &[usize]) -> usize {
+    // An empty tensor is empty however long its other sides are.
+    if extents.contains(&0) {
+        return 0;
+    }
+    extents.iter().fold(1, |product: usize, &extent| product.saturating_mul(extent))
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {
@@ -101,7 +110,7 @@ impl Spec {
 
     /// Bytes on a device.
     pub fn bytes(&self) -> u64 {
-        4 * self.shape.len() as u64
+        (self.shape.len() as u64).saturating_mul(4)
     }
 }
 
@@ -122,5 +131,15 @@ mod tests {
         assert_eq!((shape.len(), shape.rows(), shape.width()), (98_304, 768, 128));
         assert_eq!(shape.with_width(65).to_string(), "(12, 64, 65)");
         assert_eq!((Shape::from([7]).rows(), Shape::from([7]).width()), (1, 7));
+    }
+
+    /// 2⁶² rows of 4 would be 2⁶⁴ elements, which 64 bits call none.
+    #[test]
+    fn what_cannot_be_counted_is_no_small_number() {
+        let wraps = Spec::f32([1 << 62, 4]);
+        assert_eq!((wraps.shape.len(), wraps.bytes()), (usize::MAX, u64::MAX));
+        assert_eq!(Shape::from([1 << 62, 4, 1]).rows(), usize::MAX);
+        assert_eq!(Spec::f32([1 << 61]).bytes(), 1 << 63);
+        assert!(Shape::from([1 << 62, 1 << 62, 0]).is_empty());
     }
 }
