@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use sysinfo::System;
-
 use super::output::Output;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::adapter::{self, DeviceLimits};
@@ -110,12 +108,7 @@ impl DeviceArgs {
 }
 
 fn cpu() -> Opened {
-    // Where the system does not tell, allocating too much is the system's to refuse.
-    let total = System::new().map_or(u64::MAX, |mut system| {
-        system.refresh_memory();
-        system.total_memory()
-    });
-    Opened::Cpu(Box::new(Cpu::with_memory_limit(total)))
+    Opened::Cpu(Box::default())
 }
 
 /// Where kernel choices are kept between runs, if the machine has such a place.

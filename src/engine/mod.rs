@@ -7,6 +7,7 @@ pub mod dispatch;
 pub mod dots;
 pub mod hash;
 pub mod matrix;
+pub mod memory;
 pub mod op;
 pub mod plan;
 pub mod real;

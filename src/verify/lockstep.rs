@@ -14,6 +14,7 @@ use crate::engine::bounded::{Bounded, UNIT};
 use crate::engine::device::gpu::Gpu;
 use crate::engine::device::timeline::{Detail, Timeline};
 use crate::engine::device::{Device, DeviceError, HostData, PlanId, Results, initial_values};
+use crate::engine::memory::available;
 use crate::engine::op::AnyOp;
 use crate::engine::plan::{Home, Plan, PlanNode};
 use crate::engine::step::Step;
@@ -217,6 +218,10 @@ impl Device for Lockstep<'_> {
     }
 
     fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError> {
+        let (needed, free) = (plan.memory().total(), available());
+        if needed > free {
+            return Err(DeviceError::memory("this machine".into(), needed, free));
+        }
         let slots: Vec<_> =
             plan.slots.iter().map(|&n| self.allocate(Elements::Real(vec![f32::NAN; n]))).collect();
         let mut memory = Vec::with_capacity(plan.places.len());

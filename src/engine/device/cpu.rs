@@ -8,8 +8,9 @@ use std::time::Instant;
 use super::timeline::{Clock, Detail, LaunchTime, Span, Timeline};
 use super::{Device, DeviceError, HostData, PART, PlanId, Results, initial_values};
 use crate::engine::bounded::Bounded;
+use crate::engine::memory::available;
 use crate::engine::op::AnyOp;
-use crate::engine::plan::{Home, Plan, PlanNode};
+use crate::engine::plan::{Home, Place, Plan, PlanNode};
 use crate::engine::real::Real;
 use crate::engine::step::Step;
 use crate::engine::tensor::Spec;
@@ -60,11 +61,14 @@ pub struct Cpu<F> {
     plans: Vec<Loaded>,
     results: VecDeque<Results>,
     memory_limit: u64,
+    /// Bytes of all tensors.
+    held: u64,
 }
 
 impl<F: Precision> Default for Cpu<F> {
+    /// A device whose plans may take the memory that is free now.
     fn default() -> Self {
-        Self::with_memory_limit(u64::MAX)
+        Self::with_memory_limit(available())
     }
 }
 
@@ -78,6 +82,7 @@ impl<F: Precision> Cpu<F> {
             plans: Vec::new(),
             results: VecDeque::new(),
             memory_limit,
+            held: 0,
         }
     }
 
@@ -110,6 +115,32 @@ impl<F: Precision> Cpu<F> {
             }
         }
         shared
+    }
+
+    /// Elements that a plan needs beside those that are there.
+    fn fresh_elements(&self, plan: &Plan) -> u64 {
+        let fresh = |place: &Place| match &place.home {
+            Home::Slot(_) => 0,
+            Home::Persistent { name, .. } if self.persistent.contains_key(name) => 0,
+            Home::Persistent { .. } | Home::Input(_) => place.spec.shape.len(),
+        };
+        let mut wanted = plan.slots.clone();
+        wanted.sort_unstable_by_key(|&elements| std::cmp::Reverse(elements));
+        let have = self.slots.iter().map(|&slot| self.real(slot).len()).chain(std::iter::repeat(0));
+        let slots = wanted.into_iter().zip(have).map(|(wanted, have)| wanted.saturating_sub(have));
+        plan.places.iter().map(fresh).chain(slots).fold(0, |sum, len| sum.saturating_add(len as u64))
+    }
+
+    /// Bytes held with so many more.
+    fn with(&self, bytes: u64) -> Result<u64, DeviceError> {
+        let needed = self.held.saturating_add(bytes);
+        // More than half the address space is no memory, whatever the limit.
+        let limit = self.memory_limit.min(isize::MAX as u64);
+        if needed <= limit {
+            Ok(needed)
+        } else {
+            Err(DeviceError::memory("this machine".into(), needed, limit))
+        }
     }
 
     fn find(&self, name: &str) -> Result<usize, DeviceError> {
@@ -213,11 +244,12 @@ impl<F: Precision> Device for Cpu<F> {
         format!("CPU, {} threads", rayon::current_num_threads())
     }
 
+    fn check_memory(&self, bytes: u64) -> Result<(), DeviceError> {
+        self.with((bytes / 4).saturating_mul(size_of::<F>() as u64)).map(drop)
+    }
+
     fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError> {
-        let needed = plan.memory().total() / 4 * size_of::<F>() as u64;
-        if needed > self.memory_limit {
-            return Err(DeviceError::memory("this machine".into(), needed, self.memory_limit));
-        }
+        self.held = self.with(self.fresh_elements(plan).saturating_mul(size_of::<F>() as u64))?;
         let slots = self.share_slots(&plan.slots);
         let mut memory = Vec::with_capacity(plan.places.len());
         for place in &plan.places {

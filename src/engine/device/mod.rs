@@ -35,6 +35,15 @@ pub trait Device {
     /// What it is, for people: `NVIDIA H200 (Vulkan)`.
     fn describe(&self) -> String;
 
+    /// Whether so many bytes of tensors, as [`Memory`](super::plan::Memory) counts them, can be there beside those that
+    /// are: to ask before a plan is made.
+    ///
+    /// # Errors
+    /// When memory is lacking.
+    fn check_memory(&self, _bytes: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     /// Prepares a plan: memory, kernels, bindings. Persistent tensors that are new start as their `Init` says,
     /// normals drawn from `seed`.
     ///
@@ -113,7 +122,7 @@ pub enum DeviceError {
     #[error("{adapter} offers {limit} = {offered}, but {needed} is needed")]
     Limit { adapter: String, limit: &'static str, offered: u64, needed: u64 },
     #[error(
-        "{needed_mib} MiB of memory are needed, but {device} has {available_mib} MiB; \
+        "{needed_mib} MiB of memory are needed, but {device} has {available_mib} MiB for it; \
          take a smaller --batch-size (with --grad-accum to make up for it), --block-size or model"
     )]
     Memory { device: String, needed_mib: u64, available_mib: u64 },

@@ -4,6 +4,7 @@ use wgpu::{Adapter, AdapterInfo, Backend, Backends, DeviceType, Instance, Instan
 
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::Target;
+use crate::engine::memory::available;
 
 /// Bytes of a block of device memory that small buffers share, the first and the largest; what is larger gets
 /// memory of its own.
@@ -172,20 +173,13 @@ fn check_limits(adapter: &str, offered: &Limits) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Bytes that an adapter can hold: a discrete one its own, the others what the machine has.
+/// Bytes that an adapter can hold: a discrete one its own, the others what the machine has free.
 fn memory(adapter: &Adapter, info: &AdapterInfo) -> Option<u64> {
     match info.device_type {
-        DeviceType::Cpu | DeviceType::IntegratedGpu => machine_memory(),
+        DeviceType::Cpu | DeviceType::IntegratedGpu => Some(available()).filter(|&free| free < u64::MAX),
         _ if info.backend == Backend::Vulkan => vulkan_memory(adapter),
         _ => None,
     }
-}
-
-fn machine_memory() -> Option<u64> {
-    let mut system = sysinfo::System::new().ok()?;
-    system.refresh_memory();
-    let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
-    Some(system.total_memory().min(group))
 }
 
 /// The largest heap that is local to the device.

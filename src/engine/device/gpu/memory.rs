@@ -172,7 +172,7 @@ impl Memory {
     }
 
     fn bytes(&self, elements: usize) -> u64 {
-        4 * elements as u64 + self.margin()
+        (elements as u64).saturating_mul(4).saturating_add(self.margin())
     }
 
     /// Fails when the plan needs more memory than the device has left.
@@ -184,17 +184,22 @@ impl Memory {
         for (rank, slot) in by_size(&plan.slots).into_iter().enumerate() {
             let bytes = self.bytes(plan.slots[slot]);
             if self.slots.get(rank).is_none_or(|b| b.size() < bytes) {
-                fresh += bytes;
+                fresh = u64::saturating_add(fresh, bytes);
             }
         }
         for place in &plan.places {
             let here =
                 matches!(&place.home, Home::Persistent { name, .. } if self.persistent.contains_key(name));
             if !here && !matches!(place.home, Home::Slot(_)) {
-                fresh += self.bytes(place.spec.shape.len());
+                fresh = fresh.saturating_add(self.bytes(place.spec.shape.len()));
             }
         }
-        let needed = self.allocated + fresh;
+        self.check(context, fresh)
+    }
+
+    /// Whether so many bytes more would fit.
+    pub fn check(&self, context: &Context, fresh: u64) -> Result<(), DeviceError> {
+        let needed = self.allocated.saturating_add(fresh);
         match self.capacity {
             Some(capacity) if needed > capacity => {
                 Err(DeviceError::memory(context.entry.name.clone(), needed, capacity))

@@ -228,6 +228,10 @@ impl Device for Gpu {
         format!("{} ({})", self.context.entry.name, self.context.entry.backend)
     }
 
+    fn check_memory(&self, bytes: u64) -> Result<(), DeviceError> {
+        self.memory.check(&self.context, bytes)
+    }
+
     fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError> {
         self.context.check()?;
         let loaded = self.prepare(plan, seed)?;
