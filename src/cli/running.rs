@@ -12,6 +12,7 @@ use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::run::folder::RunFolder;
+use crate::text::file::{SETTINGS_BYTES, read_to_string};
 use crate::train::session::Event;
 use crate::train::trainer::Trainer;
 
@@ -43,8 +44,8 @@ fn peak_memory() -> Option<u64> {
 pub fn autotune(resumed: Option<&RunFolder>) -> anyhow::Result<Autotune> {
     let mut given = Choices::default();
     if let Some(path) = resumed.map(|folder| folder.path().join(TUNING)).filter(|path| path.exists()) {
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = read_to_string(&path, SETTINGS_BYTES)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         given = serde_json::from_str(&text)
             .with_context(|| format!("{} holds no kernel choices: delete it", path.display()))?;
     }

@@ -10,6 +10,7 @@ use super::policy_options::PolicyOptions;
 use crate::objective::preference::{Form, Preference};
 use crate::objective::reward::Reward;
 use crate::run::aside::{FileError, write_whole};
+use crate::text::file::{SETTINGS_BYTES, read_to_string};
 
 pub const STAGE: &str = "finetune.toml";
 
@@ -150,7 +151,7 @@ impl Stage {
         if !path.exists() {
             return Err(StageError::None(folder.to_owned()));
         }
-        let text = std::fs::read_to_string(&path)
+        let text = read_to_string(&path, SETTINGS_BYTES)
             .map_err(|source| StageError::Unreadable { path: path.clone(), source })?;
         toml::from_str(&text).map_err(|source| StageError::Bad { path, source: Box::new(source) })
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::dataset::{DatasetError, read_text};
+use super::file;
 use super::tales::Tales;
 
 /// The corpus used when none is named.
@@ -183,8 +184,8 @@ fn mismatch(known: &Known, bytes: &[u8]) -> Option<String> {
 }
 
 fn checked(known: &Known, path: &Path) -> Result<String, CorpusError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| DatasetError::Unreadable { path: path.to_owned(), source })?;
+    let bytes = file::read(path, file::text_bytes())
+        .map_err(|source| DatasetError::Unreadable { path: path.to_owned(), source })?;
     if let Some(found) = mismatch(known, &bytes) {
         let Known { name, bytes, sha256, .. } = known.clone();
         return Err(CorpusError::NotTheFile { path: path.to_owned(), name, found, bytes, sha256 });

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::file;
 use super::tokenizer::{Tokenizer, TokenizerError};
 
 /// Token ids of one text, split in two.
@@ -61,7 +62,7 @@ pub enum DatasetError {
     NotUtf8 { path: PathBuf, offset: usize },
     #[error(
         "the {part} of {name} is too short: {have} tokens, and a block of {block} needs {}; give a text of at \
-         least {text_needed} tokens{}", block + 1, smaller(*have)
+         least {text_needed} tokens{}", block.saturating_add(1), smaller(*have)
     )]
     TooShort { name: String, part: &'static str, have: usize, block: usize, text_needed: usize },
     #[error("{name}: {source}")]
@@ -75,7 +76,7 @@ fn smaller(have: usize) -> String {
 
 /// The text of a file; errors name the file, and the byte at which it stops being UTF-8.
 pub fn read_text(path: &Path) -> Result<String, DatasetError> {
-    let bytes = std::fs::read(path).map_err(|source| match source.kind() {
+    let bytes = file::read(path, file::text_bytes()).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => DatasetError::Missing(path.to_owned()),
         _ => DatasetError::Unreadable { path: path.to_owned(), source },
     })?;
@@ -165,7 +166,8 @@ impl Dataset {
         {
             let have = self.tokens(split).len();
             if have <= block_size {
-                let (name, text_needed) = (self.name.clone(), (block_size + 1) * 10);
+                let (name, text_needed) =
+                    (self.name.clone(), block_size.saturating_add(1).saturating_mul(10));
                 return Err(DatasetError::TooShort { name, part, have, block: block_size, text_needed });
             }
         }

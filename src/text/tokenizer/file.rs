@@ -14,8 +14,11 @@ use super::bpe::END_OF_TEXT;
 use super::byte::printable;
 use super::word::PATTERN;
 use super::{Bpe, CharLevel, Special, Tokenizer, TokenizerError, WordLevel};
+use crate::text::file;
 
 const FILE: &str = "tokenizer.json";
+/// Longer files are none: those of the largest vocabularies have some tens of MiB.
+const MOST_BYTES: u64 = 1 << 28;
 const CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// [`chat`](crate::text::chat)'s template for `transformers`: a system message begins the user's that follows it.
@@ -60,8 +63,8 @@ impl Tokenizer {
     pub fn load(folder: &Path) -> Result<Self, TokenizerError> {
         let path = folder.join(FILE);
         let bad = |what: String| TokenizerError::BadFile { path: path.clone(), what };
-        let text =
-            std::fs::read(&path).map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
+        let text = file::read(&path, MOST_BYTES)
+            .map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
         let json: Value = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
         let vocabulary =
             json["model"]["vocab"].as_object().ok_or_else(|| bad("it has no model.vocab".into()))?;

@@ -1,0 +1,114 @@
+//! Reading whole files, and only what is one: a pipe waits for a writer, and a device may never end.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+use crate::engine::memory::available;
+
+/// The most bytes of a file of settings.
+pub const SETTINGS_BYTES: u64 = 1 << 24;
+
+/// The most bytes of a file that is read whole: its tokens, and what is made on the way, take up to eight times as much.
+pub fn text_bytes() -> u64 {
+    available() / 8
+}
+
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// When there is none, or it is something else, such as a folder or a pipe, which the error says.
+pub fn open(path: &Path) -> io::Result<File> {
+    let found = fs::metadata(path)?;
+    if !found.is_file() {
+        let what = format!("it is {}, and only a regular file can be read", kind(&found));
+        return Err(io::Error::new(ErrorKind::InvalidInput, what));
+    }
+    File::open(path)
+}
+
+/// The bytes of a regular file of no more than `most`.
+///
+/// # Errors
+/// As [`open`], and when the file is longer.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let length = file.metadata()?.len();
+    let too_long = || {
+        let what = format!("it has more than the {} MiB that there is room for", most >> 20);
+        io::Error::new(ErrorKind::InvalidData, what)
+    };
+    if length > most {
+        return Err(too_long());
+    }
+    let mut bytes = Vec::with_capacity(length as usize);
+    // Some files do not know how long they are.
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_long()) } else { Ok(bytes) }
+}
+
+/// The text of a regular file of no more than `most` bytes.
+///
+/// # Errors
+/// As [`read`], and when it is not UTF-8.
+pub fn read_to_string(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read(path, most)?)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("it is no text ({error})")))
+}
+
+#[cfg(unix)]
+fn kind(found: &Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = found.file_type();
+    match () {
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a pipe",
+        () if kind.is_char_device() || kind.is_block_device() => "a device",
+        () if kind.is_socket() => "a socket",
+        () => "none",
+    }
+}
+
+#[cfg(not(unix))]
+fn kind(found: &Metadata) -> &'static str {
+    if found.is_dir() { "a folder" } else { "none" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_a_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("five");
+        fs::write(&path, "hello").unwrap();
+        assert_eq!(read_to_string(&path, 5).unwrap(), "hello");
+        assert!(read(&path, 4).unwrap_err().to_string().contains("more than"));
+        // Sparse: a terabyte that takes no space, and must take no memory.
+        File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(read(&path, text_bytes()).unwrap_err().to_string().contains("more than"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_said_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (path, told) in
+            [(pipe.as_path(), "a pipe"), (folder.path(), "a folder"), (Path::new("/dev/zero"), "a device")]
+        {
+            let error = read(path, 100).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+        assert_eq!(open(&folder.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    /// `/proc` gives files of length 0 that are not empty.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_does_not_know_its_length_is_read_up_to_a_length_too() {
+        assert!(read(Path::new("/proc/self/status"), 10).unwrap_err().to_string().contains("more than"));
+    }
+}
