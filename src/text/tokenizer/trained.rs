@@ -57,7 +57,7 @@ impl Bpe {
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .show_progress(false)
             .build();
-        let words = |text: &str| each_word(text, |word| Ok(word.to_owned()));
+        let words = |text: &str| Ok(each_word(text, |word| Ok(pieces(word)))?.concat());
         trainer.feed(std::iter::once(corpus), words).map_err(library)?;
         let mut model = BPE::default();
         trainer.train(&mut model).map_err(library)?;
@@ -114,6 +114,19 @@ impl Bpe {
     }
 }
 
+/// Characters of a word as it is learned from. The library's work grows with the square of a word's length: of a word
+/// without end, such as a genome, it sees pieces, so that a pair that lies across a cut is not counted.
+const LONGEST: usize = 512;
+
+/// A word, or the pieces it is learned from.
+fn pieces(word: &str) -> Vec<String> {
+    if word.len() <= LONGEST {
+        return vec![word.to_owned()];
+    }
+    let characters: Vec<char> = word.chars().collect();
+    characters.chunks(LONGEST).map(|piece| piece.iter().collect()).collect()
+}
+
 /// What `each` makes of the words that GPT-2's rule splits `text` into, their bytes printed as characters.
 fn each_word<T>(text: &str, each: impl Fn(&str) -> tokenizers::Result<T>) -> tokenizers::Result<Vec<T>> {
     let mut split = PreTokenizedString::from(text);
@@ -128,7 +141,13 @@ fn library(error: tokenizers::Error) -> TokenizerError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
     use super::*;
+    use crate::text::dataset::below;
     use crate::text::tales::Tales;
     use crate::text::tokenizer::{Gpt2, Tokenizer};
 
@@ -185,6 +204,30 @@ mod tests {
         assert_eq!(bpe.encode("!\u{1F642}").unwrap(), [0, 172, 253, 247, 224]);
         let gpt2 = Tokenizer::Gpt2(Gpt2);
         assert!((0..256).all(|id| bpe.tokens()[id as usize] == gpt2.token_bytes(id)));
+    }
+
+    /// A genome is one word. The pairs of its four letters are about equally frequent, so that every merge changes all
+    /// of it.
+    #[test]
+    fn a_word_without_end_takes_no_time_without_end() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let mut genome =
+            |length: usize| (0..length).map(|_| ['A', 'C', 'G', 'T'][below(4, &mut rng)]).collect::<String>();
+        let begun = Instant::now();
+        for text in [genome(300_000), " ".repeat(300_000), genome(3).repeat(100_000)] {
+            let bpe = Bpe::train(&text, 300).unwrap_or_else(|_| Bpe::train(&text, 262).unwrap());
+            let ids = bpe.encode(&text).unwrap();
+            let bytes: usize = ids.iter().map(|&id| bpe.tokens()[id as usize].len()).sum();
+            assert!(bytes == text.len() && 2 * ids.len() < text.len(), "{} tokens", ids.len());
+        }
+        // Seconds, even where other tests run beside it; by the square it would be minutes.
+        assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn words_are_learned_whole_up_to_a_length() {
+        assert_eq!(pieces(&"a".repeat(512)), ["a".repeat(512)]);
+        assert_eq!(pieces(&"Ġ".repeat(513)), ["Ġ".repeat(512), "Ġ".into()]);
     }
 
     #[test]
