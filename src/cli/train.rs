@@ -81,7 +81,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let hidden = fills_in_tales.then(|| dataset.val.clone());
     let source = source::pretraining(&config, &model, dataset);
     let trainer = Trainer::new(opened.device(), config, model.clone(), source)?;
-    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts)?;
+    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts);
     let is_resumed = resumed.is_some();
     let folder = match (resumed, &args.out) {
         (Some(folder), _) => folder,

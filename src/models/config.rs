@@ -1,5 +1,7 @@
 //! What kind of model, and its sizes.
 
+use std::ops::RangeInclusive;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -91,11 +93,28 @@ pub struct ModelConfig {
     pub lora_rank: usize,
 }
 
+/// What the sizes of a model may be. The greatest are far above those in use (1,000 layers are the deepest Transformer
+/// known, Wang et al. 2022), and so small that a model of few other numbers is written down in seconds.
+pub const SIZES: [(&str, RangeInclusive<usize>); 9] = [
+    ("vocab_size", 1..=1 << 24),
+    ("block_size", 1..=1 << 20),
+    ("n_layer", 1..=1000),
+    ("n_head", 1..=1 << 16),
+    ("n_kv_head", 1..=1 << 16),
+    ("n_embd", 1..=1 << 20),
+    ("n_inner", 1..=1 << 22),
+    ("conv_kernel", 0..=1 << 16),
+    ("lora_rank", 0..=1 << 16),
+];
+
+/// The most steps of all recurrent layers together: each is written down by itself, which takes seconds for so many.
+const MOST_STEPS: usize = 1 << 14;
+
 /// Sizes that make no model, and what to change.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum SizeError {
-    #[error("{0} is 0: a model needs at least 1")]
-    Zero(&'static str),
+    #[error("{name} = {value} is outside its range: {} to {}", range.start(), range.end())]
+    Range { name: &'static str, value: usize, range: RangeInclusive<usize> },
     #[error(
         "n_embd = {n_embd} is not divisible by n_head = {n_head}: every head has as many channels; choose \
          --n-embd {} or {}, or another --n-head", n_embd / n_head * n_head, (n_embd / n_head + 1) * n_head
@@ -111,6 +130,11 @@ pub enum SizeError {
          --position"
     )]
     OddHead(usize),
+    #[error(
+        "a recurrent net is written down step by step, and block_size = {block_size} steps of n_layer = {n_layer} layers \
+         are more than {MOST_STEPS}: choose a smaller --block-size or --n-layer"
+    )]
+    Steps { block_size: usize, n_layer: usize },
     #[error("conv_kernel = 1 reaches no other token: choose 2 or more, or 0 for no convolution")]
     OneTap,
     #[error("dropout = {0} is outside 0 ≤ dropout < 1: 0 turns it off, 0.1 zeroes a tenth")]
@@ -128,7 +152,7 @@ impl ModelConfig {
             n_head,
             n_kv_head: n_head,
             n_embd,
-            n_inner: 4 * n_embd,
+            n_inner: default_inner(FeedForward::Gelu, n_embd),
             bias: false,
             dropout: 0.0,
             position: Position::Learned,
@@ -145,21 +169,19 @@ impl ModelConfig {
     /// Whether a model of these sizes can be built.
     ///
     /// # Errors
-    /// When a size is zero, heads do not divide, or dropout is no share.
+    /// When a size is outside its [range](SIZES), heads do not divide, or dropout is no share.
     pub fn check(&self) -> Result<(), SizeError> {
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("block_size", self.block_size),
-            ("n_layer", self.n_layer),
-            ("n_head", self.n_head),
-            ("n_kv_head", self.n_kv_head),
-            ("n_embd", self.n_embd),
-            ("n_inner", self.n_inner),
-        ];
-        if let Some((name, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
-            return Err(SizeError::Zero(name));
+        let Self { vocab_size, block_size, n_layer, n_head, n_kv_head, n_embd, n_inner, .. } = *self;
+        let sizes = [vocab_size, block_size, n_layer, n_head, n_kv_head, n_embd, n_inner];
+        let sizes = sizes.into_iter().chain([self.conv_kernel, self.lora_rank]);
+        for (value, (name, range)) in sizes.zip(SIZES) {
+            if !range.contains(&value) {
+                return Err(SizeError::Range { name, value, range });
+            }
         }
-        let (n_embd, n_head, n_kv_head) = (self.n_embd, self.n_head, self.n_kv_head);
+        if self.is_recurrent() && block_size.saturating_mul(n_layer) > MOST_STEPS {
+            return Err(SizeError::Steps { block_size, n_layer });
+        }
         if self.architecture == Architecture::Transformer {
             if !n_embd.is_multiple_of(n_head) {
                 return Err(SizeError::Heads { n_embd, n_head });
@@ -207,8 +229,9 @@ impl ModelConfig {
 /// in place of two, 8/3 n, rounded up to a multiple of 8.
 pub fn default_inner(feed_forward: FeedForward, n_embd: usize) -> usize {
     match feed_forward {
-        FeedForward::Swiglu => (8 * n_embd).div_ceil(3).next_multiple_of(8),
-        _ => 4 * n_embd,
+        // Far above any width both forms saturate, to be refused as an `n_inner`.
+        FeedForward::Swiglu => n_embd.saturating_mul(8).div_ceil(3).next_multiple_of(8),
+        _ => n_embd.saturating_mul(4),
     }
 }
 
@@ -223,8 +246,16 @@ mod tests {
         let error = gpt(5).check().unwrap_err().to_string();
         assert!(error.contains("n_embd = 128") && error.contains("n_head = 5"), "{error}");
         assert!(error.contains("--n-embd 125 or 130"), "{error}");
-        assert_eq!(gpt(0).check(), Err(SizeError::Zero("n_head")));
-        assert_eq!(ModelConfig { block_size: 0, ..gpt(4) }.check(), Err(SizeError::Zero("block_size")));
+        assert!(gpt(0).check().unwrap_err().to_string().contains("n_head = 0"));
+        let error = ModelConfig { n_inner: 1 << 62, ..gpt(4) }.check().unwrap_err().to_string();
+        assert!(error.contains("n_inner = 4611686018427387904") && error.contains("1 to 4194304"), "{error}");
+        for (block_size, n_layer) in [(0, 4), (usize::MAX, 4), (64, 0), (64, 200_000)] {
+            assert!(ModelConfig { block_size, n_layer, ..gpt(4) }.check().is_err(), "{block_size} {n_layer}");
+        }
+        assert!(ModelConfig::gpt(65, 64, 4, 4, usize::MAX / 2).check().is_err());
+        let unrolled = |block_size| ModelConfig { architecture: Architecture::Gru, block_size, ..gpt(4) };
+        assert_eq!(unrolled(4096).check(), Ok(()));
+        assert_eq!(unrolled(4097).check(), Err(SizeError::Steps { block_size: 4097, n_layer: 4 }));
         let error = ModelConfig { n_kv_head: 3, ..gpt(4) }.check();
         assert_eq!(error, Err(SizeError::KeyHeads { n_head: 4, n_kv_head: 3 }));
         let odd = ModelConfig { position: Position::Rope, ..gpt(128) };

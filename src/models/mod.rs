@@ -1,6 +1,7 @@
 //! Language models, each recorded on a tape from the layers of [`nn`](crate::nn).
 
 pub mod bigram;
+pub mod census;
 pub mod config;
 pub mod mlp;
 pub mod recurrent;
@@ -10,7 +11,6 @@ pub mod transformer;
 use self::config::{Architecture, ModelConfig};
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::Tape;
-use crate::engine::tensor::Spec;
 use crate::nn::Pass;
 use crate::ops::embedding::Embedding;
 use crate::ops::matmul::Matmul;
@@ -49,8 +49,9 @@ pub struct Trunk {
 /// Records everything below the head.
 ///
 /// # Errors
-/// When the tokens do not fit the model.
+/// When the model's sizes are outside their ranges, or the tokens do not fit it.
 pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -> Result<Trunk, OpError> {
+    config.check().map_err(|error| OpError::new(error.to_string()))?;
     match config.architecture {
         Architecture::Transformer => transformer::trunk(tape, config, read, pass),
         Architecture::Rnn | Architecture::Gru | Architecture::Lstm => {
@@ -110,20 +111,9 @@ impl ModelConfig {
     pub fn n_predictions(&self, batch: usize, time: usize) -> usize {
         match self.architecture {
             Architecture::Mlp => batch,
-            Architecture::Skipgram => batch * skipgram::CANDIDATES,
-            _ => batch * time,
+            Architecture::Skipgram => batch.saturating_mul(skipgram::CANDIDATES),
+            _ => batch.saturating_mul(time),
         }
-    }
-
-    /// How many numbers the model consists of; a tied head counts once, as the embedding.
-    ///
-    /// # Errors
-    /// When the sizes do not fit together.
-    pub fn n_parameters(&self) -> Result<usize, OpError> {
-        let mut tape = Tape::new("parameters");
-        let tokens = tape.input("tokens", Spec::u32(self.tokens_shape(1, self.block_size)));
-        trunk(&mut tape, self, Reading { tokens, segments: None }, Pass::Evaluate)?;
-        Ok(tape.parameters().into_iter().map(|parameter| tape.shape(parameter).len()).sum())
     }
 }
 
@@ -134,11 +124,11 @@ mod tests {
     /// nanoGPT's README gives 0.80M and 10.65M; it leaves the position table out of its count.
     #[test]
     fn parameters_are_counted_as_published() {
-        let mini = ModelConfig::gpt(65, 64, 4, 4, 128).n_parameters().unwrap();
+        let mini = ModelConfig::gpt(65, 64, 4, 4, 128).n_parameters();
         assert_eq!((mini, mini - 64 * 128), (804_096, 795_904));
-        let char = ModelConfig::gpt(65, 256, 6, 6, 384).n_parameters().unwrap();
+        let char = ModelConfig::gpt(65, 256, 6, 6, 384).n_parameters();
         assert_eq!(char - 256 * 384, 10_646_784);
         let gpt2 = ModelConfig { bias: true, ..ModelConfig::gpt(50_257, 1024, 12, 12, 768) };
-        assert_eq!(gpt2.n_parameters(), Ok(124_439_808));
+        assert_eq!(gpt2.n_parameters(), 124_439_808);
     }
 }

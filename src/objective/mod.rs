@@ -58,7 +58,7 @@ impl Objective {
     /// Rows of tokens in a batch of this size: preferences come in pairs.
     pub fn sequences(&self, batch_size: usize) -> usize {
         match self {
-            Self::Preference(_) | Self::Reward(_) => 2 * batch_size,
+            Self::Preference(_) | Self::Reward(_) => batch_size.saturating_mul(2),
             Self::Tokens | Self::Neighbours | Self::Policy(_) => batch_size,
         }
     }

@@ -19,6 +19,9 @@ use crate::ops::zeros::Zeros;
 /// The most bytes of logits that exist at a time: below WebGPU's 128 MiB for one binding.
 const LOGITS_BYTES: usize = 64 << 20;
 
+/// The most chunks: a terabyte of logits in one step.
+const MOST_CHUNKS: usize = 1 << 14;
+
 /// Records the head and its loss, and with `gradient` also their derivatives.
 ///
 /// `targets` and `weights` are (rows) for hidden (…, n_embd) of as many rows; the loss is Σ weight ·
@@ -44,7 +47,7 @@ pub fn loss(
 /// When the operands do not fit.
 pub fn nll(tape: &mut Tape, trunk: &Trunk, targets: Var) -> Result<Var, OpError> {
     tape.scoped("nll", |tape| {
-        let chunks = chunks(tape, trunk);
+        let chunks = chunks(tape, trunk)?;
         let rows = chunks.last().map_or(0, |chunk| chunk.end);
         let ones = constant(tape, rows, 1.0);
         if let [Range { start: first, .. }] = chunks[..] {
@@ -64,15 +67,22 @@ pub fn nll(tape: &mut Tape, trunk: &Trunk, targets: Var) -> Result<Var, OpError>
 }
 
 /// The rows of which logits exist at a time, in order.
-fn chunks(tape: &Tape, trunk: &Trunk) -> Vec<Range<usize>> {
+fn chunks(tape: &Tape, trunk: &Trunk) -> Result<Vec<Range<usize>>, OpError> {
     let rows = tape.spec(trunk.hidden).shape.rows();
     let vocabulary = match trunk.head {
         Some(head) => tape.spec(head).shape.rows(),
         None => tape.spec(trunk.hidden).shape.width(),
     };
-    let chunks = (4 * rows * vocabulary).div_ceil(LOGITS_BYTES).min(rows).max(1);
+    let bytes = rows.saturating_mul(vocabulary).saturating_mul(4);
+    let chunks = bytes.div_ceil(LOGITS_BYTES).min(rows).max(1);
+    if chunks > MOST_CHUNKS {
+        return Err(OpError::new(format!(
+            "{rows} rows of {vocabulary} logits are too many for one step: take a smaller --batch-size (with \
+             --grad-accum to make up for it) or --block-size"
+        )));
+    }
     let chunk_rows = rows.div_ceil(chunks).max(1);
-    (0..rows).step_by(chunk_rows).map(|first| first..rows.min(first + chunk_rows)).collect()
+    Ok((0..rows).step_by(chunk_rows).map(|first| first..rows.min(first + chunk_rows)).collect())
 }
 
 /// What each row of logits is trained for.
@@ -94,7 +104,7 @@ impl Rows {
         into: &HashMap<Var, Var>,
     ) -> Result<Loss, OpError> {
         tape.scoped("head", |tape| {
-            let chunks = chunks(tape, trunk);
+            let chunks = chunks(tape, trunk)?;
             let trains_head = trunk.head.is_some_and(|head| tape.is_trained(head));
 
             let mut total: Option<Var> = None;

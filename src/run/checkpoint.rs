@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::model_file::{self, Layout, ModelError, TokenizerMark};
+use super::ranges::STEPS;
 use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 
 pub const STATE: &str = "state.safetensors";
@@ -96,6 +97,9 @@ impl Saved {
     pub fn open(folder: &Path) -> Result<Self, TensorError> {
         let file = TensorFile::open(&folder.join(STATE))?;
         let progress = match file.note(NOTE).map(serde_json::from_str) {
+            Some(Ok(Progress { step, .. })) if step > STEPS => {
+                return Err(not_a_state(&file, format!("it claims {step} steps")));
+            }
             Some(Ok(progress)) => progress,
             Some(Err(error)) => return Err(not_a_state(&file, format!("its progress: {error}"))),
             None => return Err(not_a_state(&file, "it does not say how far the run is".into())),

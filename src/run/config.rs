@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::presets;
+use super::ranges::{check_counts, within};
 use super::settings::Settings;
 use crate::models::config::{Architecture, ModelConfig, NormPlace, Position, SizeError, default_inner};
 use crate::nn::mlp::FeedForward;
@@ -87,7 +88,7 @@ pub enum ConfigError {
     #[error("{path} holds no settings of a run: {source}")]
     BadFile { path: PathBuf, source: Box<toml::de::Error> },
     #[error("{setting} = {value} is outside its range: {range}")]
-    Range { setting: &'static str, value: String, range: &'static str },
+    Range { setting: &'static str, value: String, range: String },
     #[error(transparent)]
     Size(#[from] SizeError),
 }
@@ -181,43 +182,23 @@ impl TrainConfig {
 
     /// Sequences or pairs that one optimiser step learns from.
     pub fn examples_per_step(&self) -> usize {
-        self.batch_size * self.grad_accum
+        self.batch_size.saturating_mul(self.grad_accum)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        check_counts(self)?;
         // The vocabulary comes with the text; any will do to check the rest.
         self.model(1).check()?;
-        let counts = [
-            ("batch_size", self.batch_size as u64),
-            ("grad_accum", self.grad_accum as u64),
-            ("steps", self.steps),
-            ("eval_every", self.eval_every),
-            ("eval_iters", self.eval_iters as u64),
-            ("save_every", self.save_every),
-        ];
-        for (setting, value) in counts {
-            within(setting, value, value >= 1, "1 or more")?;
-        }
-        let positive = |x: f64| x.is_finite() && x > 0.0;
         let share = |x: f64| (0.0..1.0).contains(&x);
-        let not_negative = |x: f64| x.is_finite() && x >= 0.0;
         let (peak, end) = (self.learning_rate, self.min_learning_rate);
-        within("learning_rate", peak, positive(peak), "above 0")?;
+        within("learning_rate", peak, peak > 1e-30 && peak <= 1e6, "above 0 (1e-30), up to 1e6")?;
         within("min_learning_rate", end, (0.0..=peak).contains(&end), "0 to learning_rate")?;
         within("beta1", self.beta1, share(self.beta1), "0 or more, below 1")?;
         within("beta2", self.beta2, share(self.beta2), "0 or more, below 1")?;
-        within("weight_decay", self.weight_decay, not_negative(self.weight_decay), "0 or more")?;
-        within("grad_clip", self.grad_clip, not_negative(self.grad_clip), "0 (no clipping) or more")
+        within("weight_decay", self.weight_decay, (0.0..=1e6).contains(&self.weight_decay), "0 to 1e6")?;
+        let clip = self.grad_clip;
+        within("grad_clip", clip, (0.0..=1e30).contains(&clip), "0 (no clipping) to 1e30")
     }
-}
-
-fn within(
-    setting: &'static str,
-    value: impl ToString,
-    inside: bool,
-    range: &'static str,
-) -> Result<(), ConfigError> {
-    if inside { Ok(()) } else { Err(ConfigError::Range { setting, value: value.to_string(), range }) }
 }
 
 #[cfg(test)]
@@ -232,7 +213,7 @@ mod tests {
     fn silence_means_mini() {
         let mini = config("").unwrap();
         assert_eq!((mini.preset.as_str(), mini.steps, mini.n_embd), ("mini", 2000, 128));
-        assert_eq!(mini.model(65).n_parameters(), Ok(804_096));
+        assert_eq!(mini.model(65).n_parameters(), 804_096);
     }
 
     #[test]

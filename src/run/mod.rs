@@ -12,5 +12,6 @@ pub mod journal;
 pub mod model_file;
 pub mod plot;
 pub mod presets;
+pub mod ranges;
 pub mod settings;
 pub mod tensor_file;

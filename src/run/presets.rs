@@ -266,7 +266,7 @@ mod tests {
         ] {
             let preset = named(name).unwrap();
             let vocab_size = if preset.tokenizer == "char" { 65 } else { 50_257 };
-            assert_eq!(preset.model(vocab_size).n_parameters(), Ok(parameters), "{name}");
+            assert_eq!(preset.model(vocab_size).n_parameters(), parameters, "{name}");
         }
     }
 

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::config::ConfigError;
+use super::ranges::check_counts;
 use crate::models::config::{Architecture, ModelConfig, NormPlace, Position};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
 use crate::optim::schedule::Decay;
+use crate::text::file::{SETTINGS_BYTES, read_to_string};
 
 /// Settings of one layer: what a preset, a TOML file, or the command line says, and nothing where it is
 /// silent. As `clap` arguments, flags go before `LAL_*` variables.
@@ -134,7 +136,7 @@ impl Settings {
     /// # Errors
     /// When it cannot be read, is no TOML, or has a key that is none of a run's: the error names it.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = read_to_string(path, SETTINGS_BYTES)
             .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
         toml::from_str(&text)
             .map_err(|source| ConfigError::BadFile { path: path.into(), source: source.into() })
@@ -180,7 +182,7 @@ impl Settings {
     /// These settings, and where they are silent those of `below`.
     ///
     /// # Errors
-    /// When a number is too great for TOML.
+    /// When a number is outside its range.
     pub fn over(&self, below: &Self) -> Result<Self, ConfigError> {
         let table = self.laid_over(below)?;
         Ok(table.try_into().expect("every key is of a setting, and of its type"))
@@ -188,10 +190,7 @@ impl Settings {
 
     /// As a table, these settings over those of `below`.
     pub(super) fn laid_over(&self, below: &impl Serialize) -> Result<Table, ConfigError> {
-        if let Some(seed) = self.seed.filter(|&seed| i64::try_from(seed).is_err()) {
-            let range = "0 to 9223372036854775807, the integers of TOML";
-            return Err(ConfigError::Range { setting: "seed", value: seed.to_string(), range });
-        }
+        check_counts(self)?;
         let table = |settings: Result<Table, toml::ser::Error>| {
             settings.expect("settings are strings, numbers and truth values that TOML can hold")
         };

@@ -79,7 +79,7 @@ impl Change {
     ) -> Result<Outcome, TrainError> {
         let config = self.of(run);
         let model = config.model(vocab_size);
-        let parameters = model.n_parameters()?;
+        let parameters = model.n_parameters();
         let source = source::pretraining(&config, &model, dataset.clone());
         let steps = config.steps;
         let mut trainer = Trainer::new(device, config, model, source)?;

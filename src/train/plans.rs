@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::engine::op::OpError;
 use crate::engine::plan::Plan;
 use crate::engine::tape::{Init, Tape};
-use crate::engine::tensor::Spec;
+use crate::engine::tensor::{Shape, Spec};
 use crate::models::config::{Architecture, ModelConfig};
 use crate::models::{Reading, Segments, Trunk, trunk};
 use crate::nn::Pass;
@@ -47,7 +47,7 @@ impl StepShape {
 
     /// Tokens that all micro-steps together read, padding included.
     pub fn tokens(&self, config: &ModelConfig) -> usize {
-        self.grad_accum * config.tokens_shape(self.sequences(), self.time).iter().product::<usize>()
+        Shape::from(config.tokens_shape(self.sequences(), self.time)).len().saturating_mul(self.grad_accum)
     }
 
     fn batch(&self, config: &ModelConfig) -> BatchShape {

@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::source::REWARD;
 use super::trainer::{Estimate, StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
-use crate::engine::op::OpError;
 use crate::nn::linear::merged;
 use crate::run::aside::FileError;
 use crate::run::checkpoint::{self, Form, Progress, Saved, Tensors};
@@ -79,24 +78,21 @@ pub enum Event {
 impl Event {
     /// Before the first step of `trainer` on `device`, such as "gpu"; there are so many tokens to learn from and to
     /// judge by.
-    ///
-    /// # Errors
-    /// When the model's sizes do not fit together.
     pub fn start(
         device: &'static str,
         adapter: String,
         trainer: &Trainer,
         [train_tokens, val_tokens]: [usize; 2],
-    ) -> Result<Self, OpError> {
-        Ok(Self::Start {
+    ) -> Self {
+        Self::Start {
             device,
             adapter,
-            parameters: trainer.model.n_parameters()?,
+            parameters: trainer.model.n_parameters(),
             vocab_size: trainer.model.vocab_size,
             train_tokens,
             val_tokens,
             memory_bytes: trainer.memory().total(),
-        })
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Rerun {
         };
         let mut job = job(&self.stage.method)?;
         job.read(data, &self.learner)?;
-        job.keep(steps as usize * config.examples_per_step());
+        job.keep((steps as usize).saturating_mul(config.examples_per_step()));
         let mut base = Base::open(&self.stage.model)?;
         // All but a policy have their batches before the first step, however they came by them.
         let source = match self.stage.method {

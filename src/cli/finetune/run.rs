@@ -140,7 +140,7 @@ pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<E
     if let Some(base) = &mut base {
         base.write_to(opened.device(), &trainer.parameters(), learner.config.seed)?;
     }
-    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts)?;
+    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts);
     let is_resumed = resumed.is_some();
     let name = stage.method.to_string();
     let folder = match (resumed, &args.out) {
@@ -198,7 +198,8 @@ fn plan(args: &StageArgs, method: Method) -> anyhow::Result<Plan> {
     let Some(path) = args.model.clone() else { return Err(Usage("give a --model".into()).into()) };
     let asked = match &args.config {
         Some(file) => args.settings.over(&Settings::from_file(file)?)?,
-        None => args.settings.clone(),
+        // Numbers outside their range must not be compared with the base's first.
+        None => args.settings.over(&Settings::default())?,
     };
     let base = Base::open(&path)?;
     base.agrees(&asked)?;

@@ -1,0 +1,185 @@
+//! What a model consists of, told from its configuration alone: to be held against memory or a file before anything is
+//! recorded.
+
+use super::config::{Architecture, ModelConfig, NormPlace, Position};
+use crate::engine::tensor::Shape;
+use crate::nn::mlp::FeedForward;
+use crate::nn::norm::Norm;
+
+/// Parameters of the same kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kind {
+    pub shape: Shape,
+    pub count: usize,
+    /// Whether it multiplies what lies between the embeddings and the head.
+    pub hidden: bool,
+    /// One of an adapter's two factors.
+    pub adapter: bool,
+}
+
+impl Kind {
+    fn new<const N: usize>(count: usize, shape: [usize; N]) -> Self {
+        Self { shape: shape.into(), count, hidden: false, adapter: false }
+    }
+
+    /// Numbers of all of them; [`u64::MAX`] where they are too many to count.
+    pub fn len(&self) -> u64 {
+        (self.shape.len() as u64).saturating_mul(self.count as u64)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Numbers of all `kinds` together.
+pub fn total<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> u64 {
+    kinds.into_iter().fold(0, |sum, kind| sum.saturating_add(kind.len()))
+}
+
+impl ModelConfig {
+    /// How many numbers the model consists of; a tied head counts once, as the embedding.
+    pub fn n_parameters(&self) -> usize {
+        usize::try_from(total(&self.census())).unwrap_or(usize::MAX)
+    }
+
+    /// All its parameters.
+    pub fn census(&self) -> Vec<Kind> {
+        let (n, vocabulary) = (self.n_embd, self.vocab_size);
+        let table = |rows: usize| Kind::new(1, [rows, n]);
+        let mut kinds = Vec::new();
+        match self.architecture {
+            Architecture::Transformer => self.transformer(&mut kinds),
+            Architecture::Rnn | Architecture::Gru | Architecture::Lstm => {
+                let (gates, biases) = match self.architecture {
+                    Architecture::Rnn => (1, 1),
+                    Architecture::Gru => (3, 2),
+                    _ => (4, 1),
+                };
+                let gates = n.saturating_mul(gates);
+                let matrix = Kind { hidden: true, ..Kind::new(self.n_layer.saturating_mul(2), [gates, n]) };
+                kinds.extend([table(vocabulary), matrix]);
+                kinds.push(Kind::new(self.n_layer.saturating_mul(biases), [gates]));
+            }
+            Architecture::Mlp => {
+                kinds.push(table(vocabulary));
+                self.linear(&mut kinds, 1, [n.saturating_mul(self.block_size), self.n_inner], true);
+                self.linear(&mut kinds, 1, [self.n_inner, n], true);
+            }
+            Architecture::Bigram => kinds.push(Kind::new(1, [vocabulary; 2])),
+            Architecture::Skipgram => kinds.extend([table(vocabulary); 2]),
+        }
+        kinds
+    }
+
+    fn transformer(&self, kinds: &mut Vec<Kind>) {
+        let (n, layers) = (self.n_embd, self.n_layer);
+        let shared = (n / self.n_head.max(1)).saturating_mul(self.n_kv_head);
+        let qkv = n.saturating_add(shared.saturating_mul(2));
+        let table = |rows: usize| Kind::new(1, [rows, n]);
+        kinds.push(table(self.vocab_size));
+        kinds.extend((self.position == Position::Learned).then(|| table(self.block_size)));
+        kinds.extend((!self.tied).then(|| table(self.vocab_size)));
+
+        self.linear(kinds, layers, [n, qkv], self.bias);
+        self.linear(kinds, layers, [n, n], self.bias);
+        let into = if self.feed_forward == FeedForward::Swiglu { 2 } else { 1 };
+        self.linear(kinds, layers.saturating_mul(into), [n, self.n_inner], self.bias);
+        self.linear(kinds, layers, [self.n_inner, n], self.bias);
+        if self.conv_kernel > 0 {
+            kinds.push(Kind::new(layers, [self.conv_kernel, qkv]));
+        }
+
+        let norms = layers.saturating_mul(2).saturating_add((self.norm_place == NormPlace::Pre).into());
+        let vectors = match self.norm {
+            Norm::None => 0,
+            Norm::Layer if self.bias => 2,
+            Norm::Layer | Norm::Rms => 1,
+        };
+        kinds.push(Kind::new(norms.saturating_mul(vectors), [n]));
+    }
+
+    /// Layers of `n_in` → `n_out`.
+    fn linear(&self, kinds: &mut Vec<Kind>, count: usize, [n_in, n_out]: [usize; 2], bias: bool) {
+        let hidden = |shape: [usize; 2], adapter| Kind { hidden: true, adapter, ..Kind::new(count, shape) };
+        kinds.push(hidden([n_out, n_in], false));
+        kinds.extend(bias.then(|| Kind::new(count, [n_out])));
+        if self.lora_rank > 0 {
+            kinds.extend([[self.lora_rank, n_in], [n_out, self.lora_rank]].map(|shape| hidden(shape, true)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::engine::tape::Tape;
+    use crate::engine::tensor::Spec;
+    use crate::models::{Reading, trunk};
+    use crate::nn::Pass;
+    use crate::run::presets;
+
+    /// What the tape of a model declares, its shapes in order.
+    fn recorded(config: &ModelConfig) -> Vec<Shape> {
+        let mut tape = Tape::new("parameters");
+        let tokens = tape.input("tokens", Spec::u32(config.tokens_shape(1, config.block_size)));
+        trunk(&mut tape, config, Reading { tokens, segments: None }, Pass::Evaluate).unwrap();
+        tape.parameters().into_iter().map(|parameter| tape.shape(parameter)).collect()
+    }
+
+    fn check(config: &ModelConfig) {
+        let told = config.census();
+        let mut told: Vec<Shape> =
+            told.iter().flat_map(|kind| std::iter::repeat_n(kind.shape, kind.count)).collect();
+        let mut recorded = recorded(config);
+        told.sort_by_key(|shape| shape.dims().to_vec());
+        recorded.sort_by_key(|shape| shape.dims().to_vec());
+        assert_eq!(told, recorded, "{config:?}");
+        assert_eq!(config.n_parameters(), recorded.iter().map(Shape::len).sum::<usize>());
+    }
+
+    #[test]
+    fn presets_declare_what_is_told_of_them() {
+        for name in presets::NAMES {
+            check(&presets::named(name).unwrap().model(101));
+        }
+    }
+
+    #[test]
+    fn so_do_configurations_that_no_preset_has() {
+        use {Architecture as A, FeedForward as F, Norm as N, Position as P};
+        let mut rng = ChaCha8Rng::seed_from_u64(22);
+        for _ in 0..300 {
+            let n_kv_head = rng.random_range(1..4);
+            let n_head = n_kv_head * rng.random_range(1..4);
+            let mut one = |all: &[usize]| all[rng.random_range(0..all.len())];
+            let architecture =
+                [A::Transformer, A::Transformer, A::Rnn, A::Gru, A::Lstm, A::Mlp, A::Bigram, A::Skipgram];
+            let config = ModelConfig {
+                architecture: architecture[one(&[0, 1, 2, 3, 4, 5, 6, 7])],
+                n_kv_head,
+                n_inner: one(&[1, 5, 24]),
+                bias: one(&[0, 1]) == 1,
+                position: [P::None, P::Sinusoidal, P::Learned, P::Rope, P::Alibi][one(&[0, 1, 2, 3, 4])],
+                conv_kernel: one(&[0, 0, 2, 3]),
+                norm: [N::None, N::Layer, N::Rms][one(&[0, 1, 2])],
+                norm_place: [NormPlace::Pre, NormPlace::Post][one(&[0, 1])],
+                feed_forward: [F::Linear, F::Gelu, F::Relu2, F::Swiglu][one(&[0, 1, 2, 3])],
+                tied: one(&[0, 1]) == 1,
+                lora_rank: one(&[0, 0, 1, 3]),
+                ..ModelConfig::gpt(one(&[1, 17, 101]), one(&[1, 7]), one(&[1, 2, 3]), n_head, 2 * n_head)
+            };
+            check(&config);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_no_small_number() {
+        let huge = ModelConfig::gpt(1 << 40, 1 << 40, 1 << 40, 1, 1 << 40);
+        assert_eq!(huge.n_parameters(), usize::MAX);
+    }
+}
