@@ -9,6 +9,7 @@ use super::failure::{Exit, Usage};
 use super::finetune::rerun::Rerun;
 use super::finetune::run::Learner;
 use super::output::Output;
+use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
@@ -25,6 +26,8 @@ use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::model_file::read_config;
 use crate::run::settings::Settings;
+use crate::train::estimate::least_memory;
+use crate::train::plans::StepShape;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -62,9 +65,10 @@ enum Event {
 }
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let workload = workload(args)?;
+    let asked = asked(args)?;
     let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
     let mut opened = args.device.open(autotune, output)?;
+    let workload = workload(args.mode, &asked, opened.device())?;
     let device = opened.subject();
     output.detail("measuring what the device can reach");
     let roofline = Roofline::measure(device)?;
@@ -118,19 +122,44 @@ fn errors(args: &Args, workload: &Workload, output: Output) -> anyhow::Result<Er
     Ok(errors)
 }
 
-/// What the flags ask for: of a run of fine-tuning the step that it learns by.
-fn workload(args: &Args) -> anyhow::Result<Workload> {
+/// What is to be profiled.
+enum Asked {
+    /// A run of fine-tuning: the step that it learns by.
+    Stage(Box<Rerun>),
+    /// A model and how it is pretrained.
+    Model(Box<(TrainConfig, ModelConfig)>),
+}
+
+/// What the flags ask for.
+fn asked(args: &Args) -> anyhow::Result<Asked> {
     if let (Mode::Train, Some(folder)) = (args.mode, &args.model)
         && let Some(stage) = Rerun::open(folder, &args.settings)?
     {
-        let shape = stage.trainer(&mut Cpu::<f32>::default(), 1)?.shape();
-        let Learner { config, model, .. } = &stage.learner;
-        return Ok(Workload::training(&stage.name(), config, model, shape)?);
+        return Ok(Asked::Stage(Box::new(stage)));
     }
-    let (config, model) = subject(args)?;
-    Ok(match args.mode {
-        Mode::Train => Workload::pretraining(&config, &model)?,
-        Mode::Decode => Workload::decoding(&model)?,
+    Ok(Asked::Model(Box::new(subject(args)?)))
+}
+
+/// The plan of what is asked for, unless it is certain that `device` cannot hold it.
+fn workload(mode: Mode, asked: &Asked, device: &dyn Device) -> anyhow::Result<Workload> {
+    let (config, model) = match asked {
+        Asked::Stage(stage) => {
+            let shape = stage.trainer(&mut Cpu::<f32>::default(), 1)?.shape();
+            let Learner { config, model, .. } = &stage.learner;
+            return Ok(Workload::training(&stage.name(), config, model, shape)?);
+        }
+        Asked::Model(model) => (&model.0, &model.1),
+    };
+    Ok(match mode {
+        Mode::Train => {
+            let shape = StepShape::pretraining(model, config.batch_size, config.grad_accum);
+            device.check_memory(least_memory(model, shape, &config.rule()).total())?;
+            Workload::pretraining(config, model)?
+        }
+        Mode::Decode => {
+            device.check_memory((model.n_parameters() as u64).saturating_mul(4))?;
+            Workload::decoding(model)?
+        }
     })
 }
 

@@ -15,6 +15,7 @@ use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 use crate::engine::tensor::Shape;
 use crate::models::config::{ModelConfig, SizeError};
 use crate::nn::mlp::FeedForward;
+use crate::text::file;
 use crate::text::tokenizer::Tokenizer;
 
 pub const MODEL: &str = "model.safetensors";
@@ -36,6 +37,11 @@ pub enum ModelError {
     Newer { path: PathBuf, found: u32 },
     #[error("{path}: {source}")]
     Sizes { path: PathBuf, source: SizeError },
+    #[error(
+        "{path} has {found} numbers, and the model of its {CONFIG} {expected}: give a folder whose {CONFIG} and {MODEL} \
+         belong together"
+    )]
+    TooFew { path: PathBuf, expected: u64, found: u64 },
     #[error(
         "{path} is of a model with a {trained} tokenizer of fingerprint {expected}, and this {given} tokenizer \
          has {found}: use the tokenizer.json saved with it, and for training the same --data and --tokenizer"
@@ -136,7 +142,7 @@ fn gpt2_json(config: &ModelConfig, own: &Own) -> Value {
 /// When it is missing, neither a GPT-2 nor one of Lal's own models, or of a newer Lal.
 pub fn read_config(folder: &Path) -> Result<(ModelConfig, Option<TokenizerMark>), ModelError> {
     let path = folder.join(CONFIG);
-    let bytes = std::fs::read(&path).map_err(FileError::at("read", &path))?;
+    let bytes = file::read(&path, file::SETTINGS_BYTES).map_err(FileError::at("read", &path))?;
     let bad = |what: String| ModelError::NotAConfig { path: path.clone(), what };
     let json: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
     let own: Option<Own> = match json.get("lal") {
@@ -202,6 +208,17 @@ pub fn write(
         give(&transposed(&elements, parameter.shape));
         Ok(())
     })
+}
+
+/// Whether the file has a parameter as the tape wants it, told from its header.
+///
+/// # Errors
+/// When it does not have it, or not in this shape.
+pub fn check(file: &TensorFile, layout: Layout, parameter: &Entry) -> Result<(), TensorError> {
+    match layout {
+        Layout::Plain => file.check(parameter),
+        Layout::Gpt2 => file.check(&in_file(parameter)),
+    }
 }
 
 /// Reads a parameter as the tape has it.

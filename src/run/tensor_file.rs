@@ -13,6 +13,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use super::aside::{Aside, FileError};
 use crate::engine::device::DeviceError;
 use crate::engine::tensor::Shape;
+use crate::text::file::open;
 
 /// Longer headers are none: the limit of the safetensors library.
 const MAX_HEADER: u64 = 100_000_000;
@@ -130,7 +131,7 @@ impl TensorFile {
         let read_error = |source| FileError { doing: "read", path: path.to_owned(), source };
         let not_one = |what: String| TensorError::NotSafetensors { path: path.to_owned(), what };
         let truncated = |expected, found| TensorError::Truncated { path: path.to_owned(), expected, found };
-        let mut file = File::open(path).map_err(read_error)?;
+        let mut file = open(path).map_err(read_error)?;
         let found = file.metadata().map_err(read_error)?.len();
         if found < 8 {
             return Err(truncated(8, found));
@@ -172,6 +173,14 @@ impl TensorFile {
     /// The names of all tensors, in the order of the file.
     pub fn names(&self) -> Vec<String> {
         self.metadata.offset_keys()
+    }
+
+    /// Elements of all tensors together.
+    pub fn elements(&self) -> u64 {
+        let infos = self.metadata.tensors();
+        let len =
+            |info: &&TensorInfo| info.shape.iter().fold(1, |len: u64, &side| len.saturating_mul(side as u64));
+        infos.values().map(len).fold(0, u64::saturating_add)
     }
 
     /// Whether a tensor is there as `entry` describes it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::generator::{GenerateError, Generator, decode_plan, decode_width};
 use crate::engine::device::{Device, DeviceError};
 use crate::engine::op::OpError;
-use crate::engine::plan::Home;
+use crate::engine::plan::{Home, Place};
 use crate::models::config::ModelConfig;
 use crate::run::model_file::{self, Layout, MODEL, ModelError, TokenizerMark};
 use crate::run::tensor_file::{Entry, TensorFile};
@@ -51,13 +51,27 @@ impl Stored {
         if let Some(mark) = mark {
             mark.check(&TokenizerMark::of(&tokenizer), &folder.join(MODEL))?;
         }
-        let file = TensorFile::open(&folder.join(MODEL)).map_err(ModelError::from)?;
+        let path = folder.join(MODEL);
+        let file = TensorFile::open(&path).map_err(ModelError::from)?;
+        // A file bounds the model that can be in it.
+        let (expected, found) = (config.n_parameters() as u64, file.elements());
+        if expected > found {
+            return Err(ModelError::TooFew { path, expected, found }.into());
+        }
         Ok(Self { layout: Layout::of(&config), config, tokenizer, file })
     }
 
     /// Whether its file holds a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.file.names().iter().any(|known| known == name)
+    }
+
+    /// Whether a parameter is there as the tape wants it.
+    ///
+    /// # Errors
+    /// When it is missing or of another shape.
+    pub fn check(&self, parameter: &Entry) -> Result<(), ModelError> {
+        Ok(model_file::check(&self.file, self.layout, parameter)?)
     }
 
     /// The elements of a parameter as the tape has it.
@@ -75,13 +89,19 @@ impl Stored {
 /// When a file is missing, cut short, of other shapes or of another tokenizer, or the device lacks memory.
 pub fn load(device: &mut dyn Device, folder: &Path) -> Result<Model, LoadError> {
     let mut stored = Stored::open(folder)?;
+    device.check_memory((stored.config.n_parameters() as u64).saturating_mul(4))?;
     let plan = Arc::new(decode_plan(&stored.config, decode_width(&stored.config))?);
-    device.load(&plan, 0)?;
-    for place in &plan.places {
-        if let Home::Persistent { name, parameter: true, .. } = &place.home {
-            let entry = Entry { name: name.clone(), shape: place.spec.shape };
-            device.write(name, &stored.read(&entry)?)?;
+    let parameter = |place: &Place| match &place.home {
+        Home::Persistent { name, parameter: true, .. } => {
+            Some(Entry { name: name.clone(), shape: place.spec.shape })
         }
+        _ => None,
+    };
+    let parameters: Vec<Entry> = plan.places.iter().filter_map(parameter).collect();
+    parameters.iter().try_for_each(|entry| stored.check(entry))?;
+    device.load(&plan, 0)?;
+    for entry in parameters {
+        device.write(&entry.name, &stored.read(&entry)?)?;
     }
     let Stored { config, tokenizer, .. } = stored;
     Ok(Model { generator: Generator::new(config.clone()), config, tokenizer })

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::estimate::least_memory;
 use super::plans::{StepShape, evaluation, training};
 use super::source::{Batch, Measures, Source, SourceError};
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
@@ -10,7 +11,7 @@ use crate::engine::hash::hash;
 use crate::engine::op::OpError;
 use crate::engine::plan::{Home, Memory, Place, Plan};
 use crate::engine::step::Step;
-use crate::models::config::ModelConfig;
+use crate::models::config::{ModelConfig, SizeError};
 use crate::objective::Objective;
 use crate::optim::schedule::Schedule;
 use crate::run::config::TrainConfig;
@@ -23,6 +24,8 @@ use crate::text::pack::positions;
 pub enum TrainError {
     #[error(transparent)]
     Device(#[from] DeviceError),
+    #[error(transparent)]
+    Sizes(#[from] SizeError),
     #[error("the model does not fit together: {0}")]
     Model(#[from] OpError),
     #[error("there is nothing to learn from: {0}")]
@@ -86,6 +89,8 @@ impl Trainer {
             segments: source.has_segments(),
             places: source.places(),
         };
+        model.check()?;
+        device.check_memory(least_memory(&model, shape, &config.rule()).total())?;
         let plan = Arc::new(training(&model, shape, &config.rule())?);
         let plan_id = device.load(&plan, config.seed)?;
         let schedule = config.schedule();
