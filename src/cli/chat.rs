@@ -14,6 +14,7 @@ use super::device::{DeviceArgs, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
 use super::running::stop_on_interrupt;
+use super::values::{MOST_TOKENS, whole};
 use crate::engine::device::Device;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::sample::conversation::{Conversation, ConversationError};
@@ -33,13 +34,13 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// The most tokens of an answer
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     max_tokens: usize,
     /// Flattens (above 1) or sharpens (below) the distribution; 0 always takes the likeliest token
     #[arg(long, default_value_t = 0.5)]
     temperature: f32,
     /// Keep only this many of the likeliest tokens
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     top_k: Option<usize>,
     /// Keep the likeliest tokens that together have this probability
     #[arg(long)]

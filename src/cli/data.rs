@@ -9,8 +9,10 @@ use serde_json::json;
 
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use super::values::{MOST, whole};
 use crate::finetune::constitution;
 use crate::text::corpus::{self, Corpus, CorpusError, Places, Source};
+use crate::text::file::text_bytes;
 use crate::text::preferences;
 use crate::text::tales::{Demonstration, Part, Tales, jsonl};
 
@@ -46,16 +48,16 @@ struct Prepare {
     #[arg(long, default_value_t = corpus::TALES_SEED)]
     seed: u64,
     /// The least number of characters of tales.txt
-    #[arg(long, default_value_t = corpus::TALES_CHARS)]
+    #[arg(long, default_value_t = corpus::TALES_CHARS, value_parser = whole::<usize>(1..=1_000_000_000))]
     chars: usize,
     /// Questions to train on, in sft.jsonl, demonstrations.jsonl and preferences.jsonl
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = whole::<usize>(0..=MOST))]
     questions: usize,
     /// Questions held out, in sft_held_out.jsonl and preferences_held_out.jsonl
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = whole::<usize>(0..=MOST))]
     held_out: usize,
     /// The most characters of a tale with its question and answer
-    #[arg(long, default_value_t = 240)]
+    #[arg(long, default_value_t = 240, value_parser = whole::<usize>(1..=MOST))]
     longest: usize,
 }
 
@@ -132,6 +134,10 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
 }
 
 fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
+    let (chars, most) = (args.chars, text_bytes());
+    if chars as u64 > most {
+        return Err(Usage(format!("--chars {chars} is more than memory holds: give {most} or less")).into());
+    }
     let world = Tales::new();
     let questions = |count, part| {
         let exchanges = world.questions(args.seed, count, part, args.longest);

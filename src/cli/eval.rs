@@ -12,6 +12,7 @@ use super::device::{DeviceArgs, Opened, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
 use super::train::floor;
+use super::values::{MOST, MOST_TOKENS, whole};
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_HELD_OUT};
 use crate::sample::load::{Model, load};
@@ -40,10 +41,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", requires = "against")]
     reward: Option<PathBuf>,
     /// Tokens between the windows in which a text is read; fewer show more of what came before [default: the block]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MOST_TOKENS))]
     stride: Option<usize>,
     /// Questions to ask
-    #[arg(long, value_name = "N", default_value_t = TALES_HELD_OUT)]
+    #[arg(long, value_name = "N", default_value_t = TALES_HELD_OUT, value_parser = whole::<usize>(1..=MOST))]
     questions: usize,
     /// How freely answers are drawn; 0 always takes the likeliest token
     #[arg(long, default_value_t = 0.0)]
@@ -96,6 +97,7 @@ enum Event<'a> {
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let strategy = Strategy { temperature: args.temperature, ..Strategy::default() };
+    strategy.check()?;
     let mut opened = open(&args, output)?;
     let mut model = load(opened.device(), &args.model)?;
     if !model.config.causal {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::device::{DeviceArgs, Opened, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use super::values::{MOST, MOST_TOKENS, whole};
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::inspect::attention::{Head, heads, svg};
 use crate::inspect::logits::{Expectation, Expected, expectation};
@@ -52,10 +53,10 @@ struct AttentionArgs {
     #[command(flatten)]
     reading: Reading,
     /// Only this layer, counted from 0
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>(0..=MOST))]
     layer: Option<usize>,
     /// Only this head, counted from 0
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>(0..=MOST))]
     head: Option<usize>,
     /// Write the maps as one picture
     #[arg(long, value_name = "FILE.svg")]
@@ -67,13 +68,13 @@ struct LogitsArgs {
     #[command(flatten)]
     reading: Reading,
     /// Tokens to show
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     top: usize,
     /// Flattens (above 1) or sharpens (below) the distribution; 0 always takes the likeliest token
     #[arg(long, default_value_t = 1.0)]
     temperature: f32,
     /// Keep only this many of the likeliest tokens
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     top_k: Option<usize>,
     /// Keep the likeliest tokens that together have this probability
     #[arg(long)]

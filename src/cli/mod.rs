@@ -16,6 +16,7 @@ mod profile;
 mod running;
 mod sample;
 mod train;
+mod values;
 mod verify;
 
 use std::process::ExitCode;
@@ -85,10 +86,15 @@ struct Sample {
     args: sample::Args,
 }
 
+/// The verbs and flags that `lal` takes.
+pub fn command() -> clap::Command {
+    Lal::command()
+}
+
 /// The `lal` program.
 pub fn lal() -> ExitCode {
     quieten_mesa();
-    let Lal { output, verb } = Lal::parse();
+    let Lal { output, verb } = values::parse();
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
         Verb::Finetune(args) => finetune::run(args, output),
@@ -109,14 +115,14 @@ pub fn lal() -> ExitCode {
 /// The `train` program: `lal train` under its own name.
 pub fn train() -> ExitCode {
     quieten_mesa();
-    let Train { output, args } = Train::parse();
+    let Train { output, args } = values::parse();
     finish(train::run(args, output))
 }
 
 /// The `sample` program: `lal sample` under its own name.
 pub fn sample() -> ExitCode {
     quieten_mesa();
-    let Sample { output, args } = Sample::parse();
+    let Sample { output, args } = values::parse();
     finish(sample::run(args, output))
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::device::{DeviceArgs, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use super::values::{MOST, MOST_TOKENS, whole};
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::sample::load::{Model, load};
 use crate::sample::strategy::{Candidate, Sampler, Strategy};
@@ -24,13 +25,13 @@ pub struct Args {
     #[arg(long, default_value = "\n", value_name = "TEXT")]
     prompt: String,
     /// Tokens to write
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = whole::<usize>(0..=MOST_TOKENS))]
     max_tokens: usize,
     /// Flattens (above 1) or sharpens (below) the distribution; 0 always takes the likeliest token
     #[arg(long, default_value_t = 0.8)]
     temperature: f32,
     /// Keep only this many of the likeliest tokens
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     top_k: Option<usize>,
     /// Keep the likeliest tokens that together have this probability
     #[arg(long)]
@@ -45,7 +46,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1337)]
     seed: u64,
     /// Texts to write
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<usize>(0..=MOST))]
     num_samples: usize,
     /// Show the likeliest tokens and their probabilities at each step
     #[arg(long)]

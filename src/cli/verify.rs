@@ -11,6 +11,7 @@ use super::data::DataPlaces;
 use super::device::{DeviceArgs, LimitsName};
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use super::values::{MOST, whole};
 use crate::engine::device::DeviceError;
 use crate::engine::device::gpu::{Gpu, GpuOptions};
 
@@ -30,7 +31,7 @@ pub struct Args {
     model: Option<PathBuf>,
     /// Train this many steps on the GPU and the oracle side by side and name the first node that differs
     #[arg(long, value_name = "STEPS", conflicts_with_all = ["op", "case"])]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_parser = whole::<u64>(1..=MOST))]
     lockstep: Option<u64>,
     /// Spoil every shader in many small ways and see that each is noticed
     #[arg(long, conflicts_with_all = ["preset", "model", "lockstep"])]

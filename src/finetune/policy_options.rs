@@ -91,11 +91,16 @@ impl Default for PolicyOptions {
     }
 }
 
+/// The most of anything that an iteration has.
+const MOST: usize = 1_000_000;
+/// The greatest weight or temperature.
+const GREATEST: f64 = 1e6;
+
 /// Options that make no sense together.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum OptionsError {
-    #[error("{0} is 0: an iteration needs at least 1")]
-    Zero(&'static str),
+    #[error("{name} = {count} is outside its range: 1 to {MOST}")]
+    Count { name: &'static str, count: usize },
     #[error("grpo compares replies to the same prompt: give --samples 2 or more")]
     Alone,
     #[error(
@@ -124,29 +129,29 @@ impl PolicyOptions {
             ("--epochs", self.epochs),
             ("--max-tokens", self.max_tokens),
         ];
-        if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(OptionsError::Zero(name));
+        if let Some((name, count)) = counts.into_iter().find(|(_, count)| !(1..=MOST).contains(count)) {
+            return Err(OptionsError::Count { name, count });
         }
         if self.algorithm == Algorithm::Grpo && self.samples < 2 {
             return Err(OptionsError::Alone);
         }
-        let (replies, step) = (self.prompts * self.samples, config.examples_per_step());
+        let (replies, step) = (self.prompts.saturating_mul(self.samples), config.examples_per_step());
         if !replies.is_multiple_of(step) {
             return Err(OptionsError::Steps { replies, prompts: self.prompts, samples: self.samples, step });
         }
-        let positive = |x: f64| x > 0.0 && x.is_finite();
-        let not_negative = |x: f64| x >= 0.0 && x.is_finite();
+        let positive = |x: f64| x > 0.0 && x <= GREATEST;
+        let not_negative = |x: f64| (0.0..=GREATEST).contains(&x);
         let share = |x: f64| (0.0..=1.0).contains(&x);
         for (name, value, is_good, range) in [
-            ("--temperature", f64::from(self.temperature), positive as fn(f64) -> bool, "above 0"),
-            ("--clip", self.clip.into(), positive, "above 0"),
+            ("--temperature", f64::from(self.temperature), positive as fn(f64) -> bool, "above 0, up to 1e6"),
+            ("--clip", self.clip.into(), positive, "above 0, up to 1e6"),
             ("--gamma", self.gamma, share, "0 to 1"),
             ("--gae-lambda", self.gae_lambda, share, "0 to 1"),
-            ("--value-coefficient", self.value_coefficient.into(), not_negative, "0 or more"),
-            ("--entropy-coefficient", self.entropy_coefficient.into(), not_negative, "0 or more"),
-            ("--kl-coefficient", self.kl_coefficient.into(), not_negative, "0 or more"),
-            ("--kl-target", self.kl_target, positive, "above 0"),
-            ("--kl-stop", self.kl_stop, positive, "above 0"),
+            ("--value-coefficient", self.value_coefficient.into(), not_negative, "0 to 1e6"),
+            ("--entropy-coefficient", self.entropy_coefficient.into(), not_negative, "0 to 1e6"),
+            ("--kl-coefficient", self.kl_coefficient.into(), not_negative, "0 to 1e6"),
+            ("--kl-target", self.kl_target, positive, "above 0, up to 1e6"),
+            ("--kl-stop", self.kl_stop, positive, "above 0, up to 1e6"),
         ] {
             if !is_good(value) {
                 return Err(OptionsError::Range { name, value, range });
@@ -174,11 +179,12 @@ impl PolicyOptions {
     pub fn time(&self, name: &str, prompts: &[Prompt], block_size: usize) -> Result<usize, OptionsError> {
         let longest = prompts.iter().map(|prompt| prompt.tokens.len()).max();
         let tokens = longest.ok_or_else(|| OptionsError::NoPrompts(name.to_owned()))?;
-        if tokens + self.max_tokens > block_size {
+        let time = tokens.saturating_add(self.max_tokens);
+        if time > block_size {
             let (name, most) = (name.to_owned(), self.max_tokens);
             return Err(OptionsError::TooLong { name, tokens, most, block_size });
         }
-        Ok(tokens + self.max_tokens)
+        Ok(time)
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Strategy {
     pub top_p: Option<f32>,
     /// The least probability that stays, relative to the greatest, in [0, 1].
     pub min_p: Option<f32>,
-    /// Above 0; 1 does nothing, more discourages what was said before.
+    /// 0.001 to 1000; 1 does nothing, more discourages what was said before.
     pub repetition_penalty: f32,
 }
 
@@ -86,13 +86,19 @@ impl Strategy {
         };
         let Self { temperature, top_k, top_p, min_p, repetition_penalty } = *self;
         let finite = temperature.is_finite() && temperature >= 0.0;
-        check("--temperature", temperature, finite, "0 (greedy) or more")?;
+        check(
+            "--temperature",
+            temperature,
+            finite,
+            "0 (always the likeliest token) or more, and 1 draws as the model expects",
+        )?;
         check("--top-k", 0.0, top_k != Some(0), "1 or more")?;
         let (p, least) = (top_p.unwrap_or(1.0), min_p.unwrap_or(0.0));
         check("--top-p", p, p > 0.0 && p <= 1.0, "above 0, at most 1")?;
         check("--min-p", least, (0.0..=1.0).contains(&least), "0 to 1")?;
         let theta = repetition_penalty;
-        check("--repetition-penalty", theta, theta.is_finite() && theta > 0.0, "above 0; 1 turns it off")
+        let inside = (1e-3..=1e3).contains(&theta);
+        check("--repetition-penalty", theta, inside, "0.001 to 1000; above 1 it discourages, 1 turns it off")
     }
 }
 

@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
+use super::dpo::check_beta;
 use super::run::{Job, Learner, StageArgs};
 use super::tally;
 use crate::cli::failure::Usage;
 use crate::cli::output::Output;
+use crate::cli::values::MOST;
 use crate::engine::device::Device;
 use crate::finetune::answers::{answers, replies, text};
 use crate::finetune::base::Base;
@@ -58,6 +60,14 @@ struct Violated {
 
 impl Constitutional {
     pub fn new(options: ConstitutionOptions) -> anyhow::Result<Self> {
+        let ConstitutionOptions { questions, samples, beta, .. } = options;
+        for (flag, value, range) in [("--questions", questions, 1..=MOST), ("--samples", samples, 2..=1000)] {
+            if !range.contains(&(value as u64)) {
+                let (least, most) = (range.start(), range.end());
+                return Err(Usage(format!("{flag} {value} is outside its range: {least} to {most}")).into());
+            }
+        }
+        check_beta(beta)?;
         let constitution = match &options.principles {
             Some(path) => Constitution::read(path)?,
             None => Constitution::of_tales(),
@@ -80,11 +90,7 @@ impl Job for Constitutional {
             let what = "programs judge replies to questions about tales alone: give --data tales";
             return Err(Usage(what.into()).into());
         }
-        let ConstitutionOptions { questions, samples, .. } = self.options;
-        if questions == 0 || samples < 2 {
-            return Err(Usage("give --questions 1 or more, and --samples 2 or more".into()).into());
-        }
-        self.asked = Lessons::questions_of(Part::Train, questions, &at.tokenizer)?;
+        self.asked = Lessons::questions_of(Part::Train, self.options.questions, &at.tokenizer)?;
         self.questions = Lessons::questions(TALES_HELD_OUT, &at.tokenizer)?;
         let tokens = |examples: &[Example]| examples.iter().map(|example| example.tokens.len()).sum();
         Ok([tokens(&self.asked.1), tokens(&self.questions.1)])

@@ -42,9 +42,7 @@ pub struct Dpo {
 impl Dpo {
     pub fn new(options: DpoOptions) -> Result<Self, Usage> {
         let DpoOptions { beta, label_smoothing, sft_weight, .. } = options;
-        if !(beta > 0.0 && beta.is_finite()) {
-            return Err(Usage(format!("--beta {beta} is outside its range: above 0")));
-        }
+        check_beta(beta)?;
         if !(0.0..0.5).contains(&label_smoothing) {
             let what = format!("--label-smoothing {label_smoothing} is outside its range: 0 to below 0.5");
             return Err(Usage(what));
@@ -54,12 +52,23 @@ impl Dpo {
     }
 }
 
-/// What better answers count as demonstrations must be a weight.
-pub fn check_sft_weight(sft_weight: f32) -> Result<(), Usage> {
-    if sft_weight >= 0.0 && sft_weight.is_finite() {
+/// The greatest weight of a loss: the squares of its gradients can still be summed in single precision.
+const GREATEST: f32 = 1e6;
+
+/// What holds a policy to its reference must be a weight above 0.
+pub fn check_beta(beta: f32) -> Result<(), Usage> {
+    if beta > 0.0 && beta <= GREATEST {
         return Ok(());
     }
-    Err(Usage(format!("--sft-weight {sft_weight} is outside its range: 0 or more")))
+    Err(Usage(format!("--beta {beta} is outside its range: above 0, up to {GREATEST}")))
+}
+
+/// What better answers count as demonstrations must be a weight.
+pub fn check_sft_weight(sft_weight: f32) -> Result<(), Usage> {
+    if (0.0..=GREATEST).contains(&sft_weight) {
+        return Ok(());
+    }
+    Err(Usage(format!("--sft-weight {sft_weight} is outside its range: 0 to {GREATEST}")))
 }
 
 /// The pairs of `--data`.

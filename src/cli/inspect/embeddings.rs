@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::names;
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
+use crate::cli::values::{MOST_TOKENS, whole};
 use crate::inspect::embeddings::{Answer, Embeddings, Near, Rule, WordError, table, word};
 use crate::inspect::projection::Projection;
 use crate::run::aside::write_whole;
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "WORD,…", value_delimiter = ',')]
     word: Vec<String>,
     /// How many of the nearest to show
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     top: usize,
     /// What is nearest to A − B + C, as in king,man,woman
     #[arg(long, value_name = "A,B,C")]
