@@ -58,7 +58,10 @@ impl Gpu {
         if let Some(capacity) = entry.memory.filter(|&capacity| needed > capacity) {
             return Err(DeviceError::memory(entry.name.clone(), needed, capacity));
         }
-        let len = |node: &PlanNode| node.out_specs.iter().map(|spec| spec.shape.len()).max().unwrap_or(0);
+        let len = |node: &PlanNode| {
+            let specs = node.in_specs.iter().chain(&node.out_specs);
+            specs.map(|spec| spec.shape.len()).max().unwrap_or(0)
+        };
         match plan.nodes.iter().find(|node| u32::try_from(len(node)).is_err()) {
             Some(node) => Err(DeviceError::Elements { name: node.name.clone(), elements: len(node) }),
             None => Ok(()),
