@@ -34,7 +34,7 @@ fn four_a(first: u32, row: u32, col: u32) -> vec4<f32> {
     }
     let near = min(vec4(col, col + 1u, col + 2u, col + 3u), vec4(cols - 1u));
     let all = vec4(a[at + near.x], a[at + near.y], a[at + near.z], a[at + near.w]);
-    return select(vec4<f32>(), all, vec4(row, row, row, row) < vec4(rows) & near == col + vec4(0u, 1u, 2u, 3u));
+    return select(vec4<f32>(), all, (vec4(row) < vec4(rows)) & (near == col + vec4(0u, 1u, 2u, 3u)));
 }
 
 // Four neighbours in a row of b, as it lies in memory.
@@ -47,7 +47,7 @@ fn four_b(first: u32, row: u32, col: u32) -> vec4<f32> {
     }
     let near = min(vec4(col, col + 1u, col + 2u, col + 3u), vec4(cols - 1u));
     let all = vec4(b[at + near.x], b[at + near.y], b[at + near.z], b[at + near.w]);
-    return select(vec4<f32>(), all, vec4(row, row, row, row) < vec4(rows) & near == col + vec4(0u, 1u, 2u, 3u));
+    return select(vec4<f32>(), all, (vec4(row) < vec4(rows)) & (near == col + vec4(0u, 1u, 2u, 3u)));
 }
 
 // Column s holds four rows of A from i on, at step l + s along k.
