@@ -4,36 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lal::engine::device::gpu::shader::parse;
-use lal::engine::dispatch::{Dispatch, Operands, Target};
+use lal::engine::device::gpu::shader::{parse, text};
+use lal::engine::dispatch::Dispatch;
 use lal::ops::OPS;
+use lal::ops::dispatched::dispatched;
 use lal::profile::probes::PROBES;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
-/// One dispatch for each shader and set of constants that some case uses on some adapter.
+/// One dispatch for each shader and set of constants; the roofline's two shaders belong to no op of the registry.
 fn dispatches() -> BTreeMap<String, Dispatch> {
-    let software = Target { software: true, ..Target::WEBGPU };
-    let large = Target {
-        max_binding_bytes: 1 << 31,
-        workgroup_memory: 48 << 10,
-        workgroup_size: 1024,
-        ..Target::WEBGPU
-    };
-    let mut all = BTreeMap::new();
-    // The roofline's two shaders belong to no op of the registry.
-    for case in OPS.iter().chain(&PROBES).flat_map(|op| (op.cases)()) {
-        let inputs: Vec<_> = case.inputs.iter().map(|i| i.spec).collect();
-        let outputs = case.op.infer(&inputs).unwrap_or_else(|e| panic!("{}: {e}", case.name()));
-        for target in [&Target::WEBGPU, &software, &large] {
-            let kernels = case.op.kernels(&Operands { inputs: &inputs, outputs: &outputs }, target);
-            for dispatch in kernels.into_iter().flat_map(|kernel| kernel.dispatches) {
-                let name = format!("{} {:?}", dispatch.shader.name, dispatch.constants);
-                all.insert(name, dispatch);
-            }
-        }
-    }
-    all
+    dispatched(OPS.iter().copied().chain(PROBES)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn wgsl_files(folder: &Path) -> Vec<PathBuf> {
@@ -80,5 +61,87 @@ fn every_shader_file_is_used_by_some_case() {
         let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let in_use = used.iter().any(|s| s.source == text || s.common.contains(&text.as_str()));
         assert!(in_use, "no case of any op uses {}", file.display());
+    }
+}
+
+#[test]
+fn the_shaders_written_are_those_compiled() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lal = assert_cmd::Command::cargo_bin("lal").unwrap();
+    lal.args(["ops", "--wgsl"]).arg(folder.path()).assert().success();
+    let all = dispatches();
+    assert_eq!(wgsl_files(folder.path()).len(), all.len());
+    assert!(all.keys().any(|name| name.starts_with("matmul/tiled,") && name.contains(",TRANSPOSE_A=1")));
+    for (name, dispatch) in all {
+        let written = fs::read_to_string(folder.path().join(format!("{name}.wgsl"))).unwrap();
+        assert_eq!(written, text(&dispatch.shader, &dispatch.constants).unwrap(), "{name}");
+    }
+    // What is there is not overwritten, nor left among the new.
+    let mut again = assert_cmd::Command::cargo_bin("lal").unwrap();
+    again.args(["ops", "--wgsl"]).arg(folder.path()).assert().code(2);
+}
+
+/// Binary operators between two parentheses, commas or statements: `a * b < c` has `*` and `<`.
+fn operators(text: &str) -> Vec<Vec<&str>> {
+    const ALL: [&str; 18] =
+        ["&&", "||", "&", "|", "^", "<<", ">>", "<", ">", "<=", ">=", "==", "!=", "+", "-", "*", "/", "%"];
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let apart = |c: char| if "()[]{},;".contains(c) { format!(" {c} ") } else { c.to_string() };
+    let code: String = code.flat_map(|line| line.chars().chain(['\n'])).map(apart).collect();
+    let (mut done, mut open) = (Vec::new(), vec![Vec::new()]);
+    for word in code.split_whitespace() {
+        let of_text = ALL.iter().find(|operator| **operator == word);
+        match (word, of_text) {
+            (_, Some(operator)) => open.last_mut().unwrap().push(*operator),
+            ("(" | "[", _) => open.push(Vec::new()),
+            (")" | "]", _) => done.extend(open.pop()),
+            ("," | ";" | "{" | "}" | "=", _) => done.push(std::mem::take(open.last_mut().unwrap())),
+            _ => {}
+        }
+    }
+    done
+}
+
+/// Whether WGSL's grammar takes these operators without parentheses: operands of `&`, `|` and `^` are unary, or joined
+/// by the same; those of shifts are unary; relations do not follow each other, and `&&` and `||` do not mix.
+fn is_unambiguous(operators: &[&str]) -> bool {
+    let is = |all: &'static [&'static str]| move |operator: &&&str| all.contains(*operator);
+    let (logical, relations) = (is(&["&&", "||"]), is(&["<", ">", "<=", ">=", "==", "!="]));
+    if operators.iter().any(|operator| ["&", "|", "^"].contains(operator)) {
+        return operators.iter().all(|operator| *operator == operators[0]);
+    }
+    let mut logicals = operators.iter().filter(logical);
+    let unmixed = logicals.next().is_none_or(|first| logicals.all(|other| other == first));
+    unmixed
+        && operators.split(|operator| logical(&operator)).all(|part| {
+            part.iter().filter(relations).count() <= 1
+                && part.split(|operator| relations(&operator)).all(|side| {
+                    side.len() <= 1 || !side.iter().any(|operator| ["<<", ">>"].contains(operator))
+                })
+        })
+}
+
+/// naga takes more than the language has: Tint, Chrome's compiler, does not.
+#[test]
+fn every_shader_has_the_parentheses_that_the_grammar_asks_for() {
+    for (expression, is_good) in [
+        ("(a < b) & (c == d)", true),
+        ("vec4<f32>(a & b & c)", true),
+        ("a * b < c << 2u && d == e", true),
+        ("a < b & c == d", false),
+        ("a + b & c", false),
+        ("x[a & b | c]", false),
+        ("a << b + c", false),
+        ("a && b || c", false),
+        ("a < b == c", false),
+    ] {
+        let text = format!("let x = {expression};");
+        assert_eq!(operators(&text).iter().all(|group| is_unambiguous(group)), is_good, "{expression}");
+    }
+    for file in wgsl_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for group in operators(&text) {
+            assert!(is_unambiguous(&group), "{}: parentheses are missing around {group:?}", file.display());
+        }
     }
 }

@@ -1,17 +1,21 @@
 //! `lal ops`: the registry.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use crate::engine::device::gpu::shader;
 use crate::engine::dispatch::{Operands, Target};
 use crate::engine::op::OpInfo;
 use crate::inspect::activations::{activations, svg};
 use crate::ops::OPS;
-use crate::run::aside::write_whole;
+use crate::ops::dispatched::dispatched;
+use crate::profile::probes::PROBES;
+use crate::run::aside::{FileError, write_whole};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -20,6 +24,12 @@ pub struct Args {
     /// Draw the activations and their slopes
     #[arg(long, value_name = "FILE.svg")]
     pub curves: Option<PathBuf>,
+    /// Write every shader with every set of constants that the ops dispatch on their cases
+    ///
+    /// As handed to the compiler: shared files in front, constants filled in. What `verify` adds to find stray indices
+    /// and races is no text, but changes to the parsed module.
+    #[arg(long, value_name = "DIR", conflicts_with = "curves")]
+    pub wgsl: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -29,6 +39,13 @@ struct Row {
     variants: Vec<&'static str>,
     shaders: Vec<String>,
     cases: usize,
+}
+
+#[derive(Serialize)]
+struct Written {
+    event: &'static str,
+    shaders: usize,
+    folder: String,
 }
 
 impl Row {
@@ -64,13 +81,19 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         output.remark(format!("picture in {}", path.display()));
         return Ok(Exit::Done);
     }
-    let wanted = |info: &&&'static OpInfo| args.name.as_ref().is_none_or(|name| info.name == name);
-    let rows: Vec<_> = OPS.iter().filter(wanted).map(|info| Row::new(info)).collect();
-    if rows.is_empty() {
+    let wanted = |info: &&'static OpInfo| args.name.as_ref().is_none_or(|name| info.name == name);
+    let ops: Vec<_> = OPS.iter().copied().filter(wanted).collect();
+    if ops.is_empty() {
         let names: Vec<_> = OPS.iter().map(|info| info.name).collect();
         let name = args.name.as_deref().unwrap_or_default();
         return Err(Usage(format!("there is no op {name:?}: choose one of {}", names.join(", "))).into());
     }
+    if let Some(folder) = &args.wgsl {
+        // The roofline's shaders belong to no op of the registry.
+        let probes = PROBES.into_iter().filter(|_| args.name.is_none());
+        return write_shaders(folder, ops.into_iter().chain(probes), output);
+    }
+    let rows: Vec<_> = ops.into_iter().map(Row::new).collect();
     for row in &rows {
         if output.json {
             output.event(row)?;
@@ -82,6 +105,32 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     }
     if output.json {
         output.line(format!("{{\"event\":\"done\",\"ops\":{}}}", rows.len()))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Writes `SHADER,NAME=VALUE….wgsl` for each shader and set of constants.
+fn write_shaders(
+    folder: &Path,
+    ops: impl Iterator<Item = &'static OpInfo>,
+    output: Output,
+) -> anyhow::Result<Exit> {
+    if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Usage(format!("{} is not empty: name a new folder", folder.display())).into());
+    }
+    let shaders = dispatched(ops)?;
+    for (name, dispatch) in &shaders {
+        let path = folder.join(format!("{name}.wgsl"));
+        let text = shader::text(&dispatch.shader, &dispatch.constants)?;
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).map_err(FileError::at("create", parent))?;
+        fs::write(&path, text).map_err(FileError::at("write", &path))?;
+    }
+    if output.json {
+        let (folder, shaders) = (folder.display().to_string(), shaders.len());
+        output.event(&Written { event: "done", shaders, folder })?;
+    } else {
+        output.line(format!("{} shaders in {}", shaders.len(), folder.display()))?;
     }
     Ok(Exit::Done)
 }

@@ -16,6 +16,7 @@ mod cell_common;
 pub mod column_sum;
 pub mod combine;
 pub mod cross_entropy;
+pub mod dispatched;
 pub mod divide;
 pub mod dropout;
 pub mod embedding;

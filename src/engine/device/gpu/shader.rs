@@ -58,6 +58,14 @@ pub fn source(shader: &Shader) -> String {
     shader.common.iter().chain([&shader.source]).flat_map(|file| [*file, "\n"]).collect()
 }
 
+/// The text of a shader with these constants: what is parsed and compiled.
+///
+/// # Errors
+/// When it has no `const` line for one of them.
+pub fn text(shader: &Shader, constants: &Constants) -> Result<String, DeviceError> {
+    fill(shader.name, &source(shader), constants)
+}
+
 /// The text with its constants replaced.
 fn fill(name: &str, source: &str, constants: &Constants) -> Result<String, DeviceError> {
     let mut text = String::new();
