@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// How the rate falls behind the warm-up.
+/// How the rate falls after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
@@ -19,7 +19,8 @@ pub enum Decay {
     Wsd,
 }
 
-/// Linear warm-up to the highest rate, then a fall to the lowest.
+/// Linear warm-up from 0 to the highest rate, which its last step has, then a fall to the lowest, which the last step of
+/// the run has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     pub decay: Decay,
@@ -29,29 +30,29 @@ pub struct Schedule {
     pub steps: u64,
 }
 
-/// The share of the steps behind the warm-up for which [`Decay::Wsd`] keeps the highest rate.
+/// The share of the steps after the warm-up for which [`Decay::Wsd`] keeps the highest rate.
 const STABLE: f64 = 0.8;
 
 impl Schedule {
-    /// The rate of step `step`, the first being 0.
+    /// The rate of step `step`, the first being 0. A run that ends within its warm-up only warms up.
     pub fn rate(&self, step: u64) -> f64 {
-        if step < self.warmup_steps {
-            return self.highest * (step + 1) as f64 / (self.warmup_steps + 1) as f64;
+        // Steps done with this one.
+        let t = step + 1;
+        if t <= self.warmup_steps {
+            return self.highest * (t as f64 / self.warmup_steps as f64);
         }
-        // How much of the fall is still to come: 1 at its beginning, 0 at the last step.
-        let left = if step >= self.steps {
-            0.0
-        } else {
-            let done = (step - self.warmup_steps) as f64 / (self.steps - self.warmup_steps) as f64;
-            match self.decay {
-                Decay::Constant => 1.0,
-                Decay::Linear => 1.0 - done,
-                Decay::Cosine => 0.5 * (1.0 + (PI * done).cos()),
-                Decay::Wsd => ((1.0 - done) / (1.0 - STABLE)).min(1.0),
-            }
+        // Without a warm-up the first step has the highest rate.
+        let peak = self.warmup_steps.max(1);
+        // How much of the fall is done: 0 at the peak, 1 at the last step.
+        let done = if t < self.steps { (t - peak) as f64 / (self.steps - peak) as f64 } else { 1.0 };
+        let left = match self.decay {
+            Decay::Constant => 1.0,
+            Decay::Linear => 1.0 - done,
+            Decay::Cosine => 0.5 * (1.0 + (PI * done).cos()),
+            Decay::Wsd => ((1.0 - done) / (1.0 - STABLE)).min(1.0),
         };
-        let left = if self.decay == Decay::Constant { 1.0 } else { left };
-        self.lowest + left * (self.highest - self.lowest)
+        // Exact at both ends.
+        left * self.highest + (1.0 - left) * self.lowest
     }
 }
 
@@ -59,43 +60,48 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    const ALL: [Decay; 4] = [Decay::Constant, Decay::Linear, Decay::Cosine, Decay::Wsd];
+
     fn schedule(decay: Decay) -> Schedule {
         Schedule { decay, highest: 1e-3, lowest: 1e-4, warmup_steps: 100, steps: 2000 }
     }
 
     #[test]
-    fn the_cosine_is_nanogpts() {
-        // From nanoGPT's get_lr with learning_rate 1e-3, min_lr 1e-4, warmup_iters 100, lr_decay_iters 2000.
-        let cosine = schedule(Decay::Cosine);
-        for (step, rate) in
-            [(0, 9.900_990_099e-6), (99, 9.900_990_099e-4), (100, 1e-3), (1050, 5.5e-4), (2000, 1e-4)]
-        {
-            assert!((cosine.rate(step) - rate).abs() < 1e-12, "{step}: {}", cosine.rate(step));
+    fn the_warm_up_ends_at_the_highest_rate_and_the_run_at_the_lowest() {
+        for decay in ALL {
+            let end = if decay == Decay::Constant { 1e-3 } else { 1e-4 };
+            for (warmup_steps, first) in [(100, 1e-5), (7, 1e-3 / 7.0), (1, 1e-3), (0, 1e-3)] {
+                let schedule = Schedule { warmup_steps, ..schedule(decay) };
+                assert_eq!(schedule.rate(0), first, "{decay:?} {warmup_steps}");
+                assert_eq!(schedule.rate(warmup_steps.max(1) - 1), 1e-3, "{decay:?} {warmup_steps}");
+                assert_eq!(schedule.rate(1999), end, "{decay:?} {warmup_steps}");
+                let highest_at = |step: &u64| schedule.rate(*step) >= 1e-3;
+                assert!((0..warmup_steps.max(1) - 1).all(|step| !highest_at(&step)));
+            }
         }
     }
 
+    /// By hand: half the way up, then half, nine tenths and all of the way down.
     #[test]
     fn every_decay_rises_alike_and_falls_its_own_way() {
+        // 1e-4 + 9e-4 (1 + cos 0.9 π) / 2
+        const COSINE: f64 = 1.220_245_676_671_809e-4;
         for (decay, rates) in [
-            (Decay::Constant, [1e-3, 1e-3, 1e-3, 1e-3]),
-            (Decay::Linear, [1e-3, 5.5e-4, 1.9e-4, 1e-4]),
-            (Decay::Wsd, [1e-3, 1e-3, 5.5e-4, 1e-4]),
+            (Decay::Constant, [5e-4, 1e-3, 1e-3, 1e-3]),
+            (Decay::Linear, [5e-4, 5.5e-4, 1.9e-4, 1e-4]),
+            (Decay::Cosine, [5e-4, 5.5e-4, COSINE, 1e-4]),
+            (Decay::Wsd, [5e-4, 1e-3, 5.5e-4, 1e-4]),
         ] {
-            let schedule = schedule(decay);
-            assert!((schedule.rate(99) - 9.900_990_099e-4).abs() < 1e-12);
-            for (step, rate) in [100, 1050, 1810, 2000].into_iter().zip(rates) {
-                assert!(
-                    (schedule.rate(step) - rate).abs() < 1e-9,
-                    "{decay:?} {step}: {}",
-                    schedule.rate(step)
-                );
+            for (done, rate) in [50, 1050, 1810, 2000].into_iter().zip(rates) {
+                let got = schedule(decay).rate(done - 1);
+                assert!((got - rate).abs() < 1e-12, "{decay:?} {done}: {got}");
             }
         }
     }
 
     #[test]
-    fn a_run_shorter_than_its_warm_up_only_warms_up() {
-        let short = Schedule { decay: Decay::Cosine, highest: 1.0, lowest: 0.1, warmup_steps: 9, steps: 3 };
+    fn a_run_that_ends_within_its_warm_up_only_warms_up() {
+        let short = Schedule { decay: Decay::Cosine, highest: 1.0, lowest: 0.1, warmup_steps: 10, steps: 3 };
         assert_eq!([0, 1, 2].map(|s| short.rate(s)), [0.1, 0.2, 0.3]);
     }
 }

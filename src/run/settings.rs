@@ -89,13 +89,13 @@ pub struct Settings {
     /// What turns gradients into updates
     #[arg(long, env = "LAL_OPTIMIZER", value_enum)]
     pub optimizer: Option<Optimizer>,
-    /// How the learning rate falls behind the warm-up
+    /// How the learning rate falls after the warm-up
     #[arg(long, env = "LAL_SCHEDULE", value_enum)]
     pub schedule: Option<Decay>,
-    /// The peak learning rate [default: the preset's; with muon three times that]
+    /// The peak learning rate, that of the last step of the warm-up [default: the preset's; with muon three times that]
     #[arg(long, visible_alias = "lr", env = "LAL_LEARNING_RATE", value_name = "X")]
     pub learning_rate: Option<f64>,
-    /// The learning rate of the last step [default: a tenth of --learning-rate]
+    /// The learning rate of the last step, unless the schedule is constant [default: a tenth of --learning-rate]
     #[arg(long, env = "LAL_MIN_LEARNING_RATE", value_name = "X")]
     pub min_learning_rate: Option<f64>,
     /// Steps over which the learning rate rises from 0
