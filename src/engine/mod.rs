@@ -12,6 +12,7 @@ pub mod op;
 pub mod plan;
 pub mod real;
 pub mod rows;
+pub mod single;
 pub mod step;
 pub mod tape;
 pub mod tensor;

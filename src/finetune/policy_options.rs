@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::rollout::Prompt;
+use crate::engine::single::is_positive;
 use crate::objective::policy::Policy;
 use crate::run::config::TrainConfig;
 
@@ -139,12 +140,14 @@ impl PolicyOptions {
         if !replies.is_multiple_of(step) {
             return Err(OptionsError::Steps { replies, prompts: self.prompts, samples: self.samples, step });
         }
-        let positive = |x: f64| x > 0.0 && x <= GREATEST;
+        let positive = |x: f64| is_positive(x) && x <= GREATEST;
         let not_negative = |x: f64| (0.0..=GREATEST).contains(&x);
         let share = |x: f64| (0.0..=1.0).contains(&x);
+        // Ratios are held between 1 ± clip.
+        let clip = |x: f64| 1.0 + x as f32 > 1.0 && x <= GREATEST;
         for (name, value, is_good, range) in [
             ("--temperature", f64::from(self.temperature), positive as fn(f64) -> bool, "above 0, up to 1e6"),
-            ("--clip", self.clip.into(), positive, "above 0, up to 1e6"),
+            ("--clip", self.clip.into(), clip, "1.2e-7, the least that 1 can grow by, to 1e6"),
             ("--gamma", self.gamma, share, "0 to 1"),
             ("--gae-lambda", self.gae_lambda, share, "0 to 1"),
             ("--value-coefficient", self.value_coefficient.into(), not_negative, "0 to 1e6"),
@@ -203,6 +206,11 @@ mod tests {
         let alone = PolicyOptions { prompts: 12, samples: 1, algorithm: Algorithm::Grpo, ..options.clone() };
         assert!(complaint(alone).contains("--samples 2"));
         assert!(complaint(PolicyOptions { epochs: 0, ..options.clone() }).contains("--epochs"));
-        assert!(complaint(PolicyOptions { temperature: f32::NAN, ..options }).contains("--temperature"));
+        assert!(
+            complaint(PolicyOptions { temperature: f32::NAN, ..options.clone() }).contains("--temperature")
+        );
+        // 1 + 1e-9 is 1 in 32 bits: no ratio could move.
+        assert!(complaint(PolicyOptions { clip: 1e-9, ..options.clone() }).contains("--clip"));
+        assert!(complaint(PolicyOptions { kl_target: 1e-50, ..options }).contains("--kl-target"));
     }
 }

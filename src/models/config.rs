@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::single::is_share;
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 
@@ -137,7 +138,9 @@ pub enum SizeError {
     Steps { block_size: usize, n_layer: usize },
     #[error("conv_kernel = 1 reaches no other token: choose 2 or more, or 0 for no convolution")]
     OneTap,
-    #[error("dropout = {0} is outside 0 ≤ dropout < 1: 0 turns it off, 0.1 zeroes a tenth")]
+    #[error(
+        "dropout = {0} is outside 0 to 0.99999994, the 32-bit number before 1: 0 turns it off, 0.1 zeroes a tenth"
+    )]
     Dropout(f64),
 }
 
@@ -196,7 +199,7 @@ impl ModelConfig {
                 return Err(SizeError::OneTap);
             }
         }
-        if !(0.0..1.0).contains(&self.dropout) {
+        if !is_share(self.dropout) {
             return Err(SizeError::Dropout(self.dropout));
         }
         Ok(())
@@ -260,7 +263,7 @@ mod tests {
         assert_eq!(error, Err(SizeError::KeyHeads { n_head: 4, n_kv_head: 3 }));
         let odd = ModelConfig { position: Position::Rope, ..gpt(128) };
         assert_eq!(odd.check(), Err(SizeError::OddHead(1)));
-        for dropout in [1.0, -0.1, f64::NAN] {
+        for dropout in [1.0, 0.999_999_999_99, -0.1, f64::NAN] {
             let config = ModelConfig { dropout, ..gpt(4) };
             assert!(matches!(config.check(), Err(SizeError::Dropout(_))));
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::presets;
 use super::ranges::{check_counts, within};
 use super::settings::Settings;
+use crate::engine::single::{is_share, is_zero_or_positive};
 use crate::models::config::{Architecture, ModelConfig, NormPlace, Position, SizeError, default_inner};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
@@ -55,9 +56,9 @@ pub struct TrainConfig {
     pub grad_accum: usize,
     pub optimizer: Optimizer,
     pub schedule: Decay,
-    /// The peak, reached at the end of the warm-up.
+    /// The peak, reached at the last step of the warm-up.
     pub learning_rate: f64,
-    /// Where the schedule ends, at the last step. A tenth of `learning_rate` unless it is set.
+    /// Where a schedule that is not constant ends, at the last step. A tenth of `learning_rate` unless it is set.
     pub min_learning_rate: f64,
     /// Steps over which the learning rate rises linearly from 0.
     pub warmup_steps: u64,
@@ -189,15 +190,16 @@ impl TrainConfig {
         check_counts(self)?;
         // The vocabulary comes with the text; any will do to check the rest.
         self.model(1).check()?;
-        let share = |x: f64| (0.0..1.0).contains(&x);
+        const SHARE: &str = "0 to 0.99999994, the 32-bit number before 1";
         let (peak, end) = (self.learning_rate, self.min_learning_rate);
         within("learning_rate", peak, peak > 1e-30 && peak <= 1e6, "above 0 (1e-30), up to 1e6")?;
         within("min_learning_rate", end, (0.0..=peak).contains(&end), "0 to learning_rate")?;
-        within("beta1", self.beta1, share(self.beta1), "0 or more, below 1")?;
-        within("beta2", self.beta2, share(self.beta2), "0 or more, below 1")?;
+        within("beta1", self.beta1, is_share(self.beta1), SHARE)?;
+        within("beta2", self.beta2, is_share(self.beta2), SHARE)?;
         within("weight_decay", self.weight_decay, (0.0..=1e6).contains(&self.weight_decay), "0 to 1e6")?;
         let clip = self.grad_clip;
-        within("grad_clip", clip, (0.0..=1e30).contains(&clip), "0 (no clipping) to 1e30")
+        let clips = is_zero_or_positive(clip) && clip <= 1e30;
+        within("grad_clip", clip, clips, "0 (no clipping), or 1.2e-38 to 1e30")
     }
 }
 
@@ -260,6 +262,15 @@ mod tests {
             ("learning_rate = nan", "learning_rate = NaN"),
             ("min_learning_rate = 1.0", "min_learning_rate = 1"),
             ("beta2 = 1.0", "beta2 = 1"),
+            // As 32-bit numbers these are 1, 0 and infinite.
+            ("beta1 = 0.99999999999", "beta1 = 0.99999999999"),
+            ("beta2 = 0.99999999999", "beta2 = 0.99999999999"),
+            ("dropout = 0.99999999999", "dropout = 0.99999999999"),
+            ("learning_rate = 1e-50", "learning_rate = 0.000"),
+            ("learning_rate = 1e39", "learning_rate = 1000"),
+            ("grad_clip = 1e-50", "grad_clip = 0.000"),
+            ("grad_clip = 1e39", "grad_clip = 1000"),
+            ("weight_decay = 1e39", "weight_decay = 1000"),
             ("grad_clip = -1.0", "grad_clip = -1"),
             ("dropout = 1.0", "dropout = 1"),
             ("n_head = 3", "n_head = 3"),

@@ -7,6 +7,7 @@ use super::tally;
 use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
+use crate::engine::single::is_positive;
 use crate::finetune::base::Base;
 use crate::finetune::comparisons::{Comparisons, TALES_PAIRS_HELD_OUT};
 use crate::finetune::lessons::{Lessons, TALES_HELD_OUT};
@@ -55,9 +56,9 @@ impl Dpo {
 /// The greatest weight of a loss: the squares of its gradients can still be summed in single precision.
 const GREATEST: f32 = 1e6;
 
-/// What holds a policy to its reference must be a weight above 0.
+/// What holds a policy to its reference must be a weight above 0, by which IPO can divide.
 pub fn check_beta(beta: f32) -> Result<(), Usage> {
-    if beta > 0.0 && beta <= GREATEST {
+    if is_positive(beta.into()) && beta <= GREATEST {
         return Ok(());
     }
     Err(Usage(format!("--beta {beta} is outside its range: above 0, up to {GREATEST}")))
