@@ -152,6 +152,8 @@ fn rewards_are_learned_and_then_sought() {
         assert!(win_rate.len() == 1 && win_rate[0] > 0.6, "{algorithm}: {win_rate:?}");
         let picture = fs::read_to_string(start.path(algorithm).join("reward.svg")).unwrap();
         assert!(picture.contains("reward") && !picture.contains("loss"), "{picture}");
+        let losses = fs::read_to_string(start.path(algorithm).join("loss.svg")).unwrap();
+        assert!(losses.contains("policy loss") && !losses.contains("nats"), "{losses}");
     }
     assert!(!reward.join("reward.svg").exists());
 }

@@ -162,7 +162,7 @@ fn text_loss(opened: &mut Opened, model: &Model, args: &Args, output: Output) ->
     let windows = text_windows(tokens, &model.config, stride);
     let loss = loss(opened.device(), &model.config, &windows, false)?;
     let bytes = dataset.val_bytes as f64 * loss.tokens as f64 / tokens.len() as f64;
-    tell_loss(&corpus.name, loss, bytes, floor(&corpus, &dataset), output)
+    tell_loss(&corpus.name, loss, bytes, floor(&corpus, &dataset, &model.config), output)
 }
 
 /// Of the answers alone.

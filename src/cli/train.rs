@@ -9,7 +9,7 @@ use super::output::Output;
 use super::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
 use crate::finetune::stage::STAGE;
 use crate::inspect::masked::restored;
-use crate::models::config::Architecture;
+use crate::models::config::{Architecture, ModelConfig};
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::settings::Settings;
@@ -72,7 +72,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     dataset.check(config.block_size)?;
     let model = config.model(tokenizer.vocab_size());
     model.check()?;
-    let floor = floor(&corpus, &dataset);
+    let floor = floor(&corpus, &dataset, &model);
 
     let mut opened = args.device.open(autotune(resumed.as_ref())?, output)?;
     let counts = [dataset.train.len(), dataset.val.len()];
@@ -110,8 +110,12 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     Ok(if ending == Ending::Stopped { Exit::Interrupted } else { Exit::Done })
 }
 
-/// The lowest loss that any model can reach, in nats per token, where the text tells.
-pub fn floor(corpus: &Corpus, dataset: &Dataset) -> Option<f64> {
+/// The lowest loss that any model which reads from left to right can reach, in nats per token, where the text tells. One
+/// that sees both sides, or whose loss is of something else, has no such floor.
+pub fn floor(corpus: &Corpus, dataset: &Dataset, model: &ModelConfig) -> Option<f64> {
+    if !model.causal || model.architecture == Architecture::Skipgram {
+        return None;
+    }
     // A text has one spelling in tokens: they carry together what its characters do.
     let chars_per_token = corpus.text[corpus.text.len() - dataset.val_bytes..].chars().count() as f64
         / dataset.val.len() as f64;

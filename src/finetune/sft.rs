@@ -125,6 +125,10 @@ impl Source for Conversations {
         self.beside(&windows[first..first + self.batch_size], weight)
     }
 
+    fn quantity(&self) -> &'static str {
+        "loss (nats per token of the answers)"
+    }
+
     fn prompt(&self) -> &[u32] {
         &self.prompt
     }

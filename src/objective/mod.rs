@@ -11,7 +11,7 @@ pub mod tokens;
 use std::collections::HashMap;
 
 use self::policy::Policy;
-use self::preference::Preference;
+use self::preference::{Form, Preference};
 use self::reward::Reward;
 use self::score::Score;
 use crate::engine::op::{OpError, Var};
@@ -55,6 +55,17 @@ pub struct BatchShape {
 }
 
 impl Objective {
+    /// What the loss is, with its unit.
+    pub fn quantity(&self) -> &'static str {
+        match self {
+            Self::Tokens => "loss (nats per token)",
+            Self::Neighbours => "loss (nats per candidate)",
+            Self::Preference(Preference { form: Form::Ipo, .. }) => "squared loss (per pair)",
+            Self::Preference(_) | Self::Reward(_) => "loss (nats per pair)",
+            Self::Policy(_) => "policy loss",
+        }
+    }
+
     /// Rows of tokens in a batch of this size: preferences come in pairs.
     pub fn sequences(&self, batch_size: usize) -> usize {
         match self {

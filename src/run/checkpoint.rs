@@ -25,7 +25,7 @@ pub struct Progress {
     /// Optimiser steps done.
     pub step: u64,
     pub seed: u64,
-    /// In nats per token; `None` before the first estimate.
+    /// In the unit of the objective; `None` before the first estimate.
     pub val_loss: Option<f64>,
     pub best_val_loss: Option<f64>,
     pub tokenizer: TokenizerMark,
@@ -64,7 +64,8 @@ impl Tensors<'_> {
 /// parameter or state; one is in memory at a time.
 ///
 /// # Errors
-/// When `read` fails or the disk is full or read-only; the checkpoint before stays as it was.
+/// When `read` fails or gives a number that is not finite, or the disk is full or read-only; the checkpoint before stays
+/// as it was.
 pub fn save(
     folder: &Path,
     tensors: Tensors,

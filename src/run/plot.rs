@@ -11,9 +11,10 @@ pub struct Curve {
     pub title: String,
     /// The figure, and its unit.
     pub quantity: &'static str,
-    /// That of the batch of each step: drawn thin, and its running mean bold.
+    /// That of the batch of each step: drawn thin, and its running mean bold where nothing was estimated.
     pub steps: Vec<(u64, f64)>,
-    /// Estimates over many batches.
+    /// Estimates over many batches, of what is learned from and of what is held out.
+    pub train: Vec<(u64, f64)>,
     pub val: Vec<(u64, f64)>,
     /// The least loss any model can have on this text, where it is known.
     pub floor: Option<f64>,
@@ -30,9 +31,6 @@ impl PlotError {
         Self(error.to_string())
     }
 }
-
-/// The quantity of a loss.
-pub const LOSS: &str = "loss (nats per token)";
 
 const SIZE: (u32, u32) = (860, 480);
 pub(crate) const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
@@ -71,8 +69,8 @@ impl Curve {
 
     fn draw<'a>(&self, area: &Area<'a>) -> Drawn<'a> {
         area.fill(&WHITE)?;
-        let (steps, val) = (finite(&self.steps), finite(&self.val));
-        let (x, y) = self.ranges(&steps, &val);
+        let [steps, train, val] = [&self.steps, &self.train, &self.val].map(|points| finite(points));
+        let (x, y) = self.ranges(&[&steps, &train, &val]);
         let decimals = if y.end - y.start < 1.0 { 2 } else { 1 };
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, (FONT, 20).into_font().color(&INK))
@@ -96,26 +94,27 @@ impl Curve {
             .draw()?;
 
         chart.draw_series(LineSeries::new(thinned(&steps), BLUE.mix(0.25).stroke_width(1)))?;
-        let mean = thinned(&running_mean(&steps));
-        if let Some(&(_, last)) = mean.last() {
+        for (name, estimates, colour) in [("train", train, BLUE), ("val", val, ORANGE)] {
+            let Some(&(_, last)) = estimates.last() else { continue };
+            chart.draw_series(estimates.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
             chart
-                .draw_series(LineSeries::new(mean, BLUE.stroke_width(2)))?
-                .label(format!("train {last:.3}"))
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], BLUE.stroke_width(3)));
+                .draw_series(LineSeries::new(estimates, colour.stroke_width(2)))?
+                .label(format!("{name} {last:.4}"))
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], colour.stroke_width(3)));
         }
-        if let Some(&(_, last)) = val.last() {
-            let dots = val.iter().map(|&point| Circle::new(point, 3, ORANGE.filled()));
-            chart.draw_series(dots)?;
+        let (window, mean) = running_mean(&steps);
+        if let Some(&(_, last)) = mean.last().filter(|_| self.train.is_empty() && self.val.is_empty()) {
+            let of = if window == 1 { "the last step".into() } else { format!("mean of {window} steps") };
             chart
-                .draw_series(LineSeries::new(val.iter().copied(), ORANGE.stroke_width(2)))?
-                .label(format!("val {last:.3}"))
-                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], ORANGE.stroke_width(3)));
+                .draw_series(LineSeries::new(thinned(&mean), BLUE.stroke_width(2)))?
+                .label(format!("{of} {last:.4}"))
+                .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], BLUE.stroke_width(3)));
         }
         if let Some(floor) = self.floor {
             let line = [(x.start, floor), (x.end, floor)];
             chart
                 .draw_series(DashedLineSeries::new(line, 6, 5, GREEN.stroke_width(2)))?
-                .label(format!("floor {floor:.3}"))
+                .label(format!("floor {floor:.4}"))
                 .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], GREEN.stroke_width(2)));
         }
         chart
@@ -131,8 +130,8 @@ impl Curve {
     }
 
     /// The steps and losses that the axes span, with some room above and below.
-    fn ranges(&self, steps: &[(f64, f64)], val: &[(f64, f64)]) -> (Range<f64>, Range<f64>) {
-        let points = || steps.iter().chain(val);
+    fn ranges(&self, series: &[&[(f64, f64)]]) -> (Range<f64>, Range<f64>) {
+        let points = || series.iter().copied().flatten();
         let last = points().map(|&(step, _)| step).fold(1.0, f64::max);
         let losses = || points().map(|&(_, loss)| loss).chain(self.floor);
         let (least, most) = losses().fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
@@ -150,9 +149,9 @@ fn finite(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
     points.iter().filter(|(_, loss)| loss.is_finite()).map(|&(step, loss)| (step as f64, loss)).collect()
 }
 
-/// Each point's mean with the points before it, over a fiftieth of all: a line that can be read through the
+/// A fiftieth of all points, and each point's mean with those before it over so many: a line that can be read through the
 /// noise of batches.
-fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+fn running_mean(points: &[(f64, f64)]) -> (usize, Vec<(f64, f64)>) {
     let window = (points.len() / 50).max(1);
     let mut sum = 0.0;
     let mean = |(i, &(step, loss)): (usize, &(f64, f64))| {
@@ -162,7 +161,7 @@ fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         }
         (step, sum / (i + 1).min(window) as f64)
     };
-    points.iter().enumerate().map(mean).collect()
+    (window, points.iter().enumerate().map(mean).collect())
 }
 
 /// At most about [`MOST_POINTS`], evenly chosen, the last among them.
@@ -189,13 +188,14 @@ mod tests {
     fn curve(n: u64) -> Curve {
         Curve {
             title: "mini on tinyshakespeare".into(),
-            quantity: LOSS,
+            quantity: "loss (nats per token)",
             steps: (1..=n)
                 .map(|i| {
                     let noise = ((i * 7919 % 101) as f64 / 101.0 - 0.5) * 0.2;
                     (i, 1.5 + 2.7 * (-(i as f64) / 300.0).exp() + noise)
                 })
                 .collect(),
+            train: (0..=n / 250).map(|i| (250 * i, 1.6 + 2.5 * (-(i as f64) / 1.3).exp())).collect(),
             val: (0..=n / 250).map(|i| (250 * i, 1.7 + 2.5 * (-(i as f64) / 1.3).exp())).collect(),
             floor: Some(1.2),
         }
@@ -204,11 +204,16 @@ mod tests {
     #[test]
     fn a_picture_has_its_labels() {
         let svg = curve(2000).to_svg().unwrap();
-        for label in
-            ["mini on tinyshakespeare", "step", "nats per token", "train 1.5", "val 1.7", "floor 1.200"]
-        {
-            assert!(svg.contains(label), "{label}");
-        }
+        // 2.5 e^(-8 / 1.3) = 0.0053
+        let labels = [
+            "mini on tinyshakespeare",
+            "step",
+            "nats per token",
+            "train 1.6053",
+            "val 1.7053",
+            "floor 1.2000",
+        ];
+        assert_eq!(labels.map(|label| svg.matches(label).count()), [1; 6]);
         assert!(svg.len() < 100_000, "{} bytes", svg.len());
     }
 
@@ -217,17 +222,24 @@ mod tests {
         let odd = vec![(1, f64::NAN), (2, f64::INFINITY)];
         let one = Curve { steps: vec![(1, 4.2)], ..Default::default() };
         let below = Curve { steps: vec![(1, -0.8), (2, 0.3)], quantity: "reward", ..Default::default() };
-        assert!(below.ranges(&finite(&below.steps), &[]).1.start < -0.8);
+        assert!(below.ranges(&[&finite(&below.steps)]).1.start < -0.8);
         for curve in [Curve::default(), Curve { steps: odd, ..Default::default() }, one, below] {
             assert!(curve.to_svg().unwrap().contains("</svg>"));
         }
     }
 
     #[test]
+    fn without_estimates_the_mean_of_steps_is_drawn_and_named() {
+        let steps = (1..=100).map(|i| (i, i as f64)).collect();
+        let svg = Curve { steps, quantity: "reward", ..Curve::default() }.to_svg().unwrap();
+        assert!(svg.contains("mean of 2 steps 99.5000") && !svg.contains("train"), "{svg}");
+    }
+
+    #[test]
     fn the_mean_is_over_a_fiftieth() {
         let points: Vec<_> = (0..100).map(|i| (f64::from(i), f64::from(i))).collect();
-        let mean = running_mean(&points);
-        assert_eq!((mean[0], mean[1], mean[99]), ((0.0, 0.0), (1.0, 0.5), (99.0, 98.5)));
+        let (window, mean) = running_mean(&points);
+        assert_eq!((window, mean[0], mean[1], mean[99]), (2, (0.0, 0.0), (1.0, 0.5), (99.0, 98.5)));
     }
 
     #[test]

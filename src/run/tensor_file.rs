@@ -51,6 +51,8 @@ pub enum TensorError {
     Type { path: PathBuf, name: String, found: String },
     #[error("cannot read {name} back from the device: {source}")]
     Device { name: String, source: DeviceError },
+    #[error("element {at} of {name} is {value}, and a model that is not finite is not saved")]
+    NotFinite { name: String, at: usize, value: f32 },
     #[error("{name} has {found} elements where its shape {shape} has {}", shape.len())]
     Length { name: String, shape: Shape, found: usize },
 }
@@ -65,7 +67,7 @@ pub type Give<'a> = &'a mut dyn FnMut(&[f32]);
 /// The file is [finished](Aside::finish) aside; the caller commits it.
 ///
 /// # Errors
-/// When `read` fails or gives another number of elements, or the disk does.
+/// When `read` fails or gives another number of elements or one that is not finite, or the disk fails.
 pub fn write(
     place: &Path,
     entries: &[Entry],
@@ -79,11 +81,12 @@ pub fn write(
     for entry in entries {
         let (mut found, mut written) = (0, Ok(()));
         read(entry, &mut |part| {
-            found += part.len();
             if written.is_ok() {
                 // Little-endian, as are all processors that Lal runs on.
-                written = aside.write(bytemuck::cast_slice(part));
+                written = check_finite(entry, found, part)
+                    .and_then(|()| Ok(aside.write(bytemuck::cast_slice(part))?));
             }
+            found += part.len();
         })?;
         written?;
         if found != entry.shape.len() {
@@ -92,6 +95,14 @@ pub fn write(
     }
     aside.finish()?;
     Ok(aside)
+}
+
+/// Checks the elements of a tensor from `first` on.
+fn check_finite(entry: &Entry, first: usize, part: &[f32]) -> Result<(), TensorError> {
+    match part.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(TensorError::NotFinite { name: entry.name.clone(), at: first + at, value: part[at] }),
+    }
 }
 
 fn header(place: &Path, entries: &[Entry], (key, value): (&str, &str)) -> Result<Vec<u8>, TensorError> {

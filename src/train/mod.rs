@@ -1,6 +1,7 @@
 //! Training: the plans of a run, the model in training, the run around it, and the exact loss of what comes of it.
 
 pub mod ablation;
+mod curves;
 pub mod estimate;
 pub mod evaluate;
 pub mod neighbours;

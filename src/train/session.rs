@@ -7,18 +7,17 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
-use serde_json::Value;
 
+use super::curves::curves;
 use super::source::REWARD;
 use super::trainer::{Estimate, StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
-use crate::nn::linear::merged;
 use crate::run::aside::FileError;
-use crate::run::checkpoint::{self, Form, Progress, Saved, Tensors};
+use crate::run::checkpoint::{self, Progress, Saved, Tensors};
 use crate::run::folder::{FolderError, PLOT, REWARD_PLOT, RunFolder};
 use crate::run::journal::{Journal, JournalError, read_metrics};
 use crate::run::model_file::{Layout, ModelError, TokenizerMark};
-use crate::run::plot::{Curve, LOSS, PlotError};
+use crate::run::plot::{Curve, PlotError};
 use crate::run::tensor_file::TensorError;
 use crate::sample::generator::{GenerateError, Generator};
 use crate::sample::strategy::{Sampler, Strategy, StrategyError};
@@ -118,10 +117,10 @@ pub enum SessionError {
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(
-        "the loss of step {step} is {loss}, the norm of its gradient {grad_norm}; {saved}. Take a lower \
-         --learning-rate, or look for a kernel that computes wrong with `lal verify`"
+        "{what}: the training diverged; {saved}. Take a lower --learning-rate, or look for a kernel that computes \
+         wrong with `lal verify`"
     )]
-    NotFinite { step: u64, loss: f32, grad_norm: f32, saved: String },
+    NotFinite { what: String, saved: String },
     #[error("cannot tell what happens: {0}")]
     Tell(anyhow::Error),
 }
@@ -283,11 +282,8 @@ impl<'a> Session<'a> {
             self.last_tick = now;
             self.times.push(ms);
             if !(loss.is_finite() && grad_norm.is_finite()) {
-                let saved = match self.saved {
-                    Some(step) => format!("the last good checkpoint, of step {step}, is kept"),
-                    None => "no checkpoint had been saved yet".into(),
-                };
-                return Err(SessionError::NotFinite { step, loss, grad_norm, saved });
+                let what = format!("the loss of step {step} is {loss}, the norm of its gradient {grad_norm}");
+                return Err(self.not_finite(what));
             }
             let reward = measures.iter().find(|(name, _)| *name == REWARD);
             self.rewards.steps.extend(reward.map(|&(_, reward)| (step, reward)));
@@ -317,12 +313,17 @@ impl<'a> Session<'a> {
         let train_loss = self.trainer.estimate(self.device, Split::Train)?.loss;
         let Estimate { loss: val_loss, measures } = self.trainer.estimate(self.device, Split::Val)?;
         let step = self.trainer.step;
+        if !(train_loss.is_finite() && val_loss.is_finite()) {
+            let what = format!("after step {step} the loss is {train_loss} on train and {val_loss} on val");
+            return Err(self.not_finite(what));
+        }
         self.progress.val_loss = Some(val_loss);
         self.progress.best_val_loss =
             Some(self.progress.best_val_loss.map_or(val_loss, |best| best.min(val_loss)));
         let measures = measures.into_iter().collect();
         let event = Event::Eval { step, train_loss, val_loss, measures };
         self.journal.metric(&event)?;
+        self.curve.train.push((step, train_loss));
         self.curve.val.push((step, val_loss));
         tell(&event).map_err(SessionError::Tell)
     }
@@ -344,29 +345,41 @@ impl<'a> Session<'a> {
         Ok(text)
     }
 
+    /// Replaces the last checkpoint by one of the model as it is, if that is finite: the losses so far are of the model
+    /// before its last update.
     fn save(&mut self, tell: Tell) -> Result<(), SessionError> {
+        let step = self.trainer.step;
+        if self.trainer.source().is_estimated() {
+            let loss = self.trainer.probe(self.device)?;
+            if !loss.is_finite() {
+                return Err(self.not_finite(format!("after step {step} the loss is {loss}")));
+            }
+        }
         self.journal.sync()?;
         self.progress.step = self.trainer.step;
         let layout = Layout::of(&self.trainer.model);
-        let [parameters, adapters, states] =
-            [self.trainer.parameters(), self.trainer.adapters(), self.trainer.states()];
+        let (device, trainer) = (&mut *self.device, &self.trainer);
+        let [parameters, adapters, states] = [trainer.parameters(), trainer.adapters(), trainer.states()];
         let tensors = Tensors { layout, parameters: &parameters, adapters: &adapters, states: &states };
-        let (device, rank) = (&mut *self.device, self.trainer.model.lora_rank);
         checkpoint::save(self.folder.path(), tensors, &self.progress, |entry, form, give| {
-            let layer = entry.name.strip_suffix(".weight").unwrap_or(&entry.name);
-            let factors = ["lora_a", "lora_b"].map(|factor| format!("{layer}.{factor}"));
-            let has_adapter = adapters.iter().any(|adapter| adapter.name == factors[0]);
-            let read = if form == Form::Merged && has_adapter {
-                let mut read_all =
-                    || Ok((device.read(&entry.name)?, device.read(&factors[0])?, device.read(&factors[1])?));
-                read_all().map(|(weight, a, b)| give(&merged(weight, &a, &b, rank)))
-            } else {
-                device.read_parts(&entry.name, give)
-            };
-            read.map_err(|source| TensorError::Device { name: entry.name.clone(), source })
+            trainer.read(device, entry, form, give)
+        })
+        .map_err(|error| match error {
+            TensorError::NotFinite { name, value, .. } => {
+                self.not_finite(format!("after step {step} {name} holds {value}"))
+            }
+            other => other.into(),
         })?;
-        self.saved = Some(self.trainer.step);
-        tell(&Event::Saved { step: self.trainer.step }).map_err(SessionError::Tell)
+        self.saved = Some(step);
+        tell(&Event::Saved { step }).map_err(SessionError::Tell)
+    }
+
+    fn not_finite(&self, what: String) -> SessionError {
+        let saved = match self.saved {
+            Some(step) => format!("the checkpoint of step {step} is kept, whose numbers are finite"),
+            None => "no checkpoint had been saved yet".into(),
+        };
+        SessionError::NotFinite { what, saved }
     }
 
     fn draw(&mut self) -> Result<(), SessionError> {
@@ -375,15 +388,4 @@ impl<'a> Session<'a> {
         }
         Ok(self.folder.write_plot(PLOT, &self.curve.to_svg()?)?)
     }
-}
-
-/// The losses and rewards of the steps done so far, from a run's metrics.
-fn curves(trainer: &Trainer, floor: Option<f64>, metrics: &[Value]) -> [Curve; 2] {
-    let points = |key: &str| {
-        let point = |m: &Value| Some((m["step"].as_u64()?, m[key].as_f64()?));
-        metrics.iter().filter_map(point).collect()
-    };
-    let title = format!("{} on {}", trainer.config.preset, trainer.source().name());
-    let rewards = Curve { quantity: REWARD, steps: points(REWARD), title: title.clone(), ..Curve::default() };
-    [Curve { title, quantity: LOSS, steps: points("loss"), val: points("val_loss"), floor }, rewards]
 }

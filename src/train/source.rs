@@ -62,6 +62,11 @@ pub trait Source: Send {
         Objective::Tokens
     }
 
+    /// What the loss of its batches is, with its unit.
+    fn quantity(&self) -> &'static str {
+        self.objective().quantity()
+    }
+
     /// Tokens of a sequence, where that is not a block.
     fn time(&self) -> Option<usize> {
         None
@@ -206,6 +211,10 @@ impl Source for Pretraining {
         };
         let weights = vec![1.0 / targets.len() as f32; targets.len()];
         Batch { tokens, targets, weights, ..Batch::default() }
+    }
+
+    fn quantity(&self) -> &'static str {
+        if self.order == Order::Hidden { "loss (nats per hidden token)" } else { self.objective().quantity() }
     }
 
     fn prompt(&self) -> &[u32] {

@@ -12,10 +12,12 @@ use crate::engine::op::OpError;
 use crate::engine::plan::{Home, Memory, Place, Plan};
 use crate::engine::step::Step;
 use crate::models::config::{ModelConfig, SizeError};
+use crate::nn::linear::merged;
 use crate::objective::Objective;
 use crate::optim::schedule::Schedule;
+use crate::run::checkpoint::Form;
 use crate::run::config::TrainConfig;
-use crate::run::tensor_file::Entry;
+use crate::run::tensor_file::{Entry, Give, TensorError};
 use crate::text::dataset::{Purpose, Split};
 use crate::text::pack::positions;
 
@@ -158,10 +160,12 @@ impl Trainer {
         }
         let t = (self.step + 1) as f64;
         let learning_rate = self.schedule.rate(self.step);
+        // Of the betas that the kernel averages with: near 1 those of 64 bits are far from them.
+        let correction = |beta: f64| (1.0 - f64::from(beta as f32).powf(t)) as f32;
         let mut step = Step {
             learning_rate: learning_rate as f32,
-            correction1: (1.0 - self.config.beta1.powf(t)) as f32,
-            correction2: (1.0 - self.config.beta2.powf(t)) as f32,
+            correction1: correction(self.config.beta1),
+            correction2: correction(self.config.beta2),
             ..Step::default()
         };
         let accumulates = self.config.grad_accum > 1;
@@ -248,6 +252,25 @@ impl Trainer {
     /// # Errors
     /// When the device fails.
     pub fn estimate(&mut self, device: &mut dyn Device, split: Split) -> Result<Estimate, TrainError> {
+        // A run of a few steps does not want an estimate many times its length.
+        self.estimate_over(device, split, self.config.eval_iters.min(self.config.steps.max(1) as usize))
+    }
+
+    /// The loss of the model as it is now over a single batch that it does not learn from. All steps must have been
+    /// reported.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn probe(&mut self, device: &mut dyn Device) -> Result<f64, TrainError> {
+        Ok(self.estimate_over(device, Split::Val, 1)?.loss)
+    }
+
+    fn estimate_over(
+        &mut self,
+        device: &mut dyn Device,
+        split: Split,
+        iterations: usize,
+    ) -> Result<Estimate, TrainError> {
         let plan = match self.evaluation {
             Some(plan) => plan,
             None => {
@@ -256,8 +279,6 @@ impl Trainer {
                 id
             }
         };
-        // A run of a few steps does not want an estimate many times its length.
-        let iterations = self.config.eval_iters.min(self.config.steps.max(1) as usize);
         let mut batches = VecDeque::new();
         let (mut loss, mut measures) = (0.0, Vec::new());
         for i in 0..iterations {
@@ -290,6 +311,30 @@ impl Trainer {
     pub fn states(&self) -> Vec<Entry> {
         const KEPT: [&str; 5] = ["adamw.m.", "adamw.v.", "muon.m.", "sgd.v.", "policy."];
         self.entries(|name, _| KEPT.iter().any(|kind| name.starts_with(kind)) || name.ends_with(".train"))
+    }
+
+    /// Reads a tensor back, as it stands on the device or with its adapter, if it has one, added.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn read(
+        &self,
+        device: &mut dyn Device,
+        entry: &Entry,
+        form: Form,
+        give: Give,
+    ) -> Result<(), TensorError> {
+        let layer = entry.name.strip_suffix(".weight").unwrap_or(&entry.name);
+        let factors = ["lora_a", "lora_b"].map(|factor| format!("{layer}.{factor}"));
+        let has_adapter = self.adapters().iter().any(|adapter| adapter.name == factors[0]);
+        let read = if form == Form::Merged && has_adapter {
+            let mut read_all =
+                || Ok((device.read(&entry.name)?, device.read(&factors[0])?, device.read(&factors[1])?));
+            read_all().map(|(weight, a, b)| give(&merged(weight, &a, &b, self.model.lora_rank)))
+        } else {
+            device.read_parts(&entry.name, give)
+        };
+        read.map_err(|source| TensorError::Device { name: entry.name.clone(), source })
     }
 
     fn entries(&self, wanted: fn(&str, bool) -> bool) -> Vec<Entry> {
