@@ -320,7 +320,7 @@ impl<F: Precision> Device for Cpu<F> {
         let device = Span { start_us: 0.0, us: begun.elapsed().as_secs_f64() * 1e6 };
         launches.retain(|_| detail == Detail::Launches);
         let (encode, submit) = (Span::default(), Span::default());
-        Ok(Timeline { clock: Clock::Wall, device, launches, encode, submit, wait: device })
+        Ok(Timeline { clock: Clock::Wall, device, launches, encode, submit, wait: device, submissions: 1 })
     }
 
     fn results(&mut self, _wait: bool) -> Result<Option<Results>, DeviceError> {

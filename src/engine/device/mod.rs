@@ -135,7 +135,17 @@ pub enum DeviceError {
     Shader { shader: String, message: String },
     #[error("the GPU failed: {0}")]
     Gpu(String),
+    #[error("{device} failed: {message}; under way: {running}. {GO_ON}")]
+    Failed { device: String, message: String, running: String },
+    #[error("{device} was lost: {reason}; under way: {running}. {GO_ON}")]
+    Lost { device: String, reason: String, running: String },
+    #[error("{device} did not finish within {seconds} s: {running}. {GO_ON}")]
+    Stuck { device: String, seconds: f64, running: String },
 }
+
+/// What to do after a GPU has failed.
+const GO_ON: &str = "What was saved before is intact: continue with --resume; if it happens again, with a smaller \
+                     --max-submit-ms or --batch-size, a newer driver, or --device cpu";
 
 impl DeviceError {
     pub(crate) fn memory(device: String, needed: u64, available: u64) -> Self {

@@ -63,6 +63,8 @@ pub struct Timeline {
     pub submit: Span,
     /// The host waiting for the device.
     pub wait: Span,
+    /// Submissions that the run was cut into.
+    pub submissions: usize,
 }
 
 impl Timeline {

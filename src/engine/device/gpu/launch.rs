@@ -11,6 +11,7 @@ use super::pipelines::{Pipeline, Pipelines};
 use super::shader::fault;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::{Binding, Dispatch, Kernel, Operand, Target};
+use crate::engine::op::Cost;
 use crate::engine::plan::PlanNode;
 
 /// Alignment of a uniform binding on every adapter.
@@ -18,21 +19,33 @@ const UNIFORM_ALIGNMENT: usize = 256;
 
 /// A dispatch ready to be recorded.
 pub(super) struct Launch {
+    /// The place of its node among those that were bound with it, and its own among the launches of that node.
+    pub node: usize,
+    pub index: usize,
+    /// The node's name.
+    pub name: Arc<str>,
     /// The shader's path below `shaders/`, without the ending.
     pub shader: &'static str,
-    pipeline: Arc<Pipeline>,
+    /// Its share of the node's work.
+    pub cost: Cost,
+    pub grid: [u32; 3],
+    pub pipeline: Arc<Pipeline>,
     group: BindGroup,
-    grid: [u32; 3],
 }
 
 impl Launch {
     pub fn record(&self, pass: &mut ComputePass, step: &BindGroup) {
-        pass.set_pipeline(&self.pipeline.pipeline);
+        self.record_as(pass, step, &self.pipeline, self.grid);
+    }
+
+    /// Records it with another pipeline of the same layout and another grid.
+    pub fn record_as(&self, pass: &mut ComputePass, step: &BindGroup, pipeline: &Pipeline, grid: [u32; 3]) {
+        pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &self.group, &[]);
-        if self.pipeline.interface.step {
+        if pipeline.interface.step {
             pass.set_bind_group(1, step, &[]);
         }
-        let [x, y, z] = self.grid;
+        let [x, y, z] = grid;
         pass.dispatch_workgroups(x, y, z);
     }
 }
@@ -49,8 +62,7 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// Binds the kernels of nodes, given in the order they run, and their parameters; one list of launches
-    /// per node.
+    /// Binds the kernels of nodes, given in the order they run, and their parameters.
     ///
     /// # Errors
     /// When a dispatch does not fit its shader, its operands or the adapter.
@@ -58,37 +70,33 @@ impl Surroundings<'_> {
         &self,
         pipelines: &mut Pipelines,
         kernels: &[(&PlanNode, &Kernel)],
-    ) -> Result<Vec<Vec<Launch>>, DeviceError> {
+    ) -> Result<Vec<Launch>, DeviceError> {
         let mut uniform_bytes = Vec::new();
         let mut prepared = Vec::new();
-        for &(node, kernel) in kernels {
-            for dispatch in &kernel.dispatches {
+        for (of, &(node, kernel)) in kernels.iter().enumerate() {
+            let name = Arc::<str>::from(node.name.as_str());
+            for (index, dispatch) in kernel.dispatches.iter().enumerate() {
                 let pipeline = pipelines.get(self.context, dispatch)?;
                 let params = pipeline.interface.pack(dispatch)?;
                 let offset = uniform_bytes.len();
                 uniform_bytes.extend(&params);
                 uniform_bytes.resize(uniform_bytes.len().next_multiple_of(UNIFORM_ALIGNMENT), 0);
-                prepared.push((node, kernel, dispatch, pipeline, offset as u64));
+                prepared.push((of, index, name.clone(), pipeline, offset as u64));
             }
         }
         let uniforms = self.uniform("params", &uniform_bytes);
-        let mut launches: Vec<Vec<Launch>> = Vec::with_capacity(kernels.len());
-        let mut prepared = prepared.into_iter();
-        for (_, kernel) in kernels {
-            let of_node = prepared.by_ref().take(kernel.dispatches.len());
-            launches.push(
-                of_node
-                    .map(|(node, kernel, dispatch, pipeline, offset)| {
-                        self.check_grid(dispatch)?;
-                        let size = pipeline.interface.params().and_then(|(_, bytes)| NonZero::new(bytes));
-                        let params = BufferBinding { buffer: &uniforms, offset, size };
-                        let group = self.group(node, kernel, dispatch, &pipeline, params)?;
-                        Ok(Launch { shader: dispatch.shader.name, pipeline, group, grid: dispatch.grid })
-                    })
-                    .collect::<Result<_, DeviceError>>()?,
-            );
-        }
-        Ok(launches)
+        let bound = |(of, index, name, pipeline, offset): (usize, usize, _, Arc<Pipeline>, u64)| {
+            let (node, kernel) = kernels[of];
+            let dispatch = &kernel.dispatches[index];
+            self.check_grid(dispatch)?;
+            let size = pipeline.interface.params().and_then(|(_, bytes)| NonZero::new(bytes));
+            let params = BufferBinding { buffer: &uniforms, offset, size };
+            let group = self.group(node, kernel, dispatch, &pipeline, params)?;
+            let (shader, grid) = (dispatch.shader.name, dispatch.grid);
+            let cost = share(node.cost(), kernel.dispatches.len());
+            Ok(Launch { node: of, index, name, shader, cost, grid, pipeline, group })
+        };
+        prepared.into_iter().map(bound).collect()
     }
 
     /// A uniform buffer that holds these bytes.
@@ -187,6 +195,12 @@ impl Surroundings<'_> {
             format!("a grid of {:?} workgroups exceeds the adapter's {most} along an axis", dispatch.grid);
         Err(fault(dispatch.shader.name, message))
     }
+}
+
+/// What one of `dispatches` may do of an op's work: one of two may do nearly all of it, many share it evenly.
+fn share(cost: Cost, dispatches: usize) -> Cost {
+    let share = |of: u64| if dispatches > 2 { 2 * of / dispatches as u64 } else { of };
+    Cost { flops: share(cost.flops), bytes: share(cost.bytes) }
 }
 
 /// Fails when a shader writes an operand that its op only reads.

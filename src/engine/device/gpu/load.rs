@@ -1,11 +1,15 @@
 //! Preparing a plan: kernels chosen, memory allocated, everything bound.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+
+use wgpu::CommandEncoder;
 
 use super::Gpu;
+use super::course::Course;
 use super::launch::{Launch, Surroundings};
 use super::memory::Held;
+use super::runner::{Piece, Runner};
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::Kernel;
 use crate::engine::plan::{Plan, PlanNode};
@@ -15,8 +19,8 @@ pub(super) struct Loaded {
     pub plan: Arc<Plan>,
     /// The memory of each place.
     pub places: Vec<Held>,
-    /// The launches of each node.
-    pub launches: Vec<Vec<Launch>>,
+    /// The launches of all nodes.
+    pub course: Arc<Course>,
     /// The kernel of each node, by name.
     pub variants: Vec<&'static str>,
 }
@@ -48,8 +52,12 @@ impl Gpu {
         }
         self.tuner.save();
         let launches = self.bind(&places, &chosen)?;
+        let first = |node: usize| launches.partition_point(|launch| launch.node < node);
+        let of = |nodes: &Range<usize>| first(nodes.start)..first(nodes.end);
+        let segments = plan.segments.iter().map(|s| (of(&s.nodes), s.name.clone())).collect();
+        let course = Arc::new(Course::new(launches, segments, self.context.speed()));
         let variants = chosen.iter().map(|(_, kernel)| kernel.variant).collect();
-        Ok(Loaded { plan: plan.clone(), places, launches, variants })
+        Ok(Loaded { plan: plan.clone(), places, course, variants })
     }
 
     /// Refuses what no kernel could be made for.
@@ -72,7 +80,7 @@ impl Gpu {
         &mut self,
         places: &[Held],
         kernels: &[(&PlanNode, &Kernel)],
-    ) -> Result<Vec<Vec<Launch>>, DeviceError> {
+    ) -> Result<Vec<Launch>, DeviceError> {
         let surroundings = Surroundings {
             context: &self.context,
             target: &self.target,
@@ -100,23 +108,27 @@ impl Gpu {
                 None => return Ok(self.tuner.give_up(node, kernels)),
             }
         }
-        let each: Vec<_> = kernels.iter().map(|kernel| (node, kernel)).collect();
-        let launches = self.bind(&places, &each)?;
-        let Self { context, tuner, uploader, step_group, .. } = self;
+        let mut courses = Vec::with_capacity(kernels.len());
+        for kernel in kernels {
+            let launches = self.bind(&places, &[(node, kernel)])?;
+            let segments = vec![(0..launches.len(), "choosing kernels".into())];
+            courses.push(Arc::new(Course::new(launches, segments, self.context.speed())));
+        }
+        let Self { context, tuner, pipelines, uploader, slices, step_group, limits, .. } = self;
+        let (context, slices, step_group, limits) = (&*context, &*slices, &*step_group, *limits);
+        let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits };
         tuner.measure(node, kernels, |kernel, times| {
-            let mut encoder = context.device.create_command_encoder(&Default::default());
-            {
+            let course = &courses[kernel];
+            let encoder = context.device.create_command_encoder(&Default::default());
+            // Only short kernels run several times, in one submission.
+            let record = |encoder: &mut CommandEncoder, piece: &Piece| {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
-                for launch in (0..times).flat_map(|_| &launches[kernel]) {
-                    launch.record(&mut pass, step_group);
-                }
-            }
+                (0..times).for_each(|_| piece.record_all(&mut pass));
+            };
+            let submitted = runner.run(encoder, course, 0..course.launches.len(), record, |_| {})?;
+            context.wait(submitted.last)?;
             // Recording takes longer than a short kernel: it does not count.
-            let commands = encoder.finish();
-            let start = Instant::now();
-            let submission = context.queue.submit([commands]);
-            uploader.submitted();
-            context.wait(Some(submission)).map(|()| start.elapsed())
+            Ok(submitted.begun.elapsed())
         })
     }
 }
@@ -124,4 +136,43 @@ impl Gpu {
 /// The kernels that may be used: the known one, else all.
 fn candidates(kernels: &[Kernel], known: Option<usize>) -> &[Kernel] {
     known.and_then(|i| kernels.get(i..=i)).unwrap_or(kernels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::device::Device;
+    use crate::engine::device::gpu::autotune::{Autotune, Choices, Tuner};
+    use crate::engine::device::gpu::{Gpu, GpuOptions};
+    use crate::engine::step::Step;
+    use crate::engine::tape::{Init, Tape};
+    use crate::ops::matmul::Matmul;
+
+    #[test]
+    fn kernels_are_measured_in_pieces_too() -> Result<(), Box<dyn std::error::Error>> {
+        let mut tape = Tape::new("products");
+        let [a, b] = ["a", "b"].map(|name| tape.parameter(name, [65, 65], Init::Normal(1.0)));
+        let product = tape.apply_one(Matmul::default(), &[a, b])?;
+        let plan = Arc::new(Plan::new(&tape, &[product])?);
+        let run = |groups, tuned: bool, variant: Option<&str>| -> Result<_, DeviceError> {
+            let mut gpu = Gpu::open(GpuOptions { max_groups: groups, ..GpuOptions::default() })?;
+            if tuned {
+                let autotune = Autotune::On { file: None, given: Choices::new() };
+                // As on an adapter that is no rasteriser.
+                gpu.tuner = Tuner::new(autotune, "test".into(), false);
+            }
+            gpu.force_variant(variant);
+            let id = gpu.load(&plan, 1)?;
+            gpu.run(id, 0, &Step::default())?;
+            Ok((gpu.results(true)?, gpu.choices().values().next().cloned()))
+        };
+        let (in_pieces, chosen) = match run(Some(2), true, None) {
+            Err(DeviceError::NoAdapter) => return Ok(()),
+            tuned => tuned?,
+        };
+        assert!(chosen.is_some());
+        let (whole, _) = run(None, false, chosen.as_deref())?;
+        assert!(whole.is_some() && in_pieces == whole);
+        Ok(())
+    }
 }

@@ -1,33 +1,41 @@
 //! The GPU through wgpu: Vulkan, Metal or DX12.
 //!
 //! Everything is made when a plan is [loaded](Device::load): buffers, pipelines, bind groups. A step writes one
-//! small uniform, records one compute pass and submits it; results arrive a little later.
+//! small uniform, records one compute pass and submits it, in several parts where it would take long; results arrive
+//! a little later.
 
 pub mod adapter;
 pub mod autotune;
 mod context;
+mod course;
 mod launch;
 mod load;
 mod memory;
 mod pipelines;
 mod races;
+mod runner;
 pub mod shader;
+mod slices;
 mod strays;
 pub mod substitute;
 mod timestamps;
 mod transfer;
+mod under_way;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use wgpu::{BindGroup, Buffer, BufferUsages, SubmissionIndex};
+use wgpu::{BindGroup, Buffer, BufferUsages, CommandEncoder};
 
 use self::adapter::DeviceLimits;
 use self::autotune::{Autotune, Choices, Tuner};
-use self::context::Context;
+pub use self::context::catches_panics;
+use self::context::{Context, PATIENCE};
+use self::course::Limits;
 use self::load::Loaded;
 use self::memory::{Held, MARGIN, Memory, SENTINEL};
 use self::pipelines::Pipelines;
+use self::runner::{Piece, Runner};
 use self::substitute::Substitute;
 use self::transfer::{Readback, Uploader, read_words};
 use super::timeline::{Detail, Timeline};
@@ -48,6 +56,14 @@ pub struct GpuOptions {
     /// Numbers workgroups along at most this many to an axis, to run the code that folds long grids on
     /// small ones. Grids that have no such code stay as they are.
     pub max_grid: Option<u32>,
+    /// How long one submission may take, as far as that can be foreseen: what takes longer is cut. Half a second when
+    /// not given; Windows resets a GPU after two.
+    pub max_submit: Option<Duration>,
+    /// Runs every dispatch on its own, in slices of at most this many workgroups, to run the code that cuts
+    /// long dispatches on short ones.
+    pub max_groups: Option<u64>,
+    /// How long to wait for one submission before the GPU is given up; five minutes when not given.
+    pub patience: Option<Duration>,
     pub autotune: Autotune,
     /// Runs shaders with bounds checks.
     pub checked: bool,
@@ -56,8 +72,8 @@ pub struct GpuOptions {
     pub poison: bool,
 }
 
-/// Submissions on their way at once: enough to hide the host's work, few enough to stop soon.
-const IN_FLIGHT: usize = 3;
+/// How long a submission may take: a quarter of what Windows allows, and short enough for a desktop to be drawn.
+const MAX_SUBMIT: Duration = Duration::from_millis(500);
 
 /// A GPU as a device.
 pub struct Gpu {
@@ -75,7 +91,9 @@ pub struct Gpu {
     step_group: BindGroup,
     /// Where shaders report an index beyond the end of an array.
     stray: Buffer,
-    in_flight: VecDeque<SubmissionIndex>,
+    /// Where a slice of a dispatch begins.
+    slices: Buffer,
+    limits: Limits,
     poison: bool,
 }
 
@@ -85,7 +103,8 @@ impl Gpu {
     /// # Errors
     /// When there is none, none of the wanted name, or it lacks a needed limit.
     pub fn open(options: GpuOptions) -> Result<Self, DeviceError> {
-        let context = Context::new(adapter::open(options.adapter.as_deref(), options.limits)?);
+        let opened = adapter::open(options.adapter.as_deref(), options.limits)?;
+        let context = Context::new(opened, options.patience.unwrap_or(PATIENCE));
         let mut target = context.entry.target.clone();
         if let Some(most) = options.max_binding_bytes {
             target.max_binding_bytes = target.max_binding_bytes.min(most);
@@ -105,19 +124,24 @@ impl Gpu {
             usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let step_buffer = context.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("step"),
-            size: size_of::<Step>() as u64,
-            usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let entries = [(0, &step_buffer), (strays::BINDING, &stray)]
+        let uniform = |label, size| {
+            context.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size,
+                usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        };
+        let step_buffer = uniform("step", size_of::<Step>() as u64);
+        let slices = uniform("slice", slices::BYTES);
+        let entries = [(0, &step_buffer), (slices::BINDING, &slices), (strays::BINDING, &stray)]
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
         let step_group = context.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
             layout: &pipelines.step_layout,
-            entries: if watched { &entries } else { &entries[..1] },
+            entries: if watched { &entries } else { &entries[..2] },
         });
+        let seconds = options.max_submit.unwrap_or(MAX_SUBMIT).as_secs_f64();
         let entry = &context.entry;
         let kept_under =
             format!("{} {} {} lal {}", entry.name, entry.backend, entry.driver, env!("CARGO_PKG_VERSION"));
@@ -133,7 +157,8 @@ impl Gpu {
             step_buffer,
             step_group,
             stray,
-            in_flight: VecDeque::new(),
+            slices,
+            limits: Limits { seconds, groups: options.max_groups },
             poison: options.poison,
             context,
         })
@@ -176,8 +201,15 @@ impl Gpu {
         self.pipelines.substitute(substitute);
     }
 
+    /// Submissions so far: of steps, of their slices, of copies.
+    pub fn submissions(&self) -> u64 {
+        self.context.submissions()
+    }
+
     /// Forgets all plans and tensors; compiled kernels stay. Plans loaded before are unknown afterwards.
     pub fn clear(&mut self) {
+        // What is under way holds on to its memory. An error stays, and is met by the next call.
+        let _ = self.context.wait_for_all();
         self.plans.clear();
         self.readback = Readback::default();
         self.memory = Memory::new(self.context.entry.memory, self.poison);
@@ -223,6 +255,23 @@ impl Gpu {
     }
 }
 
+/// Writes what changes from step to step and begins to record a segment: what it clears.
+fn begin(
+    context: &Context,
+    step_buffer: &Buffer,
+    loaded: &Loaded,
+    segment: usize,
+    step: &Step,
+) -> CommandEncoder {
+    context.queue.write_buffer(step_buffer, 0, bytemuck::bytes_of(step));
+    let mut encoder = context.device.create_command_encoder(&Default::default());
+    for &place in &loaded.plan.segments[segment].cleared {
+        let held = &loaded.places[place];
+        encoder.clear_buffer(&held.buffer, 0, Some(4 * held.len as u64));
+    }
+    encoder
+}
+
 impl Device for Gpu {
     fn describe(&self) -> String {
         format!("{} ({})", self.context.entry.name, self.context.entry.backend)
@@ -257,35 +306,24 @@ impl Device for Gpu {
 
     fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError> {
         self.context.check()?;
-        while self.in_flight.len() >= IN_FLIGHT {
-            let oldest = self.in_flight.pop_front();
-            self.context.wait(oldest)?;
-        }
         self.loaded(plan)?;
-        let Self { context, plans, readback, .. } = self;
-        let loaded = &plans[plan.0];
-        let segment = &loaded.plan.segments[segment];
-
-        context.queue.write_buffer(&self.step_buffer, 0, bytemuck::bytes_of(step));
-        let mut encoder = context.device.create_command_encoder(&Default::default());
-        for &place in &segment.cleared {
-            let held = &loaded.places[place];
-            encoder.clear_buffer(&held.buffer, 0, Some(4 * held.len as u64));
-        }
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            for launch in loaded.launches[segment.nodes.clone()].iter().flatten() {
-                launch.record(&mut pass, &self.step_group);
-            }
-        }
-        let results: Vec<_> = segment.results.iter().map(|&place| &loaded.places[place]).collect();
-        let staging = (!results.is_empty()).then(|| readback.record(context, &mut encoder, &results));
-        let submission = context.queue.submit([encoder.finish()]);
-        self.uploader.submitted();
-        self.in_flight.push_back(submission.clone());
+        let Self { context, plans, readback, pipelines, uploader, slices, step_group, limits, .. } = self;
+        let (context, loaded) = (&*context, &plans[plan.0]);
+        let encoder = begin(context, &self.step_buffer, loaded, segment, step);
+        let results: Vec<_> =
+            loaded.plan.segments[segment].results.iter().map(|&place| &loaded.places[place]).collect();
+        let mut staging = None;
+        let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits: *limits };
+        let record = |encoder: &mut CommandEncoder, piece: &Piece| {
+            piece.record_all(&mut encoder.begin_compute_pass(&Default::default()));
+        };
+        let submitted =
+            runner.run(encoder, &loaded.course, loaded.course.segment(segment), record, |encoder| {
+                staging = (!results.is_empty()).then(|| readback.record(context, encoder, &results));
+            })?;
         if let Some(staging) = staging {
             let lens = results.iter().map(|held| held.len).collect();
-            readback.submitted(context, submission, staging, lens)?;
+            readback.submitted(context, submitted.last, staging, lens)?;
         }
         context.check()
     }

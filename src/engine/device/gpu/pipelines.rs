@@ -10,6 +10,7 @@ use wgpu::{
 
 use super::context::{Context, describe};
 use super::shader::{self, Interface, Parsed, fault};
+use super::slices;
 use super::strays::{self, Arrays};
 use super::substitute::Substitute;
 use crate::engine::device::DeviceError;
@@ -18,6 +19,7 @@ use crate::engine::step::Step;
 
 /// A shader ready to be dispatched.
 pub(super) struct Pipeline {
+    key: Key,
     pub interface: Interface,
     /// The layout of group 0.
     pub layout: BindGroupLayout,
@@ -29,7 +31,9 @@ type Key = (Shader, Vec<(&'static str, u32)>);
 /// All pipelines of a device, by shader and constants.
 pub(super) struct Pipelines {
     compiled: HashMap<Key, Arc<Pipeline>>,
-    /// The layout of group 1: the per-step uniform, and where stray indices are reported.
+    /// Those that run [slices](super::slices) of a grid.
+    sliced: HashMap<Key, Arc<Pipeline>>,
+    /// The layout of group 1: the per-step uniform, where stray indices are reported, and where a slice begins.
     pub step_layout: BindGroupLayout,
     /// Arrays whose stray indices are reported, on a device that looks for them.
     pub watched: Option<Arrays>,
@@ -45,8 +49,10 @@ impl Pipelines {
             let report = BufferBindingType::Storage { read_only: false };
             step.push(buffer_entry(strays::BINDING, report, size_of::<u32>() as u64));
         }
+        step.push(buffer_entry(slices::BINDING, BufferBindingType::Uniform, slices::BYTES));
         Self {
             compiled: HashMap::new(),
+            sliced: HashMap::new(),
             step_layout: layout(context, "step", &step),
             watched: watched.then(Arrays::default),
             checked,
@@ -58,6 +64,7 @@ impl Pipelines {
     pub fn substitute(&mut self, substitute: Option<Substitute>) {
         let touched = [self.substitute.as_ref(), substitute.as_ref()].map(|s| s.map(|s| s.shader));
         self.compiled.retain(|(shader, _), _| !touched.contains(&Some(shader.name)));
+        self.sliced.retain(|(shader, _), _| !touched.contains(&Some(shader.name)));
         self.substitute = substitute;
     }
 
@@ -75,7 +82,7 @@ impl Pipelines {
         }
         let fresh: Vec<_> = missing
             .into_par_iter()
-            .map(|key| Ok((key.clone(), Arc::new(self.build(context, &key)?))))
+            .map(|key| Ok((key.clone(), Arc::new(self.build(context, &key, false)?))))
             .collect::<Result<_, DeviceError>>()?;
         self.compiled.extend(fresh);
         Ok(())
@@ -90,14 +97,32 @@ impl Pipelines {
         if let Some(pipeline) = self.compiled.get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = Arc::new(self.build(context, &key)?);
+        let pipeline = Arc::new(self.build(context, &key, false)?);
         self.compiled.insert(key, pipeline.clone());
         Ok(pipeline)
     }
 
-    fn build(&self, context: &Context, (shader, constants): &Key) -> Result<Pipeline, DeviceError> {
+    /// The pipeline that runs slices of the grid of another; few launches are long enough to need one.
+    ///
+    /// # Errors
+    /// When it cannot be compiled.
+    pub fn sliced(&mut self, context: &Context, whole: &Pipeline) -> Result<Arc<Pipeline>, DeviceError> {
+        if let Some(pipeline) = self.sliced.get(&whole.key) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = Arc::new(self.build(context, &whole.key, true)?);
+        self.sliced.insert(whole.key.clone(), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn build(&self, context: &Context, key: &Key, sliced: bool) -> Result<Pipeline, DeviceError> {
+        let (shader, constants) = key;
         let substitute = self.substitute.as_ref().filter(|s| s.shader == shader.name);
-        let text = substitute.map_or_else(|| shader::source(shader), |s| s.text.clone());
+        let mut text = substitute.map_or_else(|| shader::source(shader), |s| s.text.clone());
+        if sliced {
+            // A shader that does not ask which workgroup it is has only one: it is its own slice.
+            text = slices::sliced(&text).unwrap_or(text);
+        }
         let Parsed { mut module, mut interface } = shader::parse_text(shader.name, &text, constants)?;
         if let Some(arrays) = &self.watched {
             let room = context.device.limits().max_compute_workgroup_storage_size;
@@ -108,7 +133,7 @@ impl Pipelines {
             context.caught(ErrorFilter::Internal, || self.create(context, shader.name, module, &interface))
         });
         match built {
-            Ok(Ok((layout, pipeline))) => Ok(Pipeline { interface, layout, pipeline }),
+            Ok(Ok((layout, pipeline))) => Ok(Pipeline { key: key.clone(), interface, layout, pipeline }),
             Ok(Err(error)) | Err(error) => Err(fault(shader.name, describe(&error))),
         }
     }

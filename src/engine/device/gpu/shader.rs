@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 
+use super::slices;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::{Dispatch, Scalar, Shader};
 
@@ -25,7 +26,7 @@ pub struct Interface {
     /// Storage variables of group 0, by name.
     pub storage: BTreeMap<String, StorageSlot>,
     params: Option<Params>,
-    /// It uses group 1: the per-step uniform, or the report of stray indices.
+    /// It uses group 1: the per-step uniform, the report of stray indices, or where a slice begins.
     pub step: bool,
 }
 
@@ -139,6 +140,7 @@ impl Interface {
                     interface.params = Some(Params::read(name, module, at.binding, inner)?);
                 }
                 (AddressSpace::Uniform, 1, "step") if at.binding == 0 => interface.step = true,
+                (AddressSpace::Uniform, 1, slices::NAME) => interface.step = true,
                 _ => {
                     let message = format!("no dispatch can fill `{variable_name}` of group {}", at.group);
                     return Err(fault(name, message));

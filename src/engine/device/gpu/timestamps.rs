@@ -3,17 +3,22 @@
 //! Only a profiled run pays: its launches each get a compute pass, between whose ends the GPU notes the time.
 //! Passes are the finest grain that every backend can time.
 
-use std::time::Instant;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wgpu::{
-    Buffer, BufferUsages, CommandEncoder, ComputePassDescriptor, ComputePassTimestampWrites, Features,
-    QuerySet, QueryType,
+    Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, ComputePassTimestampWrites,
+    Features, QuerySet, QueryType,
 };
 
-use super::Gpu;
 use super::context::Context;
+use super::course::Course;
 use super::launch::Launch;
+use super::runner::{Piece, Runner};
 use super::transfer::read_words;
+use super::under_way::Work;
+use super::{Gpu, begin};
 use crate::engine::device::timeline::{Clock, Detail, LaunchTime, Span, Timeline};
 use crate::engine::device::{DeviceError, PlanId};
 use crate::engine::step::Step;
@@ -55,14 +60,14 @@ impl Stamps {
         Some(Self { sets: counts.map(set).collect(), resolved, passes })
     }
 
-    /// Both ends of a pass.
-    fn around(&self, pass: usize) -> ComputePassTimestampWrites<'_> {
+    /// Both ends of a pass, or one of a pass that is cut.
+    fn around(&self, pass: usize, begins: bool, ends: bool) -> Option<ComputePassTimestampWrites<'_>> {
         let first = 2 * (pass % PASSES_PER_SET) as u32;
-        ComputePassTimestampWrites {
+        (begins || ends).then(|| ComputePassTimestampWrites {
             query_set: &self.sets[pass / PASSES_PER_SET],
-            beginning_of_pass_write_index: Some(first),
-            end_of_pass_write_index: Some(first + 1),
-        }
+            beginning_of_pass_write_index: begins.then_some(first),
+            end_of_pass_write_index: ends.then_some(first + 1),
+        })
     }
 
     fn resolve(&self, encoder: &mut CommandEncoder) {
@@ -100,81 +105,74 @@ impl Gpu {
         step: &Step,
         detail: Detail,
     ) -> Result<Timeline, DeviceError> {
-        self.in_flight.clear();
-        self.context.wait(None)?;
+        self.context.wait_for_all()?;
         self.loaded(plan)?;
-        let Self { context, plans, readback, step_buffer, step_group, uploader, .. } = self;
-        let loaded = &plans[plan.0];
-        let segment = &loaded.plan.segments[segment];
-        let launches: Vec<_> = segment
-            .nodes
-            .clone()
-            .flat_map(|node| loaded.launches[node].iter().enumerate().map(move |(i, l)| (node, i, l)))
-            .collect();
+        let Self { context, plans, readback, pipelines, uploader, slices, step_group, limits, .. } = self;
+        let (context, loaded) = (&*context, &plans[plan.0]);
+        let (course, launches) = (&loaded.course, loaded.course.segment(segment));
         let passes = if detail == Detail::Launches { launches.len() } else { 1 };
         let stamps = Stamps::new(context, passes);
+        let results: Vec<_> =
+            loaded.plan.segments[segment].results.iter().map(|&place| &loaded.places[place]).collect();
+        let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits: *limits };
 
         let begun = Instant::now();
-        let since = |start: Instant| Span {
-            start_us: (start - begun).as_secs_f64() * 1e6,
-            us: start.elapsed().as_secs_f64() * 1e6,
-        };
-        context.queue.write_buffer(step_buffer, 0, bytemuck::bytes_of(step));
-        let mut encoder = context.device.create_command_encoder(&Default::default());
-        for &place in &segment.cleared {
-            let held = &loaded.places[place];
-            encoder.clear_buffer(&held.buffer, 0, Some(4 * held.len as u64));
-        }
+        let encoder = begin(context, &self.step_buffer, loaded, segment, step);
+        let begin_us = us(begun.elapsed());
+        let is_timed_alone = detail == Detail::Launches && stamps.is_none();
         let mut alone = Vec::new();
-        match (detail, &stamps) {
-            (Detail::Launches, None) => {
-                context.queue.submit([encoder.finish()]);
-                alone = time_alone(context, launches.iter().map(|(.., launch)| *launch), step_group)?;
-                encoder = context.device.create_command_encoder(&Default::default());
-            }
-            (Detail::Launches, Some(stamps)) => {
-                for (i, (.., launch)) in launches.iter().enumerate() {
-                    record(&mut encoder, Some(stamps.around(i)), [*launch], step_group);
+        let (mut encoder, mut timed) = (encoder, launches.clone());
+        if is_timed_alone {
+            context.submit(Some(encoder.finish()), Work::Other("clearing"));
+            alone = time_alone(&mut runner, course, launches.clone())?;
+            encoder = context.device.create_command_encoder(&Default::default());
+            timed = launches.end..launches.end;
+        }
+        let record = |encoder: &mut CommandEncoder, piece: &Piece| {
+            let part = piece.part.launches();
+            let (begins, ends) = (piece.part.begins(), piece.part.ends());
+            match (detail, &stamps) {
+                (Detail::Launches, Some(stamps)) => part.for_each(|launch| {
+                    let around = stamps.around(launch - launches.start, begins, ends);
+                    piece.record(&mut pass(encoder, around), launch);
+                }),
+                (_, stamps) => {
+                    let (begins, ends) =
+                        (begins && part.start == launches.start, ends && part.end == launches.end);
+                    let around = stamps.as_ref().and_then(|stamps| stamps.around(0, begins, ends));
+                    piece.record_all(&mut pass(encoder, around));
                 }
             }
-            (Detail::Whole, stamps) => {
-                let timestamps = stamps.as_ref().map(|stamps| stamps.around(0));
-                record(&mut encoder, timestamps, launches.iter().map(|(.., launch)| *launch), step_group);
+        };
+        let mut staging = None;
+        let submitted = runner.run(encoder, course, timed, record, |encoder| {
+            if let Some(stamps) = &stamps {
+                stamps.resolve(encoder);
             }
-        }
-        if let Some(stamps) = &stamps {
-            stamps.resolve(&mut encoder);
-        }
-        let results: Vec<_> = segment.results.iter().map(|&place| &loaded.places[place]).collect();
-        let staging = (!results.is_empty()).then(|| readback.record(context, &mut encoder, &results));
-        let commands = encoder.finish();
-        let encode = since(begun);
-
-        let start = Instant::now();
-        let submission = context.queue.submit([commands]);
-        let submit = since(start);
-        uploader.submitted();
-        let start = Instant::now();
-        context.wait(Some(submission.clone()))?;
-        let wait = since(start);
+            staging = (!results.is_empty()).then(|| readback.record(context, encoder, &results));
+        })?;
+        context.wait(submitted.last)?;
+        let ran_us = us(submitted.begun.elapsed());
         if let Some(staging) = staging {
             let lens = results.iter().map(|held| held.len).collect();
-            readback.submitted(context, submission, staging, lens)?;
+            readback.submitted(context, submitted.last, staging, lens)?;
         }
+        // Recording, handing over and waiting take turns where a run is cut: told as if each was done at once.
+        let encode = Span { start_us: 0.0, us: begin_us + us(submitted.encode) };
+        let submit = Span { start_us: encode.end_us(), us: us(submitted.submit) };
+        let total_us = us(begun.elapsed());
+        let wait = Span { start_us: submit.end_us(), us: (total_us - submit.end_us()).max(0.0) };
 
         let spans = match (&stamps, detail) {
             (Some(stamps), _) => stamps.spans(context)?,
-            (None, Detail::Whole) => vec![Span { start_us: 0.0, us: submit.us + wait.us }],
+            (None, Detail::Whole) => vec![Span { start_us: 0.0, us: ran_us }],
             (None, Detail::Launches) => alone,
         };
         let device = Span { start_us: 0.0, us: spans.iter().map(Span::end_us).fold(0.0, f64::max) };
-        let times = launches.iter().zip(spans).filter(|_| detail == Detail::Launches);
-        let time = |(&(node, i, launch), span): (&(usize, usize, &Launch), Span)| LaunchTime {
-            node,
-            launch: i,
-            variant: loaded.variants[node],
-            shader: launch.shader,
-            span,
+        let times = launches.zip(spans).filter(|_| detail == Detail::Launches);
+        let time = |(launch, span): (usize, Span)| {
+            let Launch { node, index, shader, .. } = course.launches[launch];
+            LaunchTime { node, launch: index, variant: loaded.variants[node], shader, span }
         };
         Ok(Timeline {
             clock: if stamps.is_some() { Clock::Timestamps } else { Clock::Wall },
@@ -183,45 +181,47 @@ impl Gpu {
             encode,
             submit,
             wait,
+            submissions: submitted.submissions,
         })
     }
 }
 
-fn record<'a>(
-    encoder: &mut CommandEncoder,
+fn pass<'a>(
+    encoder: &'a mut CommandEncoder,
     timestamp_writes: Option<ComputePassTimestampWrites>,
-    launches: impl IntoIterator<Item = &'a Launch>,
-    step: &wgpu::BindGroup,
-) {
-    let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes });
-    for launch in launches {
-        launch.record(&mut pass, step);
-    }
+) -> ComputePass<'a> {
+    encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes })
 }
 
-/// Runs each launch in a submission of its own and waits for it. What an empty submission takes is taken off.
-fn time_alone<'a>(
-    context: &Context,
-    launches: impl Iterator<Item = &'a Launch>,
-    step: &wgpu::BindGroup,
+fn us(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// Runs each launch in submissions of its own and waits for it. What empty submissions take is taken off.
+fn time_alone(
+    runner: &mut Runner,
+    course: &Arc<Course>,
+    launches: Range<usize>,
 ) -> Result<Vec<Span>, DeviceError> {
-    let time = |launch: Option<&Launch>| -> Result<f64, DeviceError> {
-        let mut encoder = context.device.create_command_encoder(&Default::default());
-        record(&mut encoder, None, launch, step);
-        let commands = encoder.finish();
-        let start = Instant::now();
-        let submission = context.queue.submit([commands]);
-        context.wait(Some(submission))?;
-        Ok(start.elapsed().as_secs_f64() * 1e6)
+    let context = runner.context;
+    let mut time = |launches: Range<usize>| -> Result<(f64, f64), DeviceError> {
+        let encoder = context.device.create_command_encoder(&Default::default());
+        let record = |encoder: &mut CommandEncoder, piece: &Piece| {
+            piece.record_all(&mut encoder.begin_compute_pass(&Default::default()));
+        };
+        let submitted = runner.run(encoder, course, launches, record, |_| {})?;
+        context.wait(submitted.last)?;
+        Ok((us(submitted.begun.elapsed()), submitted.submissions as f64))
     };
     let mut idle = f64::MAX;
     for _ in 0..5 {
-        idle = idle.min(time(None)?);
+        idle = idle.min(time(launches.end..launches.end)?.0);
     }
     let mut at = 0.0;
     launches
         .map(|launch| {
-            let us = (time(Some(launch))? - idle).max(0.0);
+            let (took, submissions) = time(launch..launch + 1)?;
+            let us = (took - submissions * idle).max(0.0);
             let span = Span { start_us: at, us };
             at += us;
             Ok(span)

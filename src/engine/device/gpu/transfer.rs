@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use wgpu::{Buffer, BufferAsyncError, BufferUsages, CommandEncoder, MapMode, SubmissionIndex};
+use wgpu::{Buffer, BufferAsyncError, BufferUsages, CommandEncoder, MapMode};
 
 use super::context::Context;
 use super::memory::Held;
+use super::under_way::{Ticket, Work};
 use crate::engine::device::{DeviceError, Results};
 
 /// Bytes that are on their way at once.
@@ -62,8 +63,8 @@ impl Uploader {
 
     fn make_room(&mut self, context: &Context, bytes: u64) -> Result<(), DeviceError> {
         if self.staged > 0 && self.staged + bytes > PIECE {
-            let submission = context.queue.submit([]);
-            context.wait(Some(submission))?;
+            let submission = context.submit(None, Work::Other("an upload"));
+            context.wait(submission)?;
             self.staged = 0;
         }
         self.staged += bytes;
@@ -85,9 +86,9 @@ pub(super) fn read_words(
         let size = (bytes - first).min(PIECE);
         let mut encoder = context.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, offset + first, &staging, 0, Some(size));
-        let submission = context.queue.submit([encoder.finish()]);
+        let submission = context.submit(Some(encoder.finish()), Work::Other("a tensor on its way back"));
         let mapped = map(&staging, size);
-        context.wait(Some(submission))?;
+        context.wait(submission)?;
         take(&mapped)?;
         extend_from(&staging, size, &mut words)?;
         staging.unmap();
@@ -97,7 +98,7 @@ pub(super) fn read_words(
 
 /// Results on their way to the host.
 struct Pending {
-    submission: SubmissionIndex,
+    submission: Ticket,
     staging: Buffer,
     /// Elements of each result, one after the other in the staging buffer.
     lens: Vec<usize>,
@@ -140,7 +141,7 @@ impl Readback {
     pub fn submitted(
         &mut self,
         context: &Context,
-        submission: SubmissionIndex,
+        submission: Ticket,
         staging: Buffer,
         lens: Vec<usize>,
     ) -> Result<(), DeviceError> {
@@ -164,7 +165,7 @@ impl Readback {
     fn receive(&mut self, context: &Context, wait: bool) -> Result<(), DeviceError> {
         let Some(oldest) = self.pending.front() else { return Ok(()) };
         if oldest.mapped.get().is_none() {
-            if wait { context.wait(Some(oldest.submission.clone()))? } else { context.poll()? }
+            if wait { context.wait(oldest.submission)? } else { context.poll()? }
         }
         if oldest.mapped.get().is_none() {
             return Ok(());
