@@ -1,6 +1,7 @@
 //! `--device`: which processor computes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::output::Output;
 use crate::engine::device::cpu::Cpu;
@@ -20,6 +21,11 @@ pub struct DeviceArgs {
     /// How much of the adapter to use: all it offers, or WebGPU's default limits
     #[arg(long, env = "LAL_DEVICE_LIMITS", default_value = "adapter", value_name = "LIMITS")]
     pub device_limits: LimitsName,
+    /// How long one piece of work for a GPU may take, in milliseconds, as far as that can be foreseen: a step that
+    /// takes longer is handed over in several. Windows resets a GPU after 2000
+    #[arg(long, env = "LAL_MAX_SUBMIT_MS", default_value_t = 500, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub max_submit_ms: u64,
     /// Take fixed kernels instead of timing which one suits this adapter
     #[arg(long)]
     pub no_autotune: bool,
@@ -73,7 +79,12 @@ impl DeviceArgs {
             "auto" | "gpu" => None,
             name => Some(name.to_owned()),
         };
-        Gpu::open(GpuOptions { adapter, limits: self.limits(), ..options }).map(Some)
+        let (limits, max_submit) = (self.limits(), Some(self.max_submit()));
+        Gpu::open(GpuOptions { adapter, limits, max_submit, ..options }).map(Some)
+    }
+
+    fn max_submit(&self) -> Duration {
+        Duration::from_millis(self.max_submit_ms)
     }
 
     fn limits(&self) -> DeviceLimits {
@@ -102,7 +113,8 @@ impl DeviceArgs {
             name => Some(name.to_owned()),
         };
         let autotune = if self.no_autotune { Autotune::Off } else { autotune };
-        let options = GpuOptions { adapter, limits: self.limits(), autotune, ..GpuOptions::default() };
+        let (limits, max_submit) = (self.limits(), Some(self.max_submit()));
+        let options = GpuOptions { adapter, limits, max_submit, autotune, ..GpuOptions::default() };
         Ok(Opened::Gpu(Box::new(Gpu::open(options)?)))
     }
 }

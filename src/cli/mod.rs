@@ -26,6 +26,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use failure::Exit;
 use output::Output;
 
+use crate::engine::device::gpu;
+
 /// Train, sample and inspect small language models on any GPU
 #[derive(Parser)]
 #[command(name = "lal", version, propagate_version = true, args_override_self = true)]
@@ -94,6 +96,7 @@ pub fn command() -> clap::Command {
 /// The `lal` program.
 pub fn lal() -> ExitCode {
     quieten_mesa();
+    quieten_lost_devices();
     let Lal { output, verb } = values::parse();
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
@@ -115,6 +118,7 @@ pub fn lal() -> ExitCode {
 /// The `train` program: `lal train` under its own name.
 pub fn train() -> ExitCode {
     quieten_mesa();
+    quieten_lost_devices();
     let Train { output, args } = values::parse();
     finish(train::run(args, output))
 }
@@ -122,6 +126,7 @@ pub fn train() -> ExitCode {
 /// The `sample` program: `lal sample` under its own name.
 pub fn sample() -> ExitCode {
     quieten_mesa();
+    quieten_lost_devices();
     let Sample { output, args } = values::parse();
     finish(sample::run(args, output))
 }
@@ -133,6 +138,16 @@ fn quieten_mesa() {
         // SAFETY: the first thing that the programs do, when no other thread can read the environment.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
+}
+
+/// wgpu panics when a device is lost. That ends as an error which says more, so the panic need not be printed.
+fn quieten_lost_devices() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !gpu::catches_panics() {
+            usual(panic);
+        }
+    }));
 }
 
 fn finish(result: anyhow::Result<Exit>) -> ExitCode {

@@ -61,7 +61,7 @@ const SHOWN: usize = 20;
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event {
-    Done { step_us: f64, gpu_us: f64, host_us: f64 },
+    Done { step_us: f64, gpu_us: f64, host_us: f64, submissions: usize },
 }
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
@@ -98,6 +98,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         step_us: report.step_us,
         gpu_us: report.gpu_us,
         host_us: report.host_us(),
+        submissions: report.submissions,
     })?;
     Ok(Exit::Done)
 }

@@ -70,6 +70,8 @@ pub struct Report {
     /// All kernels, timed one by one, in microseconds.
     pub kernels_us: f64,
     pub host: HostTimes,
+    /// Pieces in which an ordinary step is handed over.
+    pub submissions: usize,
     pub flops: u64,
     pub memory: Memory,
     pub slots: usize,
@@ -115,6 +117,7 @@ impl Report {
                 submit_us: over(|t| t.whole.submit.us),
                 readback_us: over(|t| t.readback.us),
             },
+            submissions: times.iter().map(|t| t.part.times * t.whole.submissions).sum(),
             flops: times.iter().map(part_flops).sum(),
             memory: plan.memory(),
             slots: plan.slots.len(),
@@ -200,9 +203,14 @@ impl Report {
             writeln!(f, "         {why}")?;
         }
         let HostTimes { encode_us, submit_us, readback_us } = self.host;
+        let pieces = match self.submissions {
+            1 => String::new(),
+            n => format!(" in {n} pieces"),
+        };
         writeln!(
             f,
-            "host     {}: encoding {encode_us:.0} µs, submitting {submit_us:.0} µs, reading back {readback_us:.0} µs",
+            "host     {}: encoding {encode_us:.0} µs, submitting {submit_us:.0} µs{pieces}, reading back \
+             {readback_us:.0} µs",
             ms(self.host_us())
         )?;
         let Memory { parameters, states, inputs, temporaries } = self.memory;
