@@ -1,0 +1,127 @@
+//! Values of JSON, JSON lines and TOML, found by their spelling, so that one way serves them all.
+
+use std::ops::Range;
+
+use super::bytes;
+use crate::dice::Dice;
+
+/// What a value is replaced by. No sizes between 1,000 and 2³¹: those might be meant.
+pub const EXTREMES: [&str; 38] = [
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3",
+    "7",
+    "255",
+    "1000",
+    "2147483648",
+    "4294967296",
+    "9007199254740992",
+    "4611686018427387904",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "0.0",
+    "-0.0",
+    "0.5",
+    "0.9999999999999999",
+    "1e-46",
+    "1e-320",
+    "1e38",
+    "1e39",
+    "1e308",
+    "1e400",
+    "-1e308",
+    "nan",
+    "NaN",
+    "inf",
+    "-inf",
+    "null",
+    "true",
+    "\"\"",
+    "\"\\u0000\"",
+    "\"\\ud800\"",
+    "[]",
+    "{}",
+];
+
+pub fn damage(dice: &mut Dice, file: &mut Vec<u8>) {
+    let Ok(mut text) = String::from_utf8(file.clone()) else { return bytes::damage(dice, file) };
+    for _ in 0..=dice.below(3) {
+        let spans = spans(&text);
+        let numbers: Vec<_> =
+            spans.iter().filter(|span| text[(*span).clone()].parse::<f64>().is_ok()).collect();
+        let Some(other) = spans.get(dice.below(spans.len())) else { break };
+        // Keys and words are many, and less often what is calculated with.
+        let span = if dice.one_in(2) { numbers.get(dice.below(numbers.len())) } else { None };
+        let span = span.map_or(&spans[dice.below(spans.len())], |span| span).clone();
+        let value = match dice.below(9) {
+            0 => String::new(),
+            1 => format!("{0},{0}", &text[span.clone()]),
+            2 => text[other.clone()].to_owned(),
+            3 => nudged(dice, &text[span.clone()]),
+            4 => format!("\"{}\"", "long ".repeat(20_000)),
+            5 if dice.one_in(4) => format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000)),
+            5 => format!("\"{}\"", text[span.clone()].trim_matches('"')),
+            _ => dice.pick(&EXTREMES).to_owned(),
+        };
+        text.replace_range(span, &value);
+    }
+    if dice.one_in(8) {
+        repeat_line(dice, &mut text);
+    }
+    *file = text.into_bytes();
+}
+
+/// A number that is a little or twice as large.
+fn nudged(dice: &mut Dice, value: &str) -> String {
+    match value.parse::<i64>() {
+        Ok(number) => {
+            let ways = [number - 1, number + 1, 2 * (number % (1 << 32)), number / 2, -number];
+            ways[dice.below(ways.len())].to_string()
+        }
+        Err(_) => value.parse::<f64>().map_or(value.to_owned(), |number| (number * 2.0).to_string()),
+    }
+}
+
+fn repeat_line(dice: &mut Dice, text: &mut String) {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let line = lines.get(dice.below(lines.len())).copied().unwrap_or_default().to_owned();
+    text.push_str(&line);
+}
+
+/// Strings with their quotes, numbers and words, and lists and objects with their brackets. Keys are among them.
+fn spans(text: &str) -> Vec<Range<usize>> {
+    let (mut spans, mut open, mut begun) = (Vec::new(), Vec::new(), None);
+    let mut quoted = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        if let Some(start) = quoted {
+            if c == '"' && !escaped {
+                spans.push(start..at + 1);
+                quoted = None;
+            }
+            escaped = c == '\\' && !escaped;
+            continue;
+        }
+        let word = c.is_alphanumeric() || matches!(c, '.' | '-' | '+' | '_');
+        match (word, begun) {
+            (true, None) => begun = Some(at),
+            (false, Some(start)) => {
+                spans.push(start..at);
+                begun = None;
+            }
+            _ => {}
+        }
+        match c {
+            '"' => quoted = Some(at),
+            '[' | '{' => open.push(at),
+            ']' | '}' => spans.extend(open.pop().map(|start| start..at + 1)),
+            _ => {}
+        }
+    }
+    spans.extend(begun.map(|start| start..text.len()));
+    spans
+}

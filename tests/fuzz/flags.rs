@@ -1,0 +1,179 @@
+//! Flags and variables of every verb, as its own help lists them.
+
+use std::path::Path;
+
+use crate::damage::EXTREMES;
+use crate::dice::Dice;
+use crate::seeds::Seeds;
+use crate::targets::{NO_RUN, TARGETS};
+
+/// Commands of the verbs that no target has.
+const OTHERS: [&str; 8] = [
+    "ops",
+    "completions bash",
+    "data list",
+    "data prepare d --chars 1000 --questions 5 --held-out 2",
+    "profile --preset bigram",
+    "verify --op add",
+    "devices",
+    "train --preset mini --data corpus.txt",
+];
+
+/// What a flag that wants a word, a path or a list may get.
+const WORDS: [&str; 20] = [
+    "",
+    " ",
+    ".",
+    "..",
+    "m",
+    "n",
+    "corpus.txt",
+    "turns.jsonl",
+    "own.toml",
+    "pipe",
+    "zeros",
+    "nosuch",
+    "a,b,,c",
+    "fire,O,a",
+    "\n",
+    "\u{1b}[31m",
+    "\u{202e}x",
+    "bpe:257",
+    "bpe:999999999999",
+    "cpu",
+];
+
+/// Work that a person may ask for, however long it takes.
+const WORK: [&str; 17] = [
+    "steps",
+    "eval_iters",
+    "sample_tokens",
+    "grad_accum",
+    "batch_size",
+    "block_size",
+    "max_tokens",
+    "num_samples",
+    "questions",
+    "samples",
+    "epochs",
+    "prompts",
+    "chars",
+    "held_out",
+    "longest",
+    "top",
+    "warmup_steps",
+];
+
+struct Flag {
+    name: String,
+    has_value: bool,
+    variable: Option<String>,
+    values: Vec<String>,
+}
+
+pub struct Verb {
+    flags: Vec<Flag>,
+    /// Commands that are right, each with its run.
+    commands: Vec<(&'static str, &'static str)>,
+}
+
+/// The verbs that a verb has, or the program, those that have none of their own.
+pub fn verbs(folder: &Path, path: &str) -> Vec<Verb> {
+    let output = Seeds::program(folder).args(path.split_whitespace()).arg("--help").output();
+    let help =
+        String::from_utf8(output.expect("the program is built with the tests").stdout).expect("help is text");
+    let below: Vec<_> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .map_while(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(|name| format!("{path} {name}"))
+        .collect();
+    if !below.is_empty() {
+        return below.iter().flat_map(|path| verbs(folder, path)).collect();
+    }
+    let readers = TARGETS.iter().flat_map(|target| target.readers);
+    let known = readers.flat_map(|(runs, commands)| commands.iter().map(|command| (runs[0], *command)));
+    let others = OTHERS.iter().map(|command| (NO_RUN, *command));
+    let mine = known.chain(others).filter(|(_, command)| command.starts_with(path.trim_start()));
+    vec![Verb { flags: flags(&help), commands: mine.collect() }]
+}
+
+fn flags(help: &str) -> Vec<Flag> {
+    let mut flags: Vec<Flag> = Vec::new();
+    for line in help.lines().map(str::trim) {
+        let name = line.split([' ', ',']).find(|word| word.starts_with("--"));
+        if let (true, Some(name)) = (line.starts_with('-') && !line.starts_with("- "), name) {
+            let has_value = line.contains('<');
+            flags.push(Flag { name: name.to_owned(), has_value, variable: None, values: Vec::new() });
+        }
+        let Some(flag) = flags.last_mut() else { continue };
+        let within = |start: &str, end: char| line.split_once(start)?.1.split_once(end);
+        if let Some((variable, _)) = within("[env: ", '=') {
+            flag.variable = Some(variable.to_owned());
+        }
+        if let Some((values, _)) = within("[possible values: ", ']') {
+            flag.values.extend(values.split(", ").map(str::to_owned));
+        }
+        flag.values.extend(line.strip_prefix("- ").and_then(|rest| Some(rest.split_once(':')?.0.to_owned())));
+    }
+    flags.retain(|flag| !["--help", "--version"].contains(&flag.name.as_str()));
+    flags
+}
+
+/// A command of `verb` with other flags and variables, and the run that it is for.
+pub fn change(
+    dice: &mut Dice,
+    verb: &Verb,
+    seeds: &Seeds,
+) -> (&'static str, Vec<String>, Vec<(String, String)>) {
+    let (run, command) = match verb.commands.len() {
+        0 => (NO_RUN, "devices"),
+        count => verb.commands[dice.below(count)],
+    };
+    let (mut arguments, mut variables) = (seeds.arguments(command), Vec::new());
+    let more = if dice.one_in(2) { dice.below(3) } else { 0 };
+    for _ in 0..=more {
+        let Some(flag) = verb.flags.get(dice.below(verb.flags.len())) else { break };
+        if !flag.has_value {
+            arguments.push(flag.name.clone());
+            continue;
+        }
+        let value = match dice.below(8) {
+            0..=4 if !flag.values.is_empty() => flag.values[dice.below(flag.values.len())].clone(),
+            0 => dice.pick(&WORDS).to_owned(),
+            1 if dice.one_in(4) => "long ".repeat(20_000),
+            _ => dice.pick(&EXTREMES).trim_matches('"').to_owned(),
+        };
+        match &flag.variable {
+            Some(variable) if dice.one_in(4) => variables.push((variable.clone(), value)),
+            // With a sign of equality a negative number is no flag.
+            _ => arguments.push(format!("{}={value}", flag.name)),
+        }
+    }
+    if dice.one_in(20) {
+        arguments.remove(dice.below(arguments.len()));
+    }
+    (run, arguments, variables)
+}
+
+/// A verb, those with many flags more often.
+pub fn pick<'a>(dice: &mut Dice, verbs: &'a [Verb]) -> &'a Verb {
+    let shares = verbs.iter().flat_map(|verb| std::iter::repeat_n(verb, 1 + verb.flags.len()));
+    let all: Vec<&Verb> = shares.collect();
+    all[dice.below(all.len())]
+}
+
+/// Whether settings or flags ask for more work than a case has time for: no end of it is then no finding.
+pub fn asks_for_work(text: &str) -> bool {
+    let mut words =
+        text.split(|c: char| !(c.is_alphanumeric() || "._-+".contains(c))).filter(|word| !word.is_empty());
+    let mut last = String::new();
+    words.any(|word| {
+        let many = word.parse::<f64>().is_ok_and(|number| number > 100.0);
+        let asks = many && WORK.contains(&last.as_str());
+        last = word.trim_start_matches("--").replace('-', "_").trim_start_matches("LAL_").to_lowercase();
+        asks
+    })
+}

@@ -1,0 +1,174 @@
+//! What is right before it is damaged: tiny runs of every kind, and data for every stage.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::targets::NO_RUN;
+
+/// Runs, each in a folder of this name, and how they are made.
+const RUNS: [(&str, &str); 10] = [
+    ("gpt", "train --data corpus.txt --tokenizer char --block-size 16"),
+    (
+        "bpe",
+        "train --data corpus.txt --tokenizer bpe:260 --block-size 16 --n-kv-head 1 --position alibi --tied false",
+    ),
+    (
+        "llama",
+        "train --data corpus.txt --tokenizer byte --block-size 320 --batch-size 1 --position rope --norm rms \
+         --feed-forward swiglu",
+    ),
+    ("lstm", "train --data corpus.txt --tokenizer word --block-size 8 --architecture lstm"),
+    ("bert", "train --data corpus.txt --tokenizer char --block-size 16 --causal false"),
+    ("skipgram", "train --data corpus.txt --tokenizer word --block-size 3 --architecture skipgram"),
+    ("chat", "finetune sft --model {seeds}/llama --data chats.jsonl --lora-rank 2"),
+    ("reward", "finetune reward --model {seeds}/chat --data pairs.jsonl"),
+    ("dpo", "finetune dpo --model {seeds}/chat --data pairs.jsonl"),
+    (
+        "ppo",
+        "finetune ppo --model {seeds}/chat --data chats.jsonl --reward {seeds}/reward --prompts 2 --samples 2 \
+         --max-tokens 4",
+    ),
+];
+
+/// What is asked of every run that is begun, so that it is short.
+const SHAPE: &str = "--n-layer 1 --n-head 2 --n-embd 8 --block-size 4";
+const SHORT: &str = "--batch-size 2 --steps 2 --eval-iters 1 --eval-every 2 --save-every 1 --sample-tokens 2 \
+                     --warmup-steps 1 --quiet --out n";
+/// Verbs that compute nothing, or not by default.
+const NO_DEVICE: [&str; 5] = ["data", "ops", "devices", "completions", "inspect embeddings"];
+
+pub struct Seeds {
+    root: PathBuf,
+    device: String,
+}
+
+impl Seeds {
+    /// Makes everything in `root`; commands compute on `device`.
+    pub fn make(root: PathBuf, device: &str) -> Self {
+        let seeds = Self { root, device: device.to_owned() };
+        seeds.write_data();
+        #[cfg(unix)]
+        {
+            let made = Command::new("mkfifo").arg(seeds.path("pipe")).status();
+            assert!(made.is_ok_and(|status| status.success()), "mkfifo is part of every Unix");
+        }
+        for (name, how) in RUNS {
+            let command = format!("{how} --out {name}");
+            let output =
+                seeds.lal(&seeds.root, &command).output().expect("the program is built with the tests");
+            assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+            // On the CPU a run chooses no kernels, but reads what was chosen.
+            seeds
+                .put(&format!("{name}/tuning.json"), "{\"matmul 8x8\": \"tiled\", \"softmax 8\": \"naive\"}");
+        }
+        fs::copy(seeds.root.join("gpt/config.toml"), seeds.root.join("own.toml"))
+            .expect("a run has settings");
+        seeds
+    }
+
+    fn write_data(&self) {
+        let verse = "O for a Muse of fire, that would ascend\nThe brightest heaven of invention!\n";
+        let lines = |line: fn(usize) -> String| (0..40).map(line).collect::<String>();
+        self.put("corpus.txt", &verse.repeat(60));
+        let chat = |i| format!("{{\"prompt\": \"Say {i}!\", \"response\": \"It is {i}.\"}}\n");
+        self.put("chats.jsonl", &lines(chat));
+        let turn = |role, i| format!("{{\"role\": \"{role}\", \"content\": \"Say {i}!\"}}");
+        self.put(
+            "turns.jsonl",
+            &(0..40)
+                .map(|i| format!("{{\"messages\": [{}, {}]}}\n", turn("user", i), turn("assistant", i)))
+                .collect::<String>(),
+        );
+        let pair = |i| format!("{{\"prompt\": \"Say {i}!\", \"chosen\": \"{i}\", \"rejected\": \"No.\"}}\n");
+        self.put("pairs.jsonl", &lines(pair));
+        self.put("talk.txt", "Say 1!\n/temperature 0.7\n/save talk.jsonl\nSay \\\n2!\n/reset\n/help\n");
+        self.put("principles.toml", include_str!("../../data/constitution.toml"));
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        fs::write(self.root.join(name), text).expect("the scratch folder can be written to");
+    }
+
+    /// A file of a run, or of data.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The names of all runs.
+    pub fn runs() -> [&'static str; RUNS.len()] {
+        RUNS.map(|(name, _)| name)
+    }
+
+    /// The program in a folder, out of reach of what is outside of it: no network, no settings, no caches.
+    pub fn program(folder: &Path) -> Command {
+        let mut lal = Command::new(env!("CARGO_BIN_EXE_lal"));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LAL_")) {
+            lal.env_remove(name);
+        }
+        for home in ["HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", "XDG_CACHE_HOME"] {
+            lal.env(home, folder);
+        }
+        lal.env("ALL_PROXY", "http://127.0.0.1:9").env_remove("RUST_BACKTRACE").current_dir(folder);
+        lal
+    }
+
+    fn lal(&self, folder: &Path, command: &str) -> Command {
+        let mut lal = Self::program(folder);
+        lal.args(self.arguments(command));
+        lal
+    }
+
+    /// The verb, what is asked of every run, and then what the command asks for.
+    pub fn arguments(&self, command: &str) -> Vec<String> {
+        let split = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let mut all = split(command);
+        let begins = !["--resume", "--config"].iter().any(|flag| command.contains(flag));
+        let more = match all[0].as_str() {
+            "train" if begins => vec![SHAPE, SHORT],
+            "finetune" if begins => vec![SHORT],
+            _ => vec![],
+        };
+        let verbs = if all[0] == "finetune" { 2 } else { 1 };
+        all.splice(verbs..verbs, more.into_iter().flat_map(split));
+        if !NO_DEVICE.iter().any(|verb| command.starts_with(verb)) {
+            all.extend(["--device".to_owned(), self.device.clone()]);
+        }
+        let root = self.root.display().to_string();
+        all.iter().map(|word| word.replace("{seeds}", &root)).collect()
+    }
+
+    /// Copies data and, as `m`, the run `name` into an empty folder.
+    pub fn copy(&self, name: &str, to: &Path) {
+        copy(&self.root, to);
+        if name != NO_RUN {
+            fs::create_dir(to.join("m")).expect("the folder is empty");
+            copy(&self.root.join(name), &to.join("m"));
+        }
+        for (name, place) in self.endless() {
+            link(&place, &to.join(name));
+        }
+    }
+
+    /// Files that have no end, and what they are called in the folder of a case.
+    pub fn endless(&self) -> Vec<(&'static str, PathBuf)> {
+        if cfg!(unix) { vec![("pipe", self.path("pipe")), ("zeros", "/dev/zero".into())] } else { Vec::new() }
+    }
+}
+
+/// Copies the files of a folder, but no folders in it. A copy is no link: a seed is never changed through it.
+pub fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("the folder is there").flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("there is room for a copy");
+        }
+    }
+}
+
+/// A link at `to`: what is written there by renaming replaces the link, and never the device.
+pub fn link(place: &Path, to: &Path) {
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(place, to).expect("the folder is empty");
+    #[cfg(not(unix))]
+    unreachable!("{} and {}: only Unix has files without an end", place.display(), to.display());
+}
