@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::damage::EXTREMES;
+use crate::damage::extreme;
 use crate::dice::Dice;
 use crate::seeds::Seeds;
 use crate::targets::{NO_RUN, TARGETS};
@@ -144,7 +144,7 @@ pub fn change(
             0..=4 if !flag.values.is_empty() => flag.values[dice.below(flag.values.len())].clone(),
             0 => dice.pick(&WORDS).to_owned(),
             1 if dice.one_in(4) => "long ".repeat(20_000),
-            _ => dice.pick(&EXTREMES).trim_matches('"').to_owned(),
+            _ => extreme(dice).trim_matches('"').to_owned(),
         };
         match &flag.variable {
             Some(variable) if dice.one_in(4) => variables.push((variable.clone(), value)),

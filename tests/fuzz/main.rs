@@ -8,7 +8,7 @@
 //! | `LAL_FUZZ_CASES` | how many cases [default: a minute's worth] |
 //! | `LAL_FUZZ_SEED` | other cases [default: 1] |
 //! | `LAL_FUZZ_CASE` | only this one |
-//! | `LAL_FUZZ_ABOUT` | only those about this, such as `flags` or `config` |
+//! | `LAL_FUZZ_ABOUT` | only those about these, such as `flags` or `config,texts` |
 //! | `LAL_FUZZ_KEEP` | a folder to keep what was found in |
 //! | `LAL_FUZZ_DEVICE` | what computes [default: cpu] |
 //!
@@ -68,7 +68,7 @@ fn whatever_comes_is_answered() {
             if number >= numbers.end {
                 break;
             }
-            if !cases.about(number).contains(&about) {
+            if !about.split(',').any(|about| cases.about(number).contains(about)) {
                 continue;
             }
             let tried = cases.run(number, &scratch(&format!("worker{worker}")));

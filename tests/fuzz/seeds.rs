@@ -7,8 +7,9 @@ use std::process::Command;
 use crate::targets::NO_RUN;
 
 /// Runs, each in a folder of this name, and how they are made.
-const RUNS: [(&str, &str); 10] = [
+const RUNS: [(&str, &str); 11] = [
     ("gpt", "train --data corpus.txt --tokenizer char --block-size 16"),
+    (PUBLISHED, "train --data corpus.txt --tokenizer char --block-size 16 --bias true"),
     (
         "bpe",
         "train --data corpus.txt --tokenizer bpe:260 --block-size 16 --n-kv-head 1 --position alibi --tied false",
@@ -30,6 +31,9 @@ const RUNS: [(&str, &str); 10] = [
          --max-tokens 4",
     ),
 ];
+
+/// A GPT-2 without what Lal adds to its config.json.
+const PUBLISHED: &str = "published";
 
 /// What is asked of every run that is begun, so that it is short.
 const SHAPE: &str = "--n-layer 1 --n-head 2 --n-embd 8 --block-size 4";
@@ -62,6 +66,11 @@ impl Seeds {
             seeds
                 .put(&format!("{name}/tuning.json"), "{\"matmul 8x8\": \"tiled\", \"softmax 8\": \"naive\"}");
         }
+        let config = seeds.path(PUBLISHED).join("config.json");
+        let text = fs::read_to_string(&config).expect("a run has sizes");
+        let mut json: serde_json::Value = serde_json::from_str(&text).expect("the config of a run is JSON");
+        json.as_object_mut().expect("it is an object").remove("lal");
+        fs::write(config, json.to_string()).expect("the scratch folder can be written to");
         fs::copy(seeds.root.join("gpt/config.toml"), seeds.root.join("own.toml"))
             .expect("a run has settings");
         seeds

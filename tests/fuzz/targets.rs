@@ -22,7 +22,7 @@ pub type Reader = (&'static [&'static str], &'static [&'static str]);
 pub const NO_RUN: &str = "";
 
 const WRITERS: Reader = (
-    &["gpt", "bpe", "llama", "lstm"],
+    &["gpt", "published", "bpe", "llama", "lstm"],
     &[
         "sample --model m --prompt O --max-tokens 3",
         "sample --model m --prompt fire --max-tokens 20 --explain --top-k 3",
@@ -31,7 +31,7 @@ const WRITERS: Reader = (
     ],
 );
 const BASES: Reader = (
-    &["gpt", "bpe", "llama"],
+    &["gpt", "published", "bpe", "llama"],
     &[
         "inspect attention --model m --prompt fire",
         "profile --model m --mode decode",

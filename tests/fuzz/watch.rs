@@ -114,8 +114,8 @@ fn judge(status: ExitStatus, said: &Path) -> Ending {
         }
         (None, Some(code)) if DOCUMENTED.contains(&code) => Ending::Exit(code),
         (None, _) => {
-            let last = text.lines().last().unwrap_or_default();
-            Ending::Crash(format!("{status} {last}"))
+            let said = text.lines().rfind(|line| !line.starts_with("note:"));
+            Ending::Crash(format!("{status} {}", said.unwrap_or_default()))
         }
     }
 }

@@ -5,8 +5,25 @@ use std::ops::Range;
 use super::bytes;
 use crate::dice::Dice;
 
-/// What a value is replaced by. No sizes between 1,000 and 2³¹: those might be meant.
-pub const EXTREMES: [&str; 38] = [
+/// Numbers at which sizes stop being what they are: when added up, multiplied, halved, or put into fewer bits. There
+/// are none between 1,000 and 2³¹: those might be meant.
+const LARGE: [&str; 14] = [
+    "1000",
+    "2147483647",
+    "2147483648",
+    "4294967295",
+    "4294967296",
+    "9007199254740993",
+    "1152921504606846976",
+    "2305843009213693952",
+    "4611686018427387904",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551614",
+    "18446744073709551615",
+    "18446744073709551616",
+];
+const SMALL: [&str; 16] = [
     "0",
     "-1",
     "1",
@@ -14,15 +31,6 @@ pub const EXTREMES: [&str; 38] = [
     "3",
     "7",
     "255",
-    "1000",
-    "2147483648",
-    "4294967296",
-    "9007199254740992",
-    "4611686018427387904",
-    "9223372036854775807",
-    "9223372036854775808",
-    "18446744073709551615",
-    "18446744073709551616",
     "0.0",
     "-0.0",
     "0.5",
@@ -31,9 +39,11 @@ pub const EXTREMES: [&str; 38] = [
     "1e-320",
     "1e38",
     "1e39",
+    "-1e308",
+];
+const ODD: [&str; 16] = [
     "1e308",
     "1e400",
-    "-1e308",
     "nan",
     "NaN",
     "inf",
@@ -43,9 +53,21 @@ pub const EXTREMES: [&str; 38] = [
     "\"\"",
     "\"\\u0000\"",
     "\"\\ud800\"",
+    "\"\u{301}\u{202e}\"",
     "[]",
     "{}",
+    "[[]]",
+    "{\"a\": {}}",
 ];
+
+/// What a value may be, and should not.
+pub fn extreme(dice: &mut Dice) -> &'static str {
+    match dice.below(4) {
+        0 | 1 => dice.pick(&LARGE),
+        2 => dice.pick(&SMALL),
+        _ => dice.pick(&ODD),
+    }
+}
 
 pub fn damage(dice: &mut Dice, file: &mut Vec<u8>) {
     let Ok(mut text) = String::from_utf8(file.clone()) else { return bytes::damage(dice, file) };
@@ -58,21 +80,45 @@ pub fn damage(dice: &mut Dice, file: &mut Vec<u8>) {
         let span = if dice.one_in(2) { numbers.get(dice.below(numbers.len())) } else { None };
         let span = span.map_or(&spans[dice.below(spans.len())], |span| span).clone();
         let value = match dice.below(9) {
-            0 => String::new(),
+            0 => {
+                remove(&mut text, span);
+                continue;
+            }
             1 => format!("{0},{0}", &text[span.clone()]),
             2 => text[other.clone()].to_owned(),
             3 => nudged(dice, &text[span.clone()]),
             4 => format!("\"{}\"", "long ".repeat(20_000)),
             5 if dice.one_in(4) => format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000)),
             5 => format!("\"{}\"", text[span.clone()].trim_matches('"')),
-            _ => dice.pick(&EXTREMES).to_owned(),
+            _ => extreme(dice).to_owned(),
         };
         text.replace_range(span, &value);
     }
     if dice.one_in(8) {
         repeat_line(dice, &mut text);
     }
+    if dice.one_in(8) {
+        let left_out = dice.below(text.lines().count());
+        text = text
+            .split_inclusive('\n')
+            .enumerate()
+            .filter(|(i, _)| *i != left_out)
+            .map(|(_, line)| line)
+            .collect();
+    }
     *file = text.into_bytes();
+}
+
+/// Takes a value away, with its key and a comma if it has them.
+fn remove(text: &mut String, value: Range<usize>) {
+    let before = text[..value.start].trim_end();
+    let key = before.strip_suffix(':').and_then(|before| before.trim_end().strip_suffix('"')?.rfind('"'));
+    let start = key.unwrap_or(value.start);
+    let after = &text[value.end..];
+    let comma = after.len() - after.trim_start().strip_prefix(',').map_or(after.len(), str::len);
+    let end = value.end + comma;
+    let start = if comma == 0 { text[..start].trim_end().trim_end_matches(',').len() } else { start };
+    text.replace_range(start..end, "");
 }
 
 /// A number that is a little or twice as large.
