@@ -8,11 +8,13 @@ use crate::seeds::Seeds;
 use crate::targets::{NO_RUN, TARGETS};
 
 /// Commands of the verbs that no target has.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 10] = [
     "ops",
     "completions bash",
     "data list",
     "data prepare d --chars 1000 --questions 5 --held-out 2",
+    "eval --model {seeds}/chat --data tales --questions 3",
+    "inspect embeddings --model {seeds}/lstm --analogy fire,of,O",
     "profile --preset bigram",
     "verify --op add",
     "devices",

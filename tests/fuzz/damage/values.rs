@@ -6,9 +6,8 @@ use super::bytes;
 use crate::dice::Dice;
 
 /// Numbers at which sizes stop being what they are: when added up, multiplied, halved, or put into fewer bits. There
-/// are none between 1,000 and 2³¹: those might be meant.
-const LARGE: [&str; 14] = [
-    "1000",
+/// are none between 255 and 2³¹: those might be meant.
+const LARGE: [&str; 13] = [
     "2147483647",
     "2147483648",
     "4294967295",
@@ -94,17 +93,16 @@ pub fn damage(dice: &mut Dice, file: &mut Vec<u8>) {
         };
         text.replace_range(span, &value);
     }
-    if dice.one_in(8) {
-        repeat_line(dice, &mut text);
-    }
-    if dice.one_in(8) {
-        let left_out = dice.below(text.lines().count());
-        text = text
-            .split_inclusive('\n')
-            .enumerate()
-            .filter(|(i, _)| *i != left_out)
-            .map(|(_, line)| line)
-            .collect();
+    if dice.one_in(4) {
+        let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let at = dice.below(lines.len());
+        match dice.below(3) {
+            _ if lines.is_empty() => {}
+            0 => drop(lines.remove(at)),
+            1 => lines.push(lines[at]),
+            _ => lines.swap(at, 0),
+        }
+        text = lines.concat();
     }
     *file = text.into_bytes();
 }
@@ -125,17 +123,17 @@ fn remove(text: &mut String, value: Range<usize>) {
 fn nudged(dice: &mut Dice, value: &str) -> String {
     match value.parse::<i64>() {
         Ok(number) => {
-            let ways = [number - 1, number + 1, 2 * (number % (1 << 32)), number / 2, -number];
+            let ways = [
+                number.wrapping_sub(1),
+                number.wrapping_add(1),
+                number.wrapping_mul(2),
+                number / 2,
+                number.wrapping_neg(),
+            ];
             ways[dice.below(ways.len())].to_string()
         }
         Err(_) => value.parse::<f64>().map_or(value.to_owned(), |number| (number * 2.0).to_string()),
     }
-}
-
-fn repeat_line(dice: &mut Dice, text: &mut String) {
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let line = lines.get(dice.below(lines.len())).copied().unwrap_or_default().to_owned();
-    text.push_str(&line);
 }
 
 /// Strings with their quotes, numbers and words, and lists and objects with their brackets. Keys are among them.
