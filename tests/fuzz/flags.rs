@@ -1,8 +1,9 @@
 //! Flags and variables of every verb, as its own help lists them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::damage::extreme;
+use crate::damage::{extreme, number};
 use crate::dice::Dice;
 use crate::seeds::Seeds;
 use crate::targets::{NO_RUN, TARGETS};
@@ -69,6 +70,7 @@ const WORK: [&str; 17] = [
 struct Flag {
     name: String,
     has_value: bool,
+    is_number: bool,
     variable: Option<String>,
     values: Vec<String>,
 }
@@ -95,11 +97,12 @@ pub fn verbs(folder: &Path, path: &str) -> Vec<Verb> {
     if !below.is_empty() {
         return below.iter().flat_map(|path| verbs(folder, path)).collect();
     }
-    let readers = TARGETS.iter().flat_map(|target| target.readers);
-    let known = readers.flat_map(|(runs, commands)| commands.iter().map(|command| (runs[0], *command)));
+    let known = TARGETS.iter().flat_map(|target| target.readers);
+    let known = known.flat_map(|(runs, commands)| commands.iter().map(|command| (runs[0], *command)));
     let others = OTHERS.iter().map(|command| (NO_RUN, *command));
-    let mine = known.chain(others).filter(|(_, command)| command.starts_with(path.trim_start()));
-    vec![Verb { flags: flags(&help), commands: mine.collect() }]
+    let mine: BTreeSet<_> =
+        known.chain(others).filter(|(_, command)| command.starts_with(path.trim_start())).collect();
+    vec![Verb { flags: flags(&help), commands: mine.into_iter().collect() }]
 }
 
 fn flags(help: &str) -> Vec<Flag> {
@@ -107,8 +110,13 @@ fn flags(help: &str) -> Vec<Flag> {
     for line in help.lines().map(str::trim) {
         let name = line.split([' ', ',']).find(|word| word.starts_with("--"));
         if let (true, Some(name)) = (line.starts_with('-') && !line.starts_with("- "), name) {
-            let has_value = line.contains('<');
-            flags.push(Flag { name: name.to_owned(), has_value, variable: None, values: Vec::new() });
+            flags.push(Flag {
+                name: name.to_owned(),
+                has_value: line.contains('<'),
+                is_number: ["<N>", "<X>", "<P>", "<R>"].iter().any(|kind| line.contains(kind)),
+                variable: None,
+                values: Vec::new(),
+            });
         }
         let Some(flag) = flags.last_mut() else { continue };
         let within = |start: &str, end: char| line.split_once(start)?.1.split_once(end);
@@ -146,6 +154,7 @@ pub fn change(
             0..=4 if !flag.values.is_empty() => flag.values[dice.below(flag.values.len())].clone(),
             0 => dice.pick(&WORDS).to_owned(),
             1 if dice.one_in(4) => "long ".repeat(20_000),
+            _ if flag.is_number && !dice.one_in(8) => number(dice).to_owned(),
             _ => extreme(dice).trim_matches('"').to_owned(),
         };
         match &flag.variable {
@@ -160,9 +169,10 @@ pub fn change(
     (run, arguments, variables)
 }
 
-/// A verb, those with many flags more often.
+/// A verb, those with many flags and ways to use them more often.
 pub fn pick<'a>(dice: &mut Dice, verbs: &'a [Verb]) -> &'a Verb {
-    let shares = verbs.iter().flat_map(|verb| std::iter::repeat_n(verb, 1 + verb.flags.len()));
+    let shares =
+        verbs.iter().flat_map(|verb| std::iter::repeat_n(verb, 1 + verb.flags.len() * verb.commands.len()));
     let all: Vec<&Verb> = shares.collect();
     all[dice.below(all.len())]
 }

@@ -7,7 +7,7 @@ mod values;
 use std::fs;
 use std::path::Path;
 
-pub use self::values::extreme;
+pub use self::values::{extreme, number};
 use crate::dice::Dice;
 use crate::seeds::{Seeds, link};
 

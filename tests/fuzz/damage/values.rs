@@ -5,20 +5,16 @@ use std::ops::Range;
 use super::bytes;
 use crate::dice::Dice;
 
-/// Numbers at which sizes stop being what they are: when added up, multiplied, halved, or put into fewer bits. There
-/// are none between 255 and 2³¹: those might be meant.
-const LARGE: [&str; 13] = [
-    "2147483647",
+/// Numbers at which sizes stop being what they are: when added up, multiplied, or put into fewer bits. There are none
+/// between 255 and 2³¹: those might be meant.
+const LARGE: [&str; 9] = [
     "2147483648",
-    "4294967295",
     "4294967296",
     "9007199254740993",
-    "1152921504606846976",
     "2305843009213693952",
     "4611686018427387904",
     "9223372036854775807",
     "9223372036854775808",
-    "18446744073709551614",
     "18446744073709551615",
     "18446744073709551616",
 ];
@@ -61,34 +57,40 @@ const ODD: [&str; 16] = [
 
 /// What a value may be, and should not.
 pub fn extreme(dice: &mut Dice) -> &'static str {
-    match dice.below(4) {
-        0 | 1 => dice.pick(&LARGE),
-        2 => dice.pick(&SMALL),
-        _ => dice.pick(&ODD),
-    }
+    if dice.one_in(2) { number(dice) } else { dice.pick(&ODD) }
+}
+
+/// What a number may be, and should not.
+pub fn number(dice: &mut Dice) -> &'static str {
+    if dice.one_in(4) { dice.pick(&SMALL) } else { dice.pick(&LARGE) }
 }
 
 pub fn damage(dice: &mut Dice, file: &mut Vec<u8>) {
     let Ok(mut text) = String::from_utf8(file.clone()) else { return bytes::damage(dice, file) };
     for _ in 0..=dice.below(3) {
         let spans = spans(&text);
-        let numbers: Vec<_> =
-            spans.iter().filter(|span| text[(*span).clone()].parse::<f64>().is_ok()).collect();
         let Some(other) = spans.get(dice.below(spans.len())) else { break };
+        let is_number = |span: &&Range<usize>| text[(*span).clone()].parse::<f64>().is_ok();
+        let numbers: Vec<_> = spans.iter().filter(is_number).collect();
         // Keys and words are many, and less often what is calculated with.
-        let span = if dice.one_in(2) { numbers.get(dice.below(numbers.len())) } else { None };
-        let span = span.map_or(&spans[dice.below(spans.len())], |span| span).clone();
-        let value = match dice.below(9) {
+        if !numbers.is_empty() && dice.one_in(2) {
+            let span = numbers[dice.below(numbers.len())].clone();
+            let value =
+                if dice.one_in(4) { nudged(dice, &text[span.clone()]) } else { number(dice).to_owned() };
+            text.replace_range(span, &value);
+            continue;
+        }
+        let span = spans[dice.below(spans.len())].clone();
+        let value = match dice.below(8) {
             0 => {
                 remove(&mut text, span);
                 continue;
             }
             1 => format!("{0},{0}", &text[span.clone()]),
             2 => text[other.clone()].to_owned(),
-            3 => nudged(dice, &text[span.clone()]),
-            4 => format!("\"{}\"", "long ".repeat(20_000)),
-            5 if dice.one_in(4) => format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000)),
-            5 => format!("\"{}\"", text[span.clone()].trim_matches('"')),
+            3 => format!("\"{}\"", "long ".repeat(20_000)),
+            4 if dice.one_in(4) => format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000)),
+            4 => format!("\"{}\"", text[span.clone()].trim_matches('"')),
             _ => extreme(dice).to_owned(),
         };
         text.replace_range(span, &value);
