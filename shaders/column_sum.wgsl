@@ -1,7 +1,7 @@
 // column_sum: y_j = Σ_i x_ij, or y_j + Σ_i x_ij
-// x (rows, width), y (width)
+// x (rows, width), y (width or more): of y the first `written` are, those from `width` on as sums of nothing
 // One workgroup sums 16 neighbouring columns with 16 threads each, every thread taking every 16th row.
-struct Params { rows: u32, width: u32, accumulate: u32 }
+struct Params { rows: u32, width: u32, written: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
@@ -24,7 +24,7 @@ fn main(
     }
     scratch[local.y][local.x] = sum;
     workgroupBarrier();
-    if local.y == 0u && column < params.width {
+    if local.y == 0u && column < params.written {
         for (var i = 1u; i < 16u; i++) {
             sum += scratch[i][local.x];
         }

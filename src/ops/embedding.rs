@@ -6,7 +6,7 @@ use crate::engine::op::{
     Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
 };
 use crate::engine::real::Real;
-use crate::engine::tensor::{Dtype, Shape, Spec};
+use crate::engine::tensor::{Dtype, Spec};
 use crate::engine::twin::Io;
 use crate::ops::column_sum::ColumnSum;
 use crate::ops::zeros::Zeros;
@@ -97,15 +97,10 @@ impl Op for Embedding {
             gradients[1] = Some(record_one(tape, EmbeddingBackward, &[at.inputs[0], dy, dtable])?);
         }
         if at.wanted.get(2) == Some(&true) {
-            let time = tape.spec(at.inputs[0]).shape.width();
-            let positions = tape.spec(at.inputs[2]).shape;
-            if positions.rows() != time {
-                return Err(OpError::new(format!(
-                    "training needs sequences of all {} positions, not {time}",
-                    positions.rows()
-                )));
-            }
-            gradients[2] = Some(ColumnSum::record(tape, dy, positions, at.so_far[2])?);
+            let (time, positions) = (tape.spec(at.inputs[0]).shape.width(), tape.spec(at.inputs[2]).shape);
+            // Shorter sequences leave the gradient of later positions as it is.
+            let used = time * positions.width();
+            gradients[2] = Some(ColumnSum::record(tape, dy, used, positions, at.so_far[2])?);
         }
         Ok(gradients)
     }
@@ -214,9 +209,10 @@ const SIZES: [[usize; 4]; 12] = [
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for [batch, time, vocabulary, width] in SIZES {
-        for positions in [false, true] {
+        // A table of positions has as many as the sequence, or more.
+        for positions in [None, Some(time), Some(2 * time + 1)] {
             let mut operands = vec![Spec::u32([batch, time]), Spec::f32([vocabulary, width])];
-            operands.extend(positions.then_some(Spec::f32(Shape::from([time, width]))));
+            operands.extend(positions.map(|positions| Spec::f32([positions, width])));
             let case = Case::new(Embedding, &operands, Bound::ROUNDED);
             cases.push(case.with(0, Fill::Index(vocabulary as u32)));
         }

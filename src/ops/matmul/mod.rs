@@ -157,7 +157,7 @@ impl Op for Matmul {
         }
         if self.bias && at.wanted[2] {
             let shape = tape.spec(at.inputs[2]).shape;
-            gradients[2] = Some(ColumnSum::record(tape, dc, shape, at.so_far[2])?);
+            gradients[2] = Some(ColumnSum::record(tape, dc, shape.len(), shape, at.so_far[2])?);
         }
         if self.accumulate {
             gradients[self.n_operands() - 1] = Some(dc);
