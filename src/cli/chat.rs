@@ -78,6 +78,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let mut opened = args.device.open(autotune, output)?;
     let model = load(opened.device(), &args.model)?;
     if model.tokenizer.special(Special::End).is_none() {
+        model.config.answers()?;
         return Err(ChatError::NoChatTokens(model.tokenizer.name()).into());
     }
     let conversation = Conversation::new(args.system, args.max_tokens, args.seed);

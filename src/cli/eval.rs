@@ -14,14 +14,16 @@ use super::output::Output;
 use super::train::floor;
 use super::values::{MOST, MOST_TOKENS, whole};
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
+use crate::finetune::base::Base;
 use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_HELD_OUT};
-use crate::sample::load::{Model, load};
+use crate::models::config::ModelConfig;
+use crate::sample::load::{Model, Stored, load};
 use crate::sample::strategy::Strategy;
-use crate::text::chat::{self, Example};
+use crate::text::chat::{self, ChatError, Example};
 use crate::text::corpus::{DEFAULT, TALES};
 use crate::text::dataset::{Dataset, Split};
 use crate::text::pack::pack;
-use crate::text::tokenizer::Special;
+use crate::text::tokenizer::{Special, Tokenizer};
 use crate::train::evaluate::{Loss, loss, text_windows};
 
 /// `--data` is a text, by path or name, of which the last tenth is read: the part that training validates on. For a
@@ -100,24 +102,20 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     strategy.check()?;
     let mut opened = open(&args, output)?;
     let mut model = load(opened.device(), &args.model)?;
-    if !model.config.causal {
-        let model = args.model.display();
-        let what =
-            format!("{model} sees what comes after a token, so that what it expects is no loss of a text");
-        return Err(Usage(what).into());
-    }
+    model.config.predicts_next()?;
     let chats = model.tokenizer.special(Special::End).is_some();
     let has_answers = match args.data.as_str() {
         TALES | FLAWED_TALES => chats,
         path => Path::new(path).extension().is_some_and(|extension| extension == "jsonl"),
     };
     let val_loss = if has_answers {
-        let lessons = lessons(&args, &model)?;
+        let lessons = lessons(&args, &model.config, &model.tokenizer)?;
+        check_against(&args, &model, &lessons)?;
         let val_loss = answer_loss(&mut opened, &model, &lessons, output)?;
-        let ask = Asking { lessons: &lessons, strategy: &strategy, seed: args.seed };
-        let answered = ask.one(&mut opened, &mut model, output)?;
+        let ask = Asking { args: &args, strategy: &strategy };
+        let answered = ask.one(&mut opened, &mut model, lessons, output)?;
         if let Some(other) = &args.against {
-            ask.against(&args, other, &answered, output)?;
+            ask.against(other, &answered, output)?;
         }
         val_loss
     } else if args.against.is_some() {
@@ -136,16 +134,38 @@ fn open(args: &Args, output: Output) -> anyhow::Result<Opened> {
     Ok(args.device.open(Autotune::On { file: tuning_file(), given: Choices::default() }, output)?)
 }
 
-/// What is asked of the model; of a file all of it, as nothing is learned.
-fn lessons(args: &Args, model: &Model) -> anyhow::Result<Lessons> {
+/// What is asked of the model, in its own tokens; of a file all of it, as nothing is learned.
+fn lessons(args: &Args, model: &ModelConfig, tokenizer: &Tokenizer) -> anyhow::Result<Lessons> {
+    if tokenizer.special(Special::End).is_none() {
+        model.answers()?;
+        return Err(ChatError::NoChatTokens(tokenizer.name()).into());
+    }
     if args.data == TALES || args.data == FLAWED_TALES {
-        let (questions, held_out) = Lessons::questions(args.questions, &model.tokenizer)?;
+        let (questions, held_out) = Lessons::questions(args.questions, tokenizer)?;
         return Ok(Lessons { name: TALES.into(), train: Vec::new(), held_out, questions });
     }
     let chats = chat::read(Path::new(&args.data))?;
-    let examples = chats.iter().map(|chat| chat::encode(chat, &model.tokenizer));
+    let examples = chats.iter().map(|chat| chat::encode(chat, tokenizer));
     let held_out = examples.collect::<Result<Vec<Example>, _>>()?;
     Ok(Lessons { name: args.data.clone(), train: Vec::new(), held_out, questions: Vec::new() })
+}
+
+/// Whether the model of `--against` can be asked as well, and somebody can judge, before the first is asked.
+fn check_against(args: &Args, model: &Model, asked: &Lessons) -> anyhow::Result<()> {
+    let Some(other) = &args.against else { return Ok(()) };
+    if args.reward.is_none() && asked.questions.is_empty() {
+        let what = "--against needs replies that a program can judge: give --data tales, or --reward the folder of a \
+                    reward model";
+        return Err(Usage(what.into()).into());
+    }
+    let Stored { config, tokenizer, .. } = Stored::open(other)?;
+    lessons(args, &config, &tokenizer)?;
+    if let Some(reward) = &args.reward {
+        for tokenizer in [&model.tokenizer, &tokenizer] {
+            Base::open_reward(reward, tokenizer)?;
+        }
+    }
+    Ok(())
 }
 
 fn text_loss(opened: &mut Opened, model: &Model, args: &Args, output: Output) -> anyhow::Result<f64> {

@@ -10,6 +10,8 @@ use crate::finetune::critique::CritiqueError;
 use crate::finetune::pairs::PairsError;
 use crate::finetune::sft::ConversationsError;
 use crate::finetune::stage::StageError;
+use crate::inspect::attention::InspectError;
+use crate::models::abilities::Inability;
 use crate::models::config::SizeError;
 use crate::run::config::ConfigError;
 use crate::sample::conversation::ConversationError;
@@ -74,7 +76,17 @@ fn classify(error: &anyhow::Error) -> Exit {
             Some(DeviceError::UnknownAdapter { .. }) => return Exit::Usage,
             _ => {}
         }
-        if let Some(BaseError::NoConversations(_) | BaseError::Differs { .. }) = cause.downcast_ref() {
+        if let Some(
+            BaseError::NoConversations(_)
+            | BaseError::Differs { .. }
+            | BaseError::Positions { .. }
+            | BaseError::OtherTokenizer(_)
+            | BaseError::NoRewards(_),
+        ) = cause.downcast_ref()
+        {
+            return Exit::Usage;
+        }
+        if let Some(InspectError::TooLong { .. } | InspectError::Empty) = cause.downcast_ref() {
             return Exit::Usage;
         }
         if let Some(ConversationError::TooLong { .. }) = cause.downcast_ref() {
@@ -82,6 +94,7 @@ fn classify(error: &anyhow::Error) -> Exit {
         }
         if cause.is::<ConfigError>()
             || cause.is::<SizeError>()
+            || cause.is::<Inability>()
             || cause.is::<StrategyError>()
             || cause.is::<CorpusError>()
             || cause.is::<DatasetError>()

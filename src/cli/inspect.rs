@@ -145,6 +145,7 @@ fn names(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<String> {
 
 fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
     let (mut opened, model, tokens) = args.reading.open(output)?;
+    model.config.attends()?;
     let wanted = |head: &Head| {
         args.layer.is_none_or(|layer| layer == head.layer) && args.head.is_none_or(|h| h == head.head)
     };
@@ -152,9 +153,8 @@ fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
     heads.retain(wanted);
     if heads.is_empty() {
         let (layers, n_head) = (model.config.n_layer, model.config.n_head);
-        return Err(
-            Usage(format!("the model has layers 0 to {}, heads 0 to {}", layers - 1, n_head - 1)).into()
-        );
+        let what = format!("the model has layers 0 to {}, heads 0 to {}", layers - 1, n_head - 1);
+        return Err(Usage(format!("{what}: choose --layer and --head among them")).into());
     }
     let names = names(&model.tokenizer, &tokens);
     if let Some(path) = &args.svg {

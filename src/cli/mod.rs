@@ -15,6 +15,7 @@ mod output;
 mod profile;
 mod running;
 mod sample;
+mod subject;
 mod train;
 mod values;
 mod verify;

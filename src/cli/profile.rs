@@ -9,6 +9,7 @@ use super::failure::{Exit, Usage};
 use super::finetune::rerun::Rerun;
 use super::finetune::run::Learner;
 use super::output::Output;
+use super::subject::stored;
 use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
@@ -23,8 +24,6 @@ use crate::profile::trace::Trace;
 use crate::profile::workload::{Workload, vocab_size};
 use crate::run::aside::write_whole;
 use crate::run::config::TrainConfig;
-use crate::run::folder::RunFolder;
-use crate::run::model_file::read_config;
 use crate::run::settings::Settings;
 use crate::train::estimate::least_memory;
 use crate::train::plans::StepShape;
@@ -133,12 +132,16 @@ enum Asked {
 
 /// What the flags ask for.
 fn asked(args: &Args) -> anyhow::Result<Asked> {
+    let (config, model) = subject(args)?;
+    if args.mode == Mode::Decode {
+        model.predicts_next()?;
+    }
     if let (Mode::Train, Some(folder)) = (args.mode, &args.model)
         && let Some(stage) = Rerun::open(folder, &args.settings)?
     {
         return Ok(Asked::Stage(Box::new(stage)));
     }
-    Ok(Asked::Model(Box::new(subject(args)?)))
+    Ok(Asked::Model(Box::new((config, model))))
 }
 
 /// The plan of what is asked for, unless it is certain that `device` cannot hold it.
@@ -167,9 +170,7 @@ fn workload(mode: Mode, asked: &Asked, device: &dyn Device) -> anyhow::Result<Wo
 /// The model and how it is trained: a run's own, or a preset's.
 fn subject(args: &Args) -> anyhow::Result<(TrainConfig, ModelConfig)> {
     if let Some(folder) = &args.model {
-        let (model, _) = read_config(folder)?;
-        let settings = args.settings.over(&RunFolder::open(folder)?.settings()?)?;
-        return Ok((TrainConfig::new(&settings)?, model));
+        return stored(folder, &args.settings);
     }
     let config = TrainConfig::new(&args.settings)?;
     let vocab_size = vocab_size(&config.tokenizer).ok_or_else(|| {

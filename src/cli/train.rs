@@ -9,7 +9,8 @@ use super::output::Output;
 use super::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
 use crate::finetune::stage::STAGE;
 use crate::inspect::masked::restored;
-use crate::models::config::{Architecture, ModelConfig};
+use crate::models::abilities::Inability;
+use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::settings::Settings;
@@ -43,10 +44,11 @@ pub struct Args {
 const MASKED_WINDOWS: usize = 400;
 
 /// What goes on with such a model, and what to do with it.
-fn verbs(architecture: Architecture) -> Verbs<'static> {
-    let next = match architecture {
-        Architecture::Skipgram => "look: lal inspect embeddings --model RUN --word the",
-        _ => "write: sample --model RUN --prompt \"O \"",
+fn verbs(model: &ModelConfig) -> Verbs<'static> {
+    let next = match model.predicts_next() {
+        Ok(()) => "write: sample --model RUN --prompt \"O \"",
+        Err(Inability::PredictsNeighbours) => "look: lal inspect embeddings --model RUN --word the",
+        Err(_) => "look: lal inspect attention --model RUN --prompt \"O \"",
     };
     Verbs { again: "train", next }
 }
@@ -91,7 +93,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     keep_choices(&opened, &folder)?;
 
     let stop = stop_on_interrupt()?;
-    let mut screen = Screen::new(output, &trainer, folder.path(), floor, verbs(trainer.model.architecture));
+    let mut screen = Screen::new(output, &trainer, folder.path(), floor, verbs(&trainer.model));
     screen.tell(&start)?;
     let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
     screen.bar.set_position(session.trainer.step);
@@ -113,7 +115,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
 /// The lowest loss that any model which reads from left to right can reach, in nats per token, where the text tells. One
 /// that sees both sides, or whose loss is of something else, has no such floor.
 pub fn floor(corpus: &Corpus, dataset: &Dataset, model: &ModelConfig) -> Option<f64> {
-    if !model.causal || model.architecture == Architecture::Skipgram {
+    if model.predicts_next().is_err() {
         return None;
     }
     // A text has one spelling in tokens: they carry together what its characters do.

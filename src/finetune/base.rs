@@ -6,7 +6,7 @@ use std::path::Path;
 use super::reader::{Head, Reader, ReaderError};
 use crate::engine::device::{Device, DeviceError, initial_values};
 use crate::engine::tape::Init;
-use crate::models::config::{Architecture, ModelConfig, Position};
+use crate::models::config::{ModelConfig, Position};
 use crate::run::config::{ConfigError, TrainConfig};
 use crate::run::folder::SETTINGS;
 use crate::run::model_file::ModelError;
@@ -60,6 +60,11 @@ pub enum BaseError {
     Vocabulary { name: String, config: usize, tokenizer: usize },
     #[error("{setting} is {asked}, and {base} in {name}: a fine-tuned model keeps what its base is")]
     Differs { setting: String, asked: String, base: String, name: String },
+    #[error(
+        "block_size is {asked}, and {name} has learned {base} positions: choose --block-size {base} or less, or train \
+         a base with a longer block, or with --position rope or alibi, which need no table"
+    )]
+    Positions { asked: usize, base: usize, name: String },
     #[error("the reward model in {0} has another tokenizer: train it from the same model")]
     OtherTokenizer(String),
     #[error("{0} has no score.weight: it is no reward model, such as finetune reward makes")]
@@ -134,7 +139,7 @@ impl Base {
         tokenizer: Tokenizer,
         weights: Weights,
     ) -> Result<Self, BaseError> {
-        if config.architecture != Architecture::Transformer || !config.causal {
+        if config.answers().is_err() {
             return Err(BaseError::NoConversations(name));
         }
         if config.vocab_size != tokenizer.vocab_size() {
@@ -178,10 +183,10 @@ impl Base {
     }
 
     /// The model to be trained: the base with rows for the tokens of a chat, perhaps with adapters, and with
-    /// another block size if no table limits it.
+    /// another block size. Of a table of positions a shorter block keeps the first.
     ///
     /// # Errors
-    /// When the block is longer than the base's table of positions, or shorter.
+    /// When the block is longer than the base's table of positions.
     pub fn for_chat(
         &self,
         block_size: usize,
@@ -189,9 +194,8 @@ impl Base {
         lora_rank: usize,
     ) -> Result<ModelConfig, BaseError> {
         let base = self.config.block_size;
-        if self.config.position == Position::Learned && block_size != base {
-            let (setting, asked, base) = ("block_size".into(), block_size.to_string(), base.to_string());
-            return Err(BaseError::Differs { setting, asked, base, name: self.name.clone() });
+        if self.config.position == Position::Learned && block_size > base {
+            return Err(BaseError::Positions { asked: block_size, base, name: self.name.clone() });
         }
         let vocab_size = self.chat_tokenizer().vocab_size();
         Ok(ModelConfig { vocab_size, block_size, dropout, lora_rank, ..self.config.clone() })
@@ -236,8 +240,12 @@ impl Base {
             if per_token && entry.shape.rows() == has {
                 stored.shape = [had, entry.shape.width()].into();
             }
+            if entry.name.ends_with(".wpe.weight") {
+                stored.shape = [self.config.block_size, entry.shape.width()].into();
+            }
             let mut elements = self.read(&stored)?;
-            if stored.shape != entry.shape {
+            elements.truncate(entry.shape.len());
+            if elements.len() < entry.shape.len() {
                 let rows = new_rows(&elements, entry, has - had, seed);
                 elements.extend(rows);
             }

@@ -1,5 +1,6 @@
 //! What kind of model, and its sizes.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use clap::ValueEnum;
@@ -27,6 +28,13 @@ pub enum Architecture {
     Bigram,
     /// Word vectors, from which words stand near which (Mikolov et al. 2013).
     Skipgram,
+}
+
+impl fmt::Display for Architecture {
+    /// As settings name it.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("no architecture is left out of the settings").get_name())
+    }
 }
 
 /// How a Transformer knows where a token stands.
@@ -139,6 +147,11 @@ pub enum SizeError {
     #[error("conv_kernel = 1 reaches no other token: choose 2 or more, or 0 for no convolution")]
     OneTap,
     #[error(
+        "causal = false is for Transformers, and the architecture {0} cannot see what comes after a token: leave it \
+         out, or choose --architecture transformer"
+    )]
+    OneSided(Architecture),
+    #[error(
         "dropout = {0} is outside 0 to 0.99999994, the 32-bit number before 1: 0 turns it off, 0.1 zeroes a tenth"
     )]
     Dropout(f64),
@@ -198,6 +211,9 @@ impl ModelConfig {
             if self.conv_kernel == 1 {
                 return Err(SizeError::OneTap);
             }
+        }
+        if !self.causal && self.architecture != Architecture::Transformer {
+            return Err(SizeError::OneSided(self.architecture));
         }
         if !is_share(self.dropout) {
             return Err(SizeError::Dropout(self.dropout));
@@ -263,6 +279,8 @@ mod tests {
         assert_eq!(error, Err(SizeError::KeyHeads { n_head: 4, n_kv_head: 3 }));
         let odd = ModelConfig { position: Position::Rope, ..gpt(128) };
         assert_eq!(odd.check(), Err(SizeError::OddHead(1)));
+        let gru = ModelConfig { architecture: Architecture::Gru, causal: false, ..gpt(4) };
+        assert_eq!(gru.check(), Err(SizeError::OneSided(Architecture::Gru)));
         for dropout in [1.0, 0.999_999_999_99, -0.1, f64::NAN] {
             let config = ModelConfig { dropout, ..gpt(4) };
             assert!(matches!(config.check(), Err(SizeError::Dropout(_))));

@@ -1,5 +1,6 @@
 //! Language models, each recorded on a tape from the layers of [`nn`](crate::nn).
 
+pub mod abilities;
 pub mod bigram;
 pub mod census;
 pub mod config;

@@ -169,6 +169,7 @@ impl BatchGenerator {
     }
 
     fn check(&self, prompts: &[&[u32]]) -> Result<(), GenerateError> {
+        self.config.predicts_next()?;
         let Self { config: ModelConfig { architecture, block_size, .. }, .. } = *self;
         if architecture != Architecture::Transformer {
             return Err(GenerateError::NotSideBySide(architecture));

@@ -9,6 +9,7 @@ use crate::engine::plan::{Home, Place, Plan};
 use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
+use crate::models::abilities::Inability;
 use crate::models::config::{Architecture, ModelConfig};
 use crate::models::{Reading, trunk};
 use crate::nn::Pass;
@@ -20,6 +21,8 @@ pub enum GenerateError {
     Device(#[from] DeviceError),
     #[error("the model does not fit together: {0}")]
     Model(#[from] OpError),
+    #[error("{0}")]
+    WritesNothing(#[from] Inability),
     #[error("there is no token to start from")]
     NoPrompt,
     #[error("prompt {number} has {tokens} tokens, and the model sees {block_size} at once: shorten it")]
@@ -54,10 +57,11 @@ enum Memory {
 
 fn memory(config: &ModelConfig) -> Memory {
     match config.architecture {
-        Architecture::Transformer => Memory::Cache,
+        Architecture::Transformer if config.causal => Memory::Cache,
         Architecture::Rnn | Architecture::Gru | Architecture::Lstm => Memory::Carried,
         Architecture::Mlp => Memory::Window(config.block_size),
-        Architecture::Bigram | Architecture::Skipgram => Memory::Window(1),
+        // A Transformer that sees both sides and word vectors write nothing: they are loaded to be looked into.
+        Architecture::Bigram | Architecture::Skipgram | Architecture::Transformer => Memory::Window(1),
     }
 }
 
@@ -92,8 +96,9 @@ impl Generator {
     /// Forgets the text so far, reads `prompt`, and returns the logits of what comes next, (vocab_size).
     ///
     /// # Errors
-    /// When the prompt is empty or the device fails.
+    /// When the model writes nothing, the prompt is empty, or the device fails.
     pub fn start(&mut self, device: &mut dyn Device, prompt: &[u32]) -> Result<Vec<f32>, GenerateError> {
+        self.config.predicts_next()?;
         self.tokens.clear();
         self.cached = 0;
         if memory(&self.config) == Memory::Carried {

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Args, Event, open};
+use super::{Args, Event, lessons, open};
 use crate::cli::device::Opened;
-use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::finetune::answers::{answers, exact_match, text};
 use crate::finetune::base::Base;
@@ -15,7 +14,7 @@ use crate::finetune::lessons::Lessons;
 use crate::sample::batch::Reply;
 use crate::sample::load::{Model, load};
 use crate::sample::strategy::Strategy;
-use crate::text::chat::{self, Example};
+use crate::text::chat::Example;
 use crate::text::tales::Exchange;
 use crate::text::tales::judge::{Tally, Verdict, judge};
 use crate::text::tokenizer::{Special, Tokenizer};
@@ -69,7 +68,7 @@ fn by_question(questions: &[Exchange], verdicts: &[Verdict]) -> Vec<ByQuestion> 
 
 /// What a model replied.
 pub struct Answered {
-    examples: Vec<Example>,
+    lessons: Lessons,
     replies: Vec<Reply>,
     /// The program's; none where it cannot judge.
     verdicts: Vec<Verdict>,
@@ -79,7 +78,7 @@ pub struct Answered {
 impl Answered {
     fn exact_match(&self) -> f64 {
         let texts: Vec<String> = self.replies.iter().map(|reply| text(reply, &self.tokenizer)).collect();
-        exact_match(&self.examples, &texts, &self.tokenizer)
+        exact_match(&self.lessons.held_out, &texts, &self.tokenizer)
     }
 
     fn judged(&self) -> Option<Judged> {
@@ -91,24 +90,29 @@ impl Answered {
     fn whole(&self) -> Vec<Vec<u32>> {
         let end = self.tokenizer.special(Special::End);
         let whole = |(example, reply): (&Example, &Reply)| reply.ended_after(example.last_exchange().0, end);
-        self.examples.iter().zip(&self.replies).map(whole).collect()
+        self.lessons.held_out.iter().zip(&self.replies).map(whole).collect()
     }
 }
 
 /// What models are asked, and how.
 pub struct Asking<'a> {
-    pub lessons: &'a Lessons,
+    pub args: &'a Args,
     pub strategy: &'a Strategy,
-    pub seed: u64,
 }
 
 impl Asking<'_> {
     /// Asks a model, and tells how it answers.
-    pub fn one(&self, opened: &mut Opened, model: &mut Model, output: Output) -> anyhow::Result<Answered> {
-        let answered = self.ask(opened, model)?;
+    pub fn one(
+        &self,
+        opened: &mut Opened,
+        model: &mut Model,
+        lessons: Lessons,
+        output: Output,
+    ) -> anyhow::Result<Answered> {
+        let answered = self.ask(opened, model, lessons)?;
         let (exact_match, judged) = (answered.exact_match(), answered.judged());
-        let questions = self.lessons.held_out.len();
-        let by_question = by_question(&self.lessons.questions, &answered.verdicts);
+        let questions = answered.lessons.held_out.len();
+        let by_question = by_question(&answered.lessons.questions, &answered.verdicts);
         if output.json {
             output.event(&Event::Answers { questions, exact_match, judged, by_question })?;
             return Ok(answered);
@@ -132,19 +136,17 @@ impl Asking<'_> {
     }
 
     /// Asks another model, and tells which of the two answers better.
-    pub fn against(&self, args: &Args, other: &Path, first: &Answered, output: Output) -> anyhow::Result<()> {
+    pub fn against(&self, other: &Path, first: &Answered, output: Output) -> anyhow::Result<()> {
+        let args = self.args;
         let mut opened = open(args, output)?;
         let mut model = load(opened.device(), other)?;
-        let second = self.ask(&mut opened, &mut model)?;
+        // Another model may have another tokenizer.
+        let lessons = lessons(args, &model.config, &model.tokenizer)?;
+        let second = self.ask(&mut opened, &mut model, lessons)?;
         let [a, b] = match &args.reward {
             Some(folder) => {
                 let mut opened = open(args, output)?;
                 [scores(&mut opened, folder, first)?, scores(&mut opened, folder, &second)?]
-            }
-            None if first.verdicts.is_empty() => {
-                let what = "--against needs replies that a program can judge: give --data tales, or --reward the \
-                            folder of a reward model";
-                return Err(Usage(what.into()).into());
             }
             None => [first, &second].map(|answered| answered.verdicts.iter().map(Verdict::reward).collect()),
         };
@@ -164,21 +166,13 @@ impl Asking<'_> {
         ))?)
     }
 
-    fn ask(&self, opened: &mut Opened, model: &mut Model) -> anyhow::Result<Answered> {
-        let held_out = &self.lessons.held_out;
-        if model.tokenizer.special(Special::End).is_none() {
-            return Err(chat::ChatError::NoChatTokens(model.tokenizer.name()).into());
-        }
-        // Another model may have another tokenizer.
-        let examples = match self.lessons.questions.is_empty() {
-            true => held_out.clone(),
-            false => Lessons::questions(held_out.len(), &model.tokenizer)?.1,
-        };
+    fn ask(&self, opened: &mut Opened, model: &mut Model, lessons: Lessons) -> anyhow::Result<Answered> {
         let Model { config, tokenizer, .. } = &*model;
-        let replies = answers(opened.device(), config, tokenizer, &examples, self.strategy, self.seed)?;
-        let asked = self.lessons.questions.iter().zip(&replies);
+        let (examples, seed) = (&lessons.held_out, self.args.seed);
+        let replies = answers(opened.device(), config, tokenizer, examples, self.strategy, seed)?;
+        let asked = lessons.questions.iter().zip(&replies);
         let verdicts = asked.map(|(asked, reply)| judge(asked, &text(reply, tokenizer))).collect();
-        Ok(Answered { examples, replies, verdicts, tokenizer: tokenizer.clone() })
+        Ok(Answered { lessons, replies, verdicts, tokenizer: tokenizer.clone() })
     }
 }
 

@@ -7,12 +7,12 @@ use super::report::{Report, head};
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::finetune::rerun::Rerun;
 use crate::cli::output::Output;
+use crate::cli::subject::stored;
 use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
-use crate::run::folder::RunFolder;
 use crate::run::model_file::Layout;
 use crate::run::settings::Settings;
 use crate::run::tensor_file::TensorFile;
@@ -46,20 +46,27 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
         let (config, model) = (stage.learner.config.clone(), stage.learner.model.clone());
         return Ok(Some(Subject { config, model, learns: Learns::Stage(Box::new(stage)) }));
     }
-    let settings = match (&args.preset, &args.model) {
+    let (config, held) = match (&args.preset, &args.model) {
         (None, None) => return Ok(None),
-        (Some(_), _) => Settings { preset: args.preset.clone(), ..Settings::default() },
-        (None, Some(folder)) => RunFolder::open(folder)?.settings()?,
+        (Some(_), _) => {
+            let settings = Settings { preset: args.preset.clone(), ..Settings::default() };
+            (TrainConfig::new(&settings)?, None)
+        }
+        (None, Some(folder)) => {
+            let (config, model) = stored(folder, &Settings::default())?;
+            (config, Some((model, Tokenizer::load(folder)?)))
+        }
     };
-    let config = TrainConfig::new(&settings)?;
     let corpus = args.places.locate(config.data.as_deref(), output)?;
-    let tokenizer = match &args.model {
-        Some(folder) => Tokenizer::load(folder)?,
-        None => config.tokenizer(&corpus.text)?,
+    let (model, tokenizer) = match held {
+        Some(held) => held,
+        None => {
+            let tokenizer = config.tokenizer(&corpus.text)?;
+            (config.model(tokenizer.vocab_size()), tokenizer)
+        }
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
     dataset.check(config.block_size)?;
-    let model = config.model(tokenizer.vocab_size());
     model.check()?;
     let learns = Learns::Text { dataset, weights: args.model.clone() };
     Ok(Some(Subject { config, model, learns }))
@@ -110,7 +117,7 @@ impl Subject {
             trainer.submit(device)?;
             trainer.report(device, true)?;
         }
-        if let (true, Learns::Text { dataset, .. }) = (self.model.causal, &self.learns) {
+        if let (Ok(()), Learns::Text { dataset, .. }) = (self.model.predicts_next(), &self.learns) {
             let tokens = dataset.train[..self.config.block_size.min(8)].to_vec();
             let mut generator = Generator::new(self.model.clone());
             generator.start(device, &tokens)?;

@@ -1,0 +1,31 @@
+//! The model that a folder holds, to be verified or profiled: of a run, or from elsewhere.
+
+use std::path::Path;
+
+use super::failure::Usage;
+use crate::models::config::ModelConfig;
+use crate::run::config::TrainConfig;
+use crate::run::folder::SETTINGS;
+use crate::run::model_file::read_config;
+use crate::run::settings::Settings;
+
+/// The model of a folder and how it is trained: as `asked`, else as its run was, else as the default preset.
+///
+/// # Errors
+/// When another model is asked for than the folder holds; only its dropout may be another.
+pub fn stored(folder: &Path, asked: &Settings) -> anyhow::Result<(TrainConfig, ModelConfig)> {
+    let (model, _) = read_config(folder)?;
+    let own = Settings::of_model(&model);
+    let other = asked.differences(&own).into_iter().find(|(setting, ..)| setting != "dropout");
+    if let Some((setting, asked, own)) = other {
+        let folder = folder.display();
+        let what =
+            format!("{setting} is {asked}, and {own} in {folder}: leave it out, or name a --preset for it");
+        return Err(Usage(what).into());
+    }
+    let written = folder.join(SETTINGS);
+    let run = if written.exists() { Settings::from_file(&written)? } else { Settings::default() };
+    let config = TrainConfig::new(&asked.over(&own)?.over(&run)?)?;
+    let model = ModelConfig { dropout: config.dropout, ..model };
+    Ok((config, model))
+}
