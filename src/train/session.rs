@@ -22,7 +22,7 @@ use crate::run::tensor_file::TensorError;
 use crate::sample::generator::{GenerateError, Generator};
 use crate::sample::strategy::{Sampler, Strategy, StrategyError};
 use crate::text::dataset::Split;
-use crate::text::tokenizer::Tokenizer;
+use crate::text::tokenizer::{Special, Tokenizer};
 
 /// What happens in a run; in JSON an object with an `event` field.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -301,7 +301,7 @@ impl<'a> Session<'a> {
             self.estimate(tell)?;
         }
         let step = self.trainer.step;
-        if self.trainer.config.sample_tokens > 0 && self.trainer.model.causal {
+        if self.trainer.config.sample_tokens > 0 && self.trainer.model.predicts_next().is_ok() {
             let text = self.sample()?;
             self.journal.sample(step, &text)?;
             tell(&Event::Sample { step, text }).map_err(SessionError::Tell)?;
@@ -328,16 +328,21 @@ impl<'a> Session<'a> {
         tell(&event).map_err(SessionError::Tell)
     }
 
-    /// What the model writes behind the beginning of the validation text.
+    /// What the model writes behind the beginning of the validation text; an assistant's answer to its first question
+    /// ends where the assistant ends it.
     fn sample(&mut self) -> Result<String, SessionError> {
         let prompt = self.trainer.source().prompt();
         let mut rng = ChaCha8Rng::seed_from_u64(self.trainer.config.seed);
         let mut sampler = Sampler::new(Strategy::default())?;
         let mut text = self.tokenizer.decode(prompt);
         let mut stream = self.tokenizer.stream();
+        let end = self.tokenizer.special(Special::End);
         let mut logits = self.generator.start(self.device, prompt)?;
         for _ in 0..self.trainer.config.sample_tokens {
             let token = sampler.next(&logits, &[], &mut rng)?;
+            if Some(token) == end {
+                break;
+            }
             text += &stream.push(token);
             logits = self.generator.push(self.device, token)?;
         }
