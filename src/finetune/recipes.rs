@@ -1,4 +1,7 @@
 //! What each stage of fine-tuning does where nothing else is asked for.
+//!
+//! Stages that compare a model with what it was, or two of its answers with each other, drop nothing out, as in TRL:
+//! else the model would differ from its reference before it has learned anything.
 
 use super::comparisons::TALES_PAIRS_HELD_OUT;
 use crate::optim::Optimizer;
@@ -44,6 +47,7 @@ pub fn reward() -> Settings {
     Settings {
         steps: Some(1200),
         batch_size: Some(16),
+        dropout: Some(0.0),
         eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
         // Its head gives rewards, and no longer text worth reading.
         sample_tokens: Some(0),
@@ -56,6 +60,7 @@ pub fn dpo() -> Settings {
     Settings {
         steps: Some(500),
         batch_size: Some(16),
+        dropout: Some(0.0),
         learning_rate: Some(2e-4),
         warmup_steps: Some(20),
         eval_iters: Some(TALES_PAIRS_HELD_OUT.div_ceil(16)),
@@ -68,6 +73,7 @@ pub fn policy() -> Settings {
     Settings {
         steps: Some(320),
         batch_size: Some(16),
+        dropout: Some(0.0),
         learning_rate: Some(2e-4),
         warmup_steps: Some(10),
         save_every: Some(100),

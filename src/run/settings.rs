@@ -53,7 +53,8 @@ pub struct Settings {
     /// Whether linear layers and layer norms add a bias
     #[arg(long, env = "LAL_BIAS", value_name = "BOOL")]
     pub bias: Option<bool>,
-    /// The share of activations zeroed in training
+    /// The share of activations zeroed in training [default: the preset's or the base's; 0 for finetune reward, dpo
+    /// and ppo, which compare a model with what it was]
     #[arg(long, env = "LAL_DROPOUT", value_name = "P")]
     pub dropout: Option<f64>,
     /// How a Transformer knows where a token stands

@@ -32,7 +32,7 @@ use crate::train::source::Source;
 
 /// `--data` is `tales`: its questions are what programs can judge replies to. First the model's own replies are
 /// revised by the principles, and the revisions learned; then, from that model on and with `--feedback prefer`, the
-/// better of its replies are preferred.
+/// better of its replies are preferred, with dropout off unless --dropout turns it on.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -25,7 +25,8 @@ use crate::text::tales::Exchange;
 use crate::train::source::Source;
 
 /// `--data` is a .jsonl of {"prompt", "chosen", "rejected"}, or `tales` for preferences about the built-in world. The
-/// reference is the model itself as it is at the start: what it says of the pairs is computed once.
+/// reference is the model itself as it is at the start: what it says of the pairs is computed once. The base's dropout is
+/// off unless --dropout turns it on, as the reference drops nothing out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

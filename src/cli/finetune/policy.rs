@@ -20,7 +20,8 @@ use crate::text::tales::{Exchange, Part};
 use crate::train::source::Source;
 
 /// `--data` is a .jsonl of conversations, whose last answers are left out, or `tales` for questions about the built-in
-/// world. Replies are judged by the program that knows that world, or by the model of `--reward`.
+/// world. Replies are judged by the program that knows that world, or by the model of `--reward`. The base's dropout is off
+/// unless --dropout turns it on, as replies are drawn without it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

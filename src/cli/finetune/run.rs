@@ -125,7 +125,7 @@ struct Plan {
 }
 
 pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<Exit> {
-    let Plan { resumed, mut job, mut base, stage, learner } = plan(args, method)?;
+    let Plan { resumed, mut job, mut base, stage, learner } = plan(args, method, output)?;
     let counts = match learner.config.data.as_deref() {
         Some(data) => job.read(data, &learner)?,
         None => {
@@ -180,7 +180,7 @@ pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<E
 }
 
 /// What is to be done, all of it checked but the data.
-fn plan(args: &StageArgs, method: Method) -> anyhow::Result<Plan> {
+fn plan(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<Plan> {
     if let Some(path) = &args.resume {
         let folder = RunFolder::open(path)?;
         let stage = Stage::read(path)?;
@@ -205,6 +205,10 @@ fn plan(args: &StageArgs, method: Method) -> anyhow::Result<Plan> {
     base.agrees(&asked)?;
     let data = TrainConfig::new(&asked.over(base.settings())?)?.data;
     let config = TrainConfig::new(&asked.over(&job.defaults(data.as_deref()))?.over(base.settings())?)?;
+    if asked.dropout.is_none() && config.dropout != base.config.dropout {
+        let (now, of_base) = (config.dropout, base.config.dropout);
+        output.remark(format!("dropout is {now} in this stage, {of_base} in the base: see --help"));
+    }
     let lora_rank = args.lora_rank.unwrap_or(0);
     let model = base.for_chat(config.block_size, config.dropout, lora_rank)?;
     model.check()?;
