@@ -12,6 +12,8 @@ pub fn sft() -> Settings {
     Settings {
         steps: Some(1000),
         batch_size: Some(12),
+        // Of a base that was pretrained on batches of half a million tokens as well.
+        grad_accum: Some(1),
         learning_rate: Some(5e-4),
         warmup_steps: Some(50),
         weight_decay: Some(0.0),
