@@ -56,9 +56,11 @@ impl Workload {
         let times = |name: &str| if name == "micro" { config.grad_accum } else { 1 };
         let part = |(segment, name)| Part { segment, times: times(name) };
         let parts = plan.segments.iter().map(|s| s.name.as_str()).enumerate().map(part).collect();
+        let tokens = model.tokens_shape(shape.sequences(), shape.time).iter().product::<usize>();
+        let time = tokens / shape.sequences();
         let micro = if config.grad_accum > 1 { format!("{} × ", config.grad_accum) } else { String::new() };
         Ok(Self {
-            title: format!("{name} step of {micro}{} × {} tokens", shape.sequences(), shape.time),
+            title: format!("{name} step of {micro}{} × {time} tokens", shape.sequences()),
             plan: Arc::new(plan),
             parts,
             step: Step {
