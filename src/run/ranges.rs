@@ -98,6 +98,9 @@ mod tests {
                 assert!(error.to_string().contains(told), "{error}");
             }
         }
+        // A file's number is wrong even where a flag goes before it.
+        let [flag, file] = [1, 1 << 63].map(|steps| Settings { steps: Some(steps), ..Settings::default() });
+        assert!(flag.over(&file).unwrap_err().to_string().contains("steps = 9223372036854775808"));
         let follows = Settings { n_kv_head: Some(0), n_inner: Some(0), ..Settings::default() };
         assert!(TrainConfig::new(&follows).is_ok());
     }

@@ -192,6 +192,7 @@ impl Settings {
     /// As a table, these settings over those of `below`.
     pub(super) fn laid_over(&self, below: &impl Serialize) -> Result<Table, ConfigError> {
         check_counts(self)?;
+        check_counts(below)?;
         let table = |settings: Result<Table, toml::ser::Error>| {
             settings.expect("settings are strings, numbers and truth values that TOML can hold")
         };
