@@ -6,6 +6,7 @@ use crate::engine::tensor::{Shape, Spec};
 use crate::models::census::{Kind, total};
 use crate::models::config::{Architecture, ModelConfig, Position};
 use crate::objective::Objective;
+use crate::ops::grad_norm::Squares;
 use crate::optim::{Optimizer, Rule};
 
 /// Bytes of a [`training`](super::plans::training) plan. Of pretraining on whole rows all but `temporaries` are exact;
@@ -22,8 +23,10 @@ pub fn least_memory(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Memo
         Optimizer::Sgd => u64::from(rule.adamw.beta1 != 0.0),
     };
     let accumulated = u64::from(shape.grad_accum > 1);
-    let states = trained.map(|kind| kind.len().saturating_mul(moments(kind) + accumulated));
-    let states = states.fold(tables(config, shape), u64::saturating_add);
+    let states = trained.clone().map(|kind| kind.len().saturating_mul(moments(kind) + accumulated));
+    let squares =
+        trained.map(|kind| (Squares::blocks(kind.shape.len()) as u64).saturating_mul(kind.count as u64));
+    let states = states.chain(squares).fold(tables(config, shape), u64::saturating_add);
 
     let tokens = Shape::from(config.tokens_shape(shape.sequences(), shape.time));
     let predictions = config.n_predictions(shape.sequences(), shape.time) as u64;
