@@ -198,12 +198,18 @@ fn refused(line: &str, code: i32, folder: &Path) -> String {
     told
 }
 
-const TINY: &str = "--device cpu --steps 1 --quiet --n-head 1";
+/// A text of two megabytes, longer than any block here.
+fn long_text(folder: &Path) -> String {
+    file(folder, "text", &"a text to learn from, and some more. ".repeat(60_000))
+}
+
+const TINY: &str = "--device cpu --steps 1 --quiet";
 
 #[test]
 fn sizes_of_files_have_the_ranges_of_flags() {
     let folder = tempfile::tempdir().unwrap();
     let (model, _) = base(folder.path());
+    let text = long_text(folder.path());
     for (settings, told) in [
         ("n_inner = 4611686018427387904\nn_embd = 32", "n_inner = 4611686018427387904"),
         ("n_embd = 2305843009213693952", "n_embd = 2305843009213693952"),
@@ -214,7 +220,7 @@ fn sizes_of_files_have_the_ranges_of_flags() {
         ("weight_decay = nan", "weight_decay = NaN"),
     ] {
         let config = file(folder.path(), "config.toml", settings);
-        let error = refused(&format!("train {TINY} --data tales --config {config}"), 2, folder.path());
+        let error = refused(&format!("train {TINY} --data {text} --config {config}"), 2, folder.path());
         assert!(error.contains(told), "{error}");
     }
     let config = model.join("config.json");
@@ -226,7 +232,7 @@ fn sizes_of_files_have_the_ranges_of_flags() {
         ("900", "numbers"),
     ] {
         fs::write(&config, written.replace("\"n_layer\": 2", &format!("\"n_layer\": {size}"))).unwrap();
-        for verb in ["sample", "chat", "eval --data tales", "finetune sft --steps 1 --data tales"] {
+        for verb in ["sample", "chat", "eval", "finetune sft --steps 1 --data tales"] {
             let line = format!("{verb} --device cpu --model {}", model.display());
             let output = limited(&words(&line), folder.path());
             let error = String::from_utf8_lossy(&output.stderr);
@@ -242,6 +248,7 @@ fn sizes_of_files_have_the_ranges_of_flags() {
 #[test]
 fn what_does_not_fit_is_refused_before_it_is_written_down() {
     let folder = tempfile::tempdir().unwrap();
+    let text = long_text(folder.path());
     for sizes in [
         "--n-layer 1000 --n-embd 16384",
         "--n-embd 1048576",
@@ -250,14 +257,14 @@ fn what_does_not_fit_is_refused_before_it_is_written_down() {
         "--batch-size 100000000 --grad-accum 1048576",
         "--block-size 100000 --n-layer 1000",
     ] {
-        let error = refused(&format!("train {TINY} --data tales {sizes}"), 1, folder.path());
+        let error = refused(&format!("train {TINY} --data {text} {sizes}"), 1, folder.path());
         assert!(error.contains("MiB of memory are needed") && error.contains("--batch-size"), "{error}");
-        let error = refused(&format!("profile --device cpu --n-head 1 {sizes}"), 1, folder.path());
+        let error = refused(&format!("profile --device cpu {sizes}"), 1, folder.path());
         assert!(error.contains("MiB of memory are needed"), "{error}");
     }
     let long = "--preset rnn-mini --block-size 100000 --n-layer 100";
     assert!(
-        refused(&format!("train {TINY} --data tales {long}"), 2, folder.path())
+        refused(&format!("train {TINY} --data {text} {long}"), 2, folder.path())
             .contains("block_size = 100000")
     );
     assert!(!folder.path().join("runs").exists());
