@@ -70,7 +70,7 @@ mod tests {
     fn the_warm_up_ends_at_the_highest_rate_and_the_run_at_the_lowest() {
         for decay in ALL {
             let end = if decay == Decay::Constant { 1e-3 } else { 1e-4 };
-            for (warmup_steps, first) in [(100, 1e-5), (7, 1e-3 / 7.0), (1, 1e-3), (0, 1e-3)] {
+            for (warmup_steps, first) in [(100, 1e-5), (8, 1.25e-4), (1, 1e-3), (0, 1e-3)] {
                 let schedule = Schedule { warmup_steps, ..schedule(decay) };
                 assert_eq!(schedule.rate(0), first, "{decay:?} {warmup_steps}");
                 assert_eq!(schedule.rate(warmup_steps.max(1) - 1), 1e-3, "{decay:?} {warmup_steps}");
