@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::agreement::{check_config, compare, is_plainly_special, merges};
 use super::bpe::END_OF_TEXT;
 use super::byte::printable;
 use super::word::PATTERN;
@@ -21,13 +22,8 @@ const FILE: &str = "tokenizer.json";
 const MOST_BYTES: u64 = 1 << 28;
 const CONFIG_FILE: &str = "tokenizer_config.json";
 
-/// [`chat`](crate::text::chat)'s template for `transformers`: a system message begins the user's that follows it.
-const CHAT_TEMPLATE: &str = "{%- set ns = namespace(system='') -%}\
-    {%- for m in messages -%}\
-    {%- if m['role'] == 'system' -%}{%- set ns.system = m['content'] + '\n\n' -%}\
-    {%- else -%}{{- '<|' + m['role'] + '|>' + ns.system + m['content'] + '<|end|>' -}}{%- set ns.system = '' -%}\
-    {%- endif -%}{%- endfor -%}\
-    {%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}";
+/// [`chat`](crate::text::chat)'s template for `transformers`, which looks for special tokens in the text that it makes.
+const CHAT_TEMPLATE: &str = include_str!("chat_template.jinja");
 
 impl Tokenizer {
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, each whole or not at all.
@@ -57,41 +53,66 @@ impl Tokenizer {
         write(folder.join(CONFIG_FILE), &config)
     }
 
-    /// Reads the `tokenizer.json` of `folder`; errors if it is missing or none that [`save`] writes.
+    /// Reads the tokenizer of `folder`.
     ///
-    /// [`save`]: Tokenizer::save
+    /// # Errors
+    /// When `tokenizer.json` is missing or says anything that [`save`](Tokenizer::save) would not, merges among it; or
+    /// `tokenizer_config.json`, if it is there, has other ids in mind. The error names the key.
     pub fn load(folder: &Path) -> Result<Self, TokenizerError> {
         let path = folder.join(FILE);
         let bad = |what: String| TokenizerError::BadFile { path: path.clone(), what };
-        let text = file::read(&path, MOST_BYTES)
-            .map_err(|source| TokenizerError::Io { path: path.clone(), source })?;
-        let json: Value = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
-        let vocabulary =
-            json["model"]["vocab"].as_object().ok_or_else(|| bad("it has no model.vocab".into()))?;
-        let tokenizer = match json["model"]["type"].as_str() {
+        let json = read(&path)?;
+        let tokenizer = Self::from_json(&json).map_err(bad)?;
+        let path = folder.join(CONFIG_FILE);
+        if path.exists() {
+            let config = read(&path)?;
+            check_config(&tokenizer, &config).map_err(|what| TokenizerError::BadFile { path, what })?;
+        }
+        Ok(tokenizer)
+    }
+
+    fn from_json(json: &Value) -> Result<Self, String> {
+        let model = &json["model"];
+        let vocabulary = model["vocab"].as_object().ok_or("it has no model.vocab")?;
+        let tokenizer = match model["type"].as_str() {
             Some("WordLevel") if json["pre_tokenizer"]["pattern"]["Regex"] == PATTERN => {
-                Self::Word(word_level(vocabulary).map_err(bad)?)
+                Self::Word(word_level(vocabulary)?)
             }
-            Some("WordLevel") => Self::Char(char_level(vocabulary).map_err(bad)?),
-            Some("BPE") if vocabulary.len() == 256 => Self::Byte(super::ByteLevel),
-            Some("BPE") if vocabulary.contains_key("<|endoftext|>") => Self::Gpt2(super::Gpt2),
-            Some("BPE") => Self::Bpe(Bpe::from_json(&json["model"]).map_err(bad)?),
-            kind => return Err(bad(format!("its model type is {kind:?}"))),
+            Some("WordLevel") => Self::Char(char_level(vocabulary)?),
+            Some("BPE") | None if vocabulary.len() == 256 => Self::Byte(super::ByteLevel),
+            Some("BPE") | None if vocabulary.contains_key("<|endoftext|>") => Self::Gpt2(super::Gpt2),
+            Some("BPE") | None => Self::Bpe(Bpe::from_json(model)?),
+            Some(kind) => return Err(format!("its model.type is {kind:?}, and Lal reads BPE and WordLevel")),
         };
-        // The kind is guessed from little; that every id agrees is what proves it.
+        // The kind is guessed from little; that all else agrees is what proves it.
         if *vocabulary != tokenizer.vocabulary() {
             let (name, size) = (tokenizer.name(), vocabulary.len());
-            return Err(bad(format!("its {size} tokens are not those of a {name} tokenizer")));
+            return Err(format!("its {size} tokens are not those of a {name} tokenizer"));
         }
+        let (merges, wanted) = (merges(model)?, tokenizer.merges());
+        if merges != wanted {
+            return Err(match merges.iter().zip(&wanted).position(|(one, other)| one != other) {
+                Some(place) => {
+                    let (a, b) = &merges[place];
+                    format!("its merge {place}, {a:?} {b:?}, is not that of a {} tokenizer", tokenizer.name())
+                }
+                None => format!("it has {} merges, and {} belong to its tokens", merges.len(), wanted.len()),
+            });
+        }
+        compare(&tokenizer, &tokenizer.to_json(), json)?;
         let added = json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
-        tokenizer.with_added(added.iter()).map_err(bad)
+        tokenizer.with_added(added.iter())
     }
 
     /// Extends by the special tokens that a file lists, whose ids must follow one another.
     fn with_added<'a>(self, added: impl Iterator<Item = &'a Value>) -> Result<Self, String> {
         let base = self.vocab_size();
         let mut specials = Vec::new();
-        for token in added.filter(|token| token["id"].as_u64() >= Some(base as u64)) {
+        for token in added {
+            is_plainly_special(token)?;
+            if self.begin().is_some_and(|id| token["id"] == id && token["content"] == self.decode(&[id])) {
+                continue;
+            }
             let special = Special::ALL.into_iter().find(|special| token["content"] == special.content());
             let special =
                 special.ok_or_else(|| format!("its special token {} is unknown", token["content"]))?;
@@ -103,6 +124,15 @@ impl Tokenizer {
         Ok(self.with_specials(&specials))
     }
 
+    /// The pairs that are joined, in their order, as the file spells them.
+    fn merges(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Gpt2(gpt2) => gpt2.merges().iter().map(|(a, b)| (spelled(a), spelled(b))).collect(),
+            Self::Bpe(trained) => trained.merges().to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
     fn to_json(&self) -> Value {
         let vocabulary = self.vocabulary();
         let byte_level = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
@@ -110,7 +140,8 @@ impl Tokenizer {
             json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
                    "normalized": false, "special": true})
         };
-        let bpe = |merges: Vec<String>| {
+        let bpe = || {
+            let merges: Vec<String> = self.merges().iter().map(|(a, b)| format!("{a} {b}")).collect();
             json!({"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
                    "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary,
                    "merges": merges})
@@ -127,17 +158,12 @@ impl Tokenizer {
         let (model, split, decoder, special) = match self {
             Self::Char(_) => by_pattern("[\\s\\S]"),
             Self::Word(_) => by_pattern(PATTERN),
-            Self::Byte(_) => (bpe(Vec::new()), byte_level(false), byte_level(false), json!([])),
-            Self::Gpt2(gpt2) => {
-                let line = |(a, b): &(Vec<u8>, Vec<u8>)| format!("{} {}", spelled(a), spelled(b));
+            Self::Byte(_) => (bpe(), byte_level(false), byte_level(false), json!([])),
+            Self::Gpt2(_) => {
                 let special = json!([added(END_OF_TEXT, "<|endoftext|>")]);
-                let merges = gpt2.merges().iter().map(line).collect();
-                (bpe(merges), byte_level(true), byte_level(true), special)
+                (bpe(), byte_level(true), byte_level(true), special)
             }
-            Self::Bpe(trained) => {
-                let merges = trained.merges().iter().map(|(a, b)| format!("{a} {b}")).collect();
-                (bpe(merges), byte_level(true), byte_level(true), json!([]))
-            }
+            Self::Bpe(_) => (bpe(), byte_level(true), byte_level(true), json!([])),
             Self::Extended(extended) => {
                 let mut json = extended.base().to_json();
                 let first = extended.base().vocab_size() as u32;
@@ -184,6 +210,13 @@ fn word_level(vocabulary: &Map<String, Value>) -> Result<WordLevel, String> {
         Some((_, missing)) => Err(format!("no token has the id {missing}")),
         None => Ok(WordLevel::from_words(words.into_iter().map(|(_, word)| word).collect())),
     }
+}
+
+fn read(path: &Path) -> Result<Value, TokenizerError> {
+    let text = file::read(path, MOST_BYTES)
+        .map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
+    serde_json::from_slice(&text)
+        .map_err(|error| TokenizerError::BadFile { path: path.to_owned(), what: error.to_string() })
 }
 
 /// Writes under another name and renames, so that no reader ever meets half a file.
@@ -244,14 +277,21 @@ mod tests {
         put(r#"{"model": {"type": "WordLevel", "vocab": {"a": 1, "b": 0}}}"#);
         assert!(complaint().contains("2 tokens"), "{}", complaint());
         let with_added = |added: &str| {
-            put(&format!(
-                r#"{{"model": {{"type": "WordLevel", "vocab": {{"a": 0}}}}, "added_tokens": [{added}]}}"#
-            ));
+            let mut json = Tokenizer::from_name("char", "a").unwrap().to_json();
+            json["added_tokens"] = serde_json::from_str(&format!("[{added}]")).unwrap();
+            put(&json.to_string());
+            complaint()
         };
-        with_added(r#"{"id": 1, "content": "<|tool|>"}"#);
-        assert!(complaint().contains("<|tool|>"), "{}", complaint());
-        with_added(r#"{"id": 2, "content": "<|user|>"}"#);
-        assert!(complaint().contains("out of order"), "{}", complaint());
+        for (added, named) in [
+            (r#"{"id": 1, "content": "<|tool|>"}"#, "<|tool|>"),
+            (r#"{"id": 0, "content": "a"}"#, "\"a\""),
+            (r#"{"id": 2, "content": "<|user|>"}"#, "out of order"),
+            (r#"{"id": 1, "content": "<|user|>", "special": false}"#, "not special"),
+            (r#"{"id": 1, "content": "<|user|>", "rstrip": true}"#, "rstrip true"),
+        ] {
+            let complaint = with_added(added);
+            assert!(complaint.contains(named), "{complaint}");
+        }
         put(r#"{"model": {"type": "BPE", "vocab": {"a": 0, "ab": 2}, "merges": []}}"#);
         assert!(complaint().contains("id 1"), "{}", complaint());
     }

@@ -9,8 +9,9 @@
 //! | `gpt2` | a byte-pair-encoded piece (Radford et al. 2019) | 50,257 |
 //!
 //! Each can be [extended](special) by tokens that no text contains. All are saved as a Hugging Face `tokenizers`
-//! file, so that a run folder loads in `transformers`.
+//! file, which `transformers` loads.
 
+mod agreement;
 pub mod bpe;
 pub mod byte;
 pub mod char;
@@ -85,7 +86,7 @@ pub enum TokenizerError {
     #[error("cannot read or write {path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
     #[error(
-        "{path} is not a tokenizer of Lal's ({what}): it is written by `lal train` and should not be edited"
+        "{path} is no tokenizer that Lal can read ({what}): it reads what `lal train` writes, and GPT-2's"
     )]
     BadFile { path: PathBuf, what: String },
 }
@@ -188,8 +189,30 @@ impl Tokenizer {
             hash.update((bytes.len() as u32).to_le_bytes());
             hash.update(&bytes);
         }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        digits(hash)
     }
+
+    /// The same over the merges, in their order, of a tokenizer that has learned some: with equal tokens they may
+    /// still give other ids.
+    pub fn merges_fingerprint(&self) -> Option<String> {
+        match self {
+            Self::Bpe(trained) => {
+                let mut hash = Sha256::new();
+                for part in trained.merges().iter().flat_map(|(a, b)| [a, b]) {
+                    hash.update((part.len() as u32).to_le_bytes());
+                    hash.update(part);
+                }
+                Some(digits(hash))
+            }
+            Self::Extended(extended) => extended.base().merges_fingerprint(),
+            _ => None,
+        }
+    }
+}
+
+/// The first 8 bytes of a hash.
+fn digits(hash: Sha256) -> String {
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! id it knows and only grows its embedding table by as many rows.
 
 use super::Tokenizer;
+use super::bpe::END_OF_TEXT;
 
 /// A special token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,21 @@ impl Tokenizer {
         match self {
             Self::Extended(extended) => extended.specials(),
             _ => &[],
+        }
+    }
+
+    /// The id of the token that ends what a model writes: a message, or else a document of GPT-2's; `None` where text
+    /// has no end.
+    pub fn end(&self) -> Option<u32> {
+        self.special(Special::End).or_else(|| self.begin())
+    }
+
+    /// The id of the token that GPT-2's documents begin with.
+    pub fn begin(&self) -> Option<u32> {
+        match self {
+            Self::Gpt2(_) => Some(END_OF_TEXT),
+            Self::Extended(extended) => extended.base().begin(),
+            _ => None,
         }
     }
 

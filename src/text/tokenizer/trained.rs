@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Trainer};
@@ -68,9 +68,38 @@ impl Bpe {
         }
     }
 
-    /// The encoder whose `model` object this is in a `tokenizer.json`; says what is wrong with it if it is none.
+    /// The encoder with the vocabulary and the merges of the `model` object of a `tokenizer.json`; says what is wrong
+    /// with it if it is none.
     pub(super) fn from_json(model: &Value) -> Result<Self, String> {
-        Self::new(BPE::deserialize(model).map_err(|error| error.to_string())?)
+        let model = json!({"type": "BPE", "vocab": model["vocab"], "merges": model["merges"]});
+        let bpe = Self::new(BPE::deserialize(model).map_err(|error| error.to_string())?)?;
+        bpe.check_merges()?;
+        Ok(bpe)
+    }
+
+    /// Whether the merges make the tokens as training does: the bytes come first, and each merge joins two tokens
+    /// that there are into the next, or into one that another pair has made already.
+    fn check_merges(&self) -> Result<(), String> {
+        if let Some(token) = self.tokens.iter().take(256).find(|token| token.len() != 1) {
+            return Err(format!("{:?} is among its first 256 tokens, which are the bytes", lossy(token)));
+        }
+        let mut made = 256;
+        for (a, b) in &self.merges {
+            let id = |token: &str| self.model.token_to_id(token).map_or(usize::MAX, |id| id as usize);
+            let joined = id(&format!("{a}{b}"));
+            if id(a) >= made || id(b) >= made || joined > made {
+                return Err(format!("its merge {a:?} {b:?} is out of order"));
+            }
+            made = made.max(joined + 1);
+        }
+        match self.tokens.get(made) {
+            Some(token) => Err(format!(
+                "its {} merges end before its token {made}, {:?}: some are missing",
+                self.merges.len(),
+                lossy(token)
+            )),
+            None => Ok(()),
+        }
     }
 
     fn new(model: BPE) -> Result<Self, String> {
@@ -133,6 +162,10 @@ fn each_word<T>(text: &str, each: impl Fn(&str) -> tokenizers::Result<T>) -> tok
     ByteLevel::new(false, true, true).pre_tokenize(&mut split)?;
     let words = split.get_splits(OffsetReferential::Normalized, OffsetType::None);
     words.into_iter().map(|(word, ..)| each(word)).collect()
+}
+
+fn lossy(token: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(token)
 }
 
 fn library(error: tokenizers::Error) -> TokenizerError {
