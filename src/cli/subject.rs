@@ -6,15 +6,17 @@ use super::failure::Usage;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::folder::SETTINGS;
-use crate::run::model_file::read_config;
 use crate::run::settings::Settings;
+use crate::sample::load::Stored;
 
 /// The model of a folder and how it is trained: as `asked`, else as its run was, else as the default preset.
 ///
 /// # Errors
 /// When another model is asked for than the folder holds; only its dropout may be another.
 pub fn stored(folder: &Path, asked: &Settings) -> anyhow::Result<(TrainConfig, ModelConfig)> {
-    let (model, _) = read_config(folder)?;
+    let mut held = Stored::open(folder)?;
+    held.check_values()?;
+    let model = held.config;
     let own = Settings::of_model(&model);
     let other = asked.differences(&own).into_iter().find(|(setting, ..)| setting != "dropout");
     if let Some((setting, asked, own)) = other {

@@ -9,7 +9,7 @@ use crate::engine::tape::Init;
 use crate::models::config::{ModelConfig, Position};
 use crate::run::config::{ConfigError, TrainConfig};
 use crate::run::folder::SETTINGS;
-use crate::run::model_file::ModelError;
+use crate::run::model_file::{ModelError, TokenizerMark};
 use crate::run::settings::Settings;
 use crate::run::tensor_file::Entry;
 use crate::sample::load::{LoadError, Stored};
@@ -94,9 +94,7 @@ impl Base {
     /// As [`open`](Self::open), and when it is no reward model, or one with another tokenizer.
     pub fn open_reward(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, BaseError> {
         let base = Self::open(folder)?;
-        if base.config.vocab_size != tokenizer.vocab_size()
-            || base.tokenizer.fingerprint() != tokenizer.fingerprint()
-        {
+        if TokenizerMark::of(&base.tokenizer) != TokenizerMark::of(tokenizer) {
             return Err(BaseError::OtherTokenizer(base.name));
         }
         if base.gives_rewards() { Ok(base) } else { Err(BaseError::NoRewards(base.name)) }

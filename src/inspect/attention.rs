@@ -28,6 +28,8 @@ pub enum InspectError {
     Model(#[from] OpError),
     #[error("the prompt has {got} tokens, but the model sees at most {most}: shorten it")]
     TooLong { got: usize, most: usize },
+    #[error("there is no token {id}: the model has {vocab_size}, counted from 0")]
+    UnknownToken { id: u32, vocab_size: usize },
     #[error("the prompt has no token")]
     Empty,
 }
@@ -76,6 +78,9 @@ pub fn heads(
         0 => return Err(InspectError::Empty),
         got if got > config.block_size => return Err(InspectError::TooLong { got, most: config.block_size }),
         _ => {}
+    }
+    if let Some(&id) = tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
+        return Err(InspectError::UnknownToken { id, vocab_size: config.vocab_size });
     }
     let mut tape = Tape::new("inspect");
     let input = tape.input("tokens", Spec::u32([1, tokens.len()]));

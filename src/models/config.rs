@@ -65,6 +65,7 @@ pub enum NormPlace {
 
 /// A model: which, and how large. Each architecture reads the fields that it has a use for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     pub architecture: Architecture,
     /// Token ids are below this.
@@ -90,6 +91,9 @@ pub struct ModelConfig {
     #[serde(default)]
     pub conv_kernel: usize,
     pub norm: Norm,
+    /// What norms add to a variance or a mean of squares.
+    #[serde(default = "norm_eps")]
+    pub norm_eps: f64,
     pub norm_place: NormPlace,
     pub feed_forward: FeedForward,
     /// Whether the head's weight is the token embedding.
@@ -155,6 +159,8 @@ pub enum SizeError {
         "dropout = {0} is outside 0 to 0.99999994, the 32-bit number before 1: 0 turns it off, 0.1 zeroes a tenth"
     )]
     Dropout(f64),
+    #[error("the epsilon of norms is {0}, outside its range: 1e-12 to 1")]
+    NormEps(f64),
 }
 
 impl ModelConfig {
@@ -174,6 +180,7 @@ impl ModelConfig {
             position: Position::Learned,
             conv_kernel: 0,
             norm: Norm::Layer,
+            norm_eps: norm_eps(),
             norm_place: NormPlace::Pre,
             feed_forward: FeedForward::Gelu,
             tied: true,
@@ -218,6 +225,9 @@ impl ModelConfig {
         if !is_share(self.dropout) {
             return Err(SizeError::Dropout(self.dropout));
         }
+        if !(1e-12..=1.0).contains(&self.norm_eps) {
+            return Err(SizeError::NormEps(self.norm_eps));
+        }
         Ok(())
     }
 
@@ -231,17 +241,25 @@ impl ModelConfig {
         matches!(self.architecture, Architecture::Rnn | Architecture::Gru | Architecture::Lstm)
     }
 
-    /// Whether it is GPT-2 but for its sizes: what `transformers` can load as such.
+    /// Whether it is GPT-2 but for what GPT-2's `config.json` has a word for, sizes and the non-linear function among
+    /// them: what `transformers` can load as such.
     pub fn is_gpt2(&self) -> bool {
         let plain = Self {
+            n_inner: self.n_inner,
             bias: self.bias,
             dropout: self.dropout,
+            norm_eps: self.norm_eps,
             feed_forward: self.feed_forward,
+            tied: self.tied,
             lora_rank: self.lora_rank,
             ..Self::gpt(self.vocab_size, self.block_size, self.n_layer, self.n_head, self.n_embd)
         };
-        *self == plain && matches!(self.feed_forward, FeedForward::Gelu | FeedForward::GeluTanh)
+        *self == plain && self.feed_forward != FeedForward::Swiglu
     }
+}
+
+fn norm_eps() -> f64 {
+    1e-5
 }
 
 /// Channels inside a feed-forward half where none are asked for: 4 n, or for a gate, which has three matrices

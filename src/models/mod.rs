@@ -12,6 +12,7 @@ pub mod transformer;
 use self::config::{Architecture, ModelConfig};
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::Tape;
+use crate::engine::tensor::{Shape, Spec};
 use crate::nn::Pass;
 use crate::ops::embedding::Embedding;
 use crate::ops::matmul::Matmul;
@@ -115,6 +116,20 @@ impl ModelConfig {
             Architecture::Skipgram => batch.saturating_mul(skipgram::CANDIDATES),
             _ => batch.saturating_mul(time),
         }
+    }
+
+    /// What the model consists of, by name; a tied head is the embedding.
+    ///
+    /// # Errors
+    /// When the sizes do not fit together.
+    pub fn parameters(&self) -> Result<Vec<(String, Shape)>, OpError> {
+        // Each step of a recurrent net has the same.
+        let time = if self.is_recurrent() { 1 } else { self.block_size };
+        let mut tape = Tape::new("parameters");
+        let tokens = tape.input("tokens", Spec::u32(self.tokens_shape(1, time)));
+        trunk(&mut tape, self, Reading { tokens, segments: None }, Pass::Evaluate)?;
+        let named = |parameter| (tape.name(parameter).to_owned(), tape.shape(parameter));
+        Ok(tape.parameters().into_iter().map(named).collect())
     }
 }
 

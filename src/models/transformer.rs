@@ -30,7 +30,7 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
         let p = config.dropout as f32;
         let out_std = 0.02 / (2.0 * config.n_layer as f32).sqrt();
         let linear = Linear { bias: config.bias, std: 0.02, lora_rank: config.lora_rank };
-        let norms = Norms { kind: config.norm, bias: config.bias };
+        let norms = Norms { kind: config.norm, bias: config.bias, eps: config.norm_eps as f32 };
         let attention = SelfAttention {
             n_head: config.n_head,
             n_kv_head: config.n_kv_head,

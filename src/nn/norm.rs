@@ -10,8 +10,6 @@ use crate::ops::layer_norm::LayerNorm;
 use crate::ops::residual_norm::ResidualNorm;
 use crate::ops::rms_norm::RmsNorm;
 
-const EPS: f32 = 1e-5;
-
 /// How the residual stream is normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +27,8 @@ pub struct Norms {
     pub kind: Norm,
     /// Whether a layer norm adds one; an RMS norm never does.
     pub bias: bool,
+    /// Added to the variance, or to the mean of squares.
+    pub eps: f32,
 }
 
 impl Norms {
@@ -52,8 +52,8 @@ impl Norms {
         let mut operands = vec![x];
         operands.extend(self.parameters(tape, tape.spec(x).shape.width()));
         Ok(match self.kind {
-            Norm::Rms => tape.apply(RmsNorm { eps: EPS }, &operands)?[0],
-            _ => tape.apply(LayerNorm { eps: EPS }, &operands)?[0],
+            Norm::Rms => tape.apply(RmsNorm { eps: self.eps }, &operands)?[0],
+            _ => tape.apply(LayerNorm { eps: self.eps }, &operands)?[0],
         })
     }
 
@@ -66,7 +66,7 @@ impl Norms {
         let (sum, norm) = if self.kind == Norm::Layer {
             let mut operands = vec![x, branch];
             operands.extend(self.parameters(tape, tape.spec(x).shape.width()));
-            let outputs = tape.apply(ResidualNorm { eps: EPS }, &operands)?;
+            let outputs = tape.apply(ResidualNorm { eps: self.eps }, &operands)?;
             (outputs[0], outputs[1])
         } else {
             // Not in place: the derivative of what read x reads it again.

@@ -134,6 +134,7 @@ impl TrainConfig {
             position: self.position,
             conv_kernel: self.conv_kernel,
             norm: self.norm,
+            norm_eps: 1e-5,
             norm_place: self.norm_place,
             feed_forward: self.feed_forward,
             tied: self.tied,

@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `config.toml` | every setting; `--config` takes it |
-//! | `config.json`, `model.safetensors`, `tokenizer.json` | the model, as `transformers` loads it |
+//! | `config.json`, `model.safetensors`, `tokenizer.json` | the model; if it has GPT-2's form, as `transformers` loads it |
 //! | `state.safetensors` | what `--resume` goes on from |
 //! | `metrics.jsonl` | a line per step and per estimate of the loss |
 //! | `samples.txt` | text that the model wrote on the way |
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use super::aside::{FileError, write_whole};
 use super::checkpoint::STATE;
 use super::config::{ConfigError, TrainConfig};
-use super::model_file::{self, CONFIG, TokenizerMark};
+use super::model_file::{self, CONFIG};
 use super::settings::Settings;
 use crate::models::config::ModelConfig;
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
@@ -105,7 +105,7 @@ impl RunFolder {
         tokenizer: &Tokenizer,
     ) -> Result<(), FolderError> {
         tokenizer.save(&self.path)?;
-        let json = model_file::config_json(model, &TokenizerMark::of(tokenizer));
+        let json = model_file::config_json(model, tokenizer);
         write_whole(&self.path.join(CONFIG), json.as_bytes())?;
         write_whole(&self.path.join(SETTINGS), config.to_toml().as_bytes())?;
         Ok(())

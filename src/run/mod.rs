@@ -2,7 +2,7 @@
 //!
 //! [`settings`] (flags, variables, a TOML file) laid over [`presets`] make a [`config`]; [`folder`] is where a
 //! run's files are and [`journal`] what it says on the way; [`checkpoint`] saves and restores, [`model_file`]
-//! being the part that `transformers` can load; [`plot`] draws the loss.
+//! being the part that `transformers` can load where a model has GPT-2's form; [`plot`] draws the loss.
 
 pub mod aside;
 pub mod checkpoint;

@@ -1,28 +1,30 @@
-//! `model.safetensors` and `config.json`: a GPT as Hugging Face `transformers` keeps GPT-2, other models as they
-//! stand on the tape.
+//! `model.safetensors` and `config.json`: models of GPT-2's form as Hugging Face `transformers` keeps them, and others,
+//! which it cannot load, as they stand on the tape.
 //!
-//! Names are the same as on the tape. For a GPT two things differ: GPT-2's linear layers there are `Conv1D`, whose
+//! Names are the same as on the tape. For GPT-2's form two things differ: GPT-2's linear layers there are `Conv1D`, whose
 //! weights are (in, out) where ours are (out, in); and they always have biases, so a model without gets
 //! zeros, which change nothing.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::aside::{Aside, FileError};
 use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
+use crate::engine::op::OpError;
 use crate::engine::tensor::Shape;
 use crate::models::config::{ModelConfig, SizeError};
-use crate::nn::mlp::FeedForward;
-use crate::text::file;
 use crate::text::tokenizer::Tokenizer;
 
-pub const MODEL: &str = "model.safetensors";
-pub const CONFIG: &str = "config.json";
+mod config;
+mod gpt2;
+mod stored;
 
-/// The layout of run folders; raised when an older Lal could not read a newer one.
-const VERSION: u32 = 1;
+use config::VERSION;
+pub use config::{CONFIG, config_json, read_config};
+pub use stored::{StoredModel, read_config_for};
+
+pub const MODEL: &str = "model.safetensors";
 
 /// Why a model cannot be loaded, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +33,16 @@ pub enum ModelError {
     Tensors(#[from] TensorError),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("{path} describes no GPT ({what}): give the folder of a run that `lal train` wrote")]
+    #[error(
+        "{path} describes no model that Lal can compute ({what}): it reads what `lal train` writes, and GPT-2"
+    )]
     NotAConfig { path: PathBuf, what: String },
     #[error("{path} was written by a newer Lal (layout {found}, this one reads up to {VERSION}): update Lal")]
     Newer { path: PathBuf, found: u32 },
     #[error("{path}: {source}")]
     Sizes { path: PathBuf, source: SizeError },
+    #[error("{path} describes a model that does not fit together: {source}")]
+    Plan { path: PathBuf, source: OpError },
     #[error(
         "{path} has {found} numbers, and the model of its {CONFIG} {expected}: give a folder whose {CONFIG} and {MODEL} \
          belong together"
@@ -47,41 +53,70 @@ pub enum ModelError {
          has {found}: use the tokenizer.json saved with it, and for training the same --data and --tokenizer"
     )]
     Tokenizer { path: PathBuf, trained: String, expected: String, given: String, found: String },
-}
-
-/// What `transformers` has no word for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Own {
-    version: u32,
-    bias: bool,
-    tokenizer: TokenizerMark,
+    #[error(
+        "{path} has {config} tokens in its vocabulary, and the tokenizer.json there {tokenizer}: the model has no \
+         rows for all of them; use the tokenizer.json that it was trained with"
+    )]
+    Vocabulary { path: PathBuf, config: usize, tokenizer: usize },
+    #[error(
+        "{path} has a tensor {name}, which the model that its config.json describes does not use: give the \
+         config.json saved with it, or take the tensor out"
+    )]
+    Unused { path: PathBuf, name: String },
+    #[error(
+        "{path}: lm_head.weight is not the token embedding, as config.json says it is: set tie_word_embeddings to \
+         false there"
+    )]
+    Untied { path: PathBuf },
+    #[error(
+        "{path}: {name} is not zero, and config.json says that there are no biases: set lal.bias to true there"
+    )]
+    Biased { path: PathBuf, name: String },
+    #[error(
+        "{path} is there in place of model.safetensors: {what}, and save it as one model.safetensors in F32"
+    )]
+    OtherFile { path: PathBuf, what: &'static str },
 }
 
 /// How a checkpoint knows its tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenizerMark {
     pub name: String,
+    /// Of its tokens.
     pub fingerprint: String,
+    /// Of its merges, where it has some of its own; runs of older versions did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merges: Option<String>,
 }
 
 impl TokenizerMark {
     pub fn of(tokenizer: &Tokenizer) -> Self {
-        Self { name: tokenizer.name().to_owned(), fingerprint: tokenizer.fingerprint() }
+        Self {
+            name: tokenizer.name(),
+            fingerprint: tokenizer.fingerprint(),
+            merges: tokenizer.merges_fingerprint(),
+        }
     }
 
     /// # Errors
     /// When `given` is not the tokenizer that `path` was trained with.
     pub fn check(&self, given: &Self, path: &Path) -> Result<(), ModelError> {
-        if self == given {
+        let same_merges = self.merges.is_none() || self.merges == given.merges;
+        if self.name == given.name && self.fingerprint == given.fingerprint && same_merges {
             return Ok(());
         }
         Err(ModelError::Tokenizer {
             path: path.to_owned(),
             trained: self.name.clone(),
-            expected: self.fingerprint.clone(),
+            expected: self.prints(),
             given: given.name.clone(),
-            found: given.fingerprint.clone(),
+            found: given.prints(),
         })
+    }
+
+    fn prints(&self) -> String {
+        let merges = self.merges.iter().map(|merges| format!(" with merges {merges}"));
+        format!("{}{}", self.fingerprint, merges.collect::<String>())
     }
 }
 
@@ -95,85 +130,10 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The layout of a model of this kind.
+    /// The layout in which a model of this kind is written; [`stored`](Self::stored) is that of a folder.
     pub fn of(config: &ModelConfig) -> Self {
         if config.is_gpt2() { Self::Gpt2 } else { Self::Plain }
     }
-}
-
-/// The text of `config.json`.
-pub fn config_json(config: &ModelConfig, tokenizer: &TokenizerMark) -> String {
-    let own = Own { version: VERSION, bias: config.bias, tokenizer: tokenizer.clone() };
-    let json = match Layout::of(config) {
-        Layout::Gpt2 => gpt2_json(config, &own),
-        Layout::Plain => json!({ "model_type": "lal", "model": config, "lal": own }),
-    };
-    format!("{json:#}\n")
-}
-
-fn gpt2_json(config: &ModelConfig, own: &Own) -> Value {
-    let end = (own.tokenizer.name == "gpt2").then_some(config.vocab_size - 1);
-    let tanh = config.feed_forward == FeedForward::GeluTanh;
-    json!({
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
-        "vocab_size": config.vocab_size,
-        "n_positions": config.block_size,
-        "n_embd": config.n_embd,
-        "n_layer": config.n_layer,
-        "n_head": config.n_head,
-        "activation_function": if tanh { "gelu_new" } else { "gelu" },
-        "embd_pdrop": config.dropout,
-        "resid_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
-        "layer_norm_epsilon": 1e-5,
-        "initializer_range": 0.02,
-        "tie_word_embeddings": true,
-        "bos_token_id": end,
-        "eos_token_id": end,
-        "torch_dtype": "float32",
-        "lal": own,
-    })
-}
-
-/// Reads `config.json`. One without Lal's own part (GPT-2 as published) has biases and no known tokenizer.
-///
-/// # Errors
-/// When it is missing, neither a GPT-2 nor one of Lal's own models, or of a newer Lal.
-pub fn read_config(folder: &Path) -> Result<(ModelConfig, Option<TokenizerMark>), ModelError> {
-    let path = folder.join(CONFIG);
-    let bytes = file::read(&path, file::SETTINGS_BYTES).map_err(FileError::at("read", &path))?;
-    let bad = |what: String| ModelError::NotAConfig { path: path.clone(), what };
-    let json: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-    let own: Option<Own> = match json.get("lal") {
-        Some(own) => match own["version"].as_u64().and_then(|version| u32::try_from(version).ok()) {
-            Some(found) if found > VERSION => return Err(ModelError::Newer { path, found }),
-            _ => Some(Own::deserialize(own).map_err(|error| bad(format!("lal: {error}")))?),
-        },
-        None => None,
-    };
-    let config = match json["model_type"].as_str() {
-        Some("gpt2") => gpt2_config(&json, own.as_ref().is_none_or(|own| own.bias)),
-        Some("lal") => ModelConfig::deserialize(&json["model"]).map_err(|error| format!("model: {error}")),
-        _ => Err(format!("model_type is {}", json["model_type"])),
-    };
-    let config = config.map_err(bad)?;
-    config.check().map_err(|source| ModelError::Sizes { path, source })?;
-    Ok((config, own.map(|own| own.tokenizer)))
-}
-
-fn gpt2_config(json: &Value, bias: bool) -> Result<ModelConfig, String> {
-    let size = |key: &str| {
-        json[key].as_u64().map(|size| size as usize).ok_or_else(|| format!("{key} is {}", json[key]))
-    };
-    let feed_forward = match json["activation_function"].as_str() {
-        Some("gelu") => FeedForward::Gelu,
-        Some("gelu_new") | None => FeedForward::GeluTanh,
-        Some(other) => return Err(format!("activation_function is {other:?}")),
-    };
-    let [vocab_size, n_positions] = [size("vocab_size")?, size("n_positions")?];
-    let sizes = ModelConfig::gpt(vocab_size, n_positions, size("n_layer")?, size("n_head")?, size("n_embd")?);
-    Ok(ModelConfig { bias, dropout: json["resid_pdrop"].as_f64().unwrap_or(0.0), feed_forward, ..sizes })
 }
 
 /// Writes `model.safetensors` aside; the caller commits it.
@@ -210,17 +170,6 @@ pub fn write(
     })
 }
 
-/// Whether the file has a parameter as the tape wants it, told from its header.
-///
-/// # Errors
-/// When it does not have it, or not in this shape.
-pub fn check(file: &TensorFile, layout: Layout, parameter: &Entry) -> Result<(), TensorError> {
-    match layout {
-        Layout::Plain => file.check(parameter),
-        Layout::Gpt2 => file.check(&in_file(parameter)),
-    }
-}
-
 /// Reads a parameter as the tape has it.
 ///
 /// # Errors
@@ -252,7 +201,8 @@ fn in_file(parameter: &Entry) -> Entry {
 /// The bias that `transformers` expects beside a weight, if the model has none.
 fn absent_bias(parameter: &Entry, all: &[Entry]) -> Option<Entry> {
     let layer = parameter.name.strip_suffix(".weight")?;
-    let has_none = layer.ends_with(".wte") || layer.ends_with(".wpe") || layer == "score";
+    let has_none = [".wte", ".wpe"].iter().any(|table| layer.ends_with(table));
+    let has_none = has_none || ["lm_head", "score"].contains(&layer);
     let name = format!("{layer}.bias");
     let wanted = !has_none && !all.iter().any(|other| other.name == name);
     wanted.then(|| Entry { name, shape: [parameter.shape.dims()[0]].into() })

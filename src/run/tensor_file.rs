@@ -49,6 +49,11 @@ pub enum TensorError {
     Shape { path: PathBuf, name: String, expected: Shape, found: String },
     #[error("{path}: {name} has elements of type {found}, and only F32 can be read")]
     Type { path: PathBuf, name: String, found: String },
+    #[error(
+        "{path}: {name} is {value} at [{place}]: a training that diverged or a damaged file; go back to another \
+         checkpoint, or copy the file again"
+    )]
+    NoNumber { path: PathBuf, name: String, value: f32, place: String },
     #[error("cannot read {name} back from the device: {source}")]
     Device { name: String, source: DeviceError },
     #[error("element {at} of {name} is {value}, and a model that is not finite is not saved")]
@@ -202,10 +207,10 @@ impl TensorFile {
         self.place(entry).map(drop)
     }
 
-    /// The elements of a tensor, row after row.
+    /// The elements of a tensor, row after row: numbers all of them.
     ///
     /// # Errors
-    /// As [`check`](Self::check), and when it cannot be read.
+    /// As [`check`](Self::check), and when it cannot be read, or an element is NaN or infinite.
     pub fn read(&mut self, entry: &Entry) -> Result<Vec<f32>, TensorError> {
         let place = self.place(entry)?;
         let mut elements = vec![0.0_f32; entry.shape.len()];
@@ -213,7 +218,13 @@ impl TensorFile {
             .seek(SeekFrom::Start(place))
             .and_then(|_| self.file.read_exact(bytemuck::cast_slice_mut(&mut elements)))
             .map_err(FileError::at("read", &self.path))?;
-        Ok(elements)
+        let Some(at) = elements.iter().position(|x| !x.is_finite()) else { return Ok(elements) };
+        Err(TensorError::NoNumber {
+            path: self.path.clone(),
+            name: entry.name.clone(),
+            value: elements[at],
+            place: coordinates(entry.shape, at),
+        })
     }
 
     /// The first byte of a tensor.
@@ -232,6 +243,17 @@ impl TensorFile {
         }
         Ok(self.start + info.data_offsets.0 as u64)
     }
+}
+
+/// Where element `at` of a tensor stands, as in `3, 17`.
+fn coordinates(shape: Shape, mut at: usize) -> String {
+    let mut place: Vec<_> = Vec::new();
+    for dim in shape.dims().iter().rev() {
+        place.push((at % dim).to_string());
+        at /= dim;
+    }
+    place.reverse();
+    place.join(", ")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 
-use super::generator::GenerateError;
+use super::generator::{GenerateError, known};
 use super::reply::ReplyError;
 use super::strategy::{Sampler, Strategy, StrategyError};
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
@@ -175,6 +175,7 @@ impl BatchGenerator {
             return Err(GenerateError::NotSideBySide(architecture));
         }
         for (number, prompt) in prompts.iter().enumerate() {
+            known(&self.config, prompt)?;
             match prompt.len() {
                 0 => return Err(GenerateError::NoPrompt),
                 tokens if tokens > block_size => {

@@ -25,6 +25,8 @@ pub enum GenerateError {
     WritesNothing(#[from] Inability),
     #[error("there is no token to start from")]
     NoPrompt,
+    #[error("there is no token {id}: the model has {vocab_size}, counted from 0")]
+    UnknownToken { id: u32, vocab_size: usize },
     #[error("prompt {number} has {tokens} tokens, and the model sees {block_size} at once: shorten it")]
     TooLong { number: usize, tokens: usize, block_size: usize },
     #[error(
@@ -84,6 +86,18 @@ pub fn decode_width(config: &ModelConfig) -> usize {
     match memory(config) {
         Memory::Window(width) => width,
         Memory::Cache | Memory::Carried => 1,
+    }
+}
+
+/// Whether the model has a row for each of these tokens; past its tables a device would read anything.
+///
+/// # Errors
+/// Naming the first that it lacks.
+pub(super) fn known(config: &ModelConfig, tokens: &[u32]) -> Result<(), GenerateError> {
+    let vocab_size = config.vocab_size;
+    match tokens.iter().find(|&&id| id as usize >= vocab_size) {
+        Some(&id) => Err(GenerateError::UnknownToken { id, vocab_size }),
+        None => Ok(()),
     }
 }
 
@@ -151,6 +165,7 @@ impl Generator {
     }
 
     fn run(&mut self, device: &mut dyn Device, tokens: &[u32]) -> Result<Vec<f32>, GenerateError> {
+        known(&self.config, tokens)?;
         let plan = self.plan(device, tokens.len())?;
         let step = Step { position: self.cached as u32, ..Step::default() };
         device.set_input(plan, "tokens", HostData::U32(tokens))?;

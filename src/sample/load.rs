@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::generator::{GenerateError, Generator, decode_plan, decode_width};
 use crate::engine::device::{Device, DeviceError};
 use crate::engine::op::OpError;
-use crate::engine::plan::{Home, Place};
+use crate::engine::plan::Home;
 use crate::models::config::ModelConfig;
-use crate::run::model_file::{self, Layout, MODEL, ModelError, TokenizerMark};
-use crate::run::tensor_file::{Entry, TensorFile};
+use crate::run::model_file::{ModelError, StoredModel, read_config_for};
+use crate::run::tensor_file::Entry;
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
 
 /// A model on a device, ready to write.
@@ -38,48 +38,49 @@ pub enum LoadError {
 pub struct Stored {
     pub config: ModelConfig,
     pub tokenizer: Tokenizer,
-    layout: Layout,
-    file: TensorFile,
+    weights: StoredModel,
+}
+
+/// The kind of model in a run folder and its tokenizer, which belong together.
+///
+/// # Errors
+/// When a file is missing, or one is of another model than the other.
+pub fn described(folder: &Path) -> Result<(ModelConfig, Tokenizer), LoadError> {
+    let tokenizer = Tokenizer::load(folder)?;
+    Ok((read_config_for(folder, &tokenizer)?, tokenizer))
 }
 
 impl Stored {
     /// # Errors
-    /// When a file is missing or cut short, or of another tokenizer.
+    /// When a file is missing or cut short, or of another model or tokenizer.
     pub fn open(folder: &Path) -> Result<Self, LoadError> {
-        let (config, mark) = model_file::read_config(folder)?;
         let tokenizer = Tokenizer::load(folder)?;
-        if let Some(mark) = mark {
-            mark.check(&TokenizerMark::of(&tokenizer), &folder.join(MODEL))?;
-        }
-        let path = folder.join(MODEL);
-        let file = TensorFile::open(&path).map_err(ModelError::from)?;
-        // A file bounds the model that can be in it.
-        let (expected, found) = (config.n_parameters() as u64, file.elements());
-        if expected > found {
-            return Err(ModelError::TooFew { path, expected, found }.into());
-        }
-        Ok(Self { layout: Layout::of(&config), config, tokenizer, file })
+        let (config, weights) = StoredModel::open(folder, &tokenizer)?;
+        Ok(Self { config, tokenizer, weights })
     }
 
     /// Whether its file holds a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.file.names().iter().any(|known| known == name)
-    }
-
-    /// Whether a parameter is there as the tape wants it.
-    ///
-    /// # Errors
-    /// When it is missing or of another shape.
-    pub fn check(&self, parameter: &Entry) -> Result<(), ModelError> {
-        Ok(model_file::check(&self.file, self.layout, parameter)?)
+        self.weights.has(name)
     }
 
     /// The elements of a parameter as the tape has it.
     ///
     /// # Errors
-    /// When it is missing or of another shape.
+    /// When it is missing, of another shape, or holds what is no number.
     pub fn read(&mut self, parameter: &Entry) -> Result<Vec<f32>, ModelError> {
-        Ok(model_file::read(&mut self.file, self.layout, parameter)?)
+        self.weights.read(parameter)
+    }
+
+    /// Whether every element of every parameter is a number.
+    ///
+    /// # Errors
+    /// Naming the first that is none.
+    pub fn check_values(&mut self) -> Result<(), LoadError> {
+        for (name, shape) in self.config.parameters()? {
+            self.read(&Entry { name, shape })?;
+        }
+        Ok(())
     }
 }
 
@@ -91,17 +92,12 @@ pub fn load(device: &mut dyn Device, folder: &Path) -> Result<Model, LoadError> 
     let mut stored = Stored::open(folder)?;
     device.check_memory((stored.config.n_parameters() as u64).saturating_mul(4))?;
     let plan = Arc::new(decode_plan(&stored.config, decode_width(&stored.config))?);
-    let parameter = |place: &Place| match &place.home {
-        Home::Persistent { name, parameter: true, .. } => {
-            Some(Entry { name: name.clone(), shape: place.spec.shape })
-        }
-        _ => None,
-    };
-    let parameters: Vec<Entry> = plan.places.iter().filter_map(parameter).collect();
-    parameters.iter().try_for_each(|entry| stored.check(entry))?;
     device.load(&plan, 0)?;
-    for entry in parameters {
-        device.write(&entry.name, &stored.read(&entry)?)?;
+    for place in &plan.places {
+        if let Home::Persistent { name, parameter: true, .. } = &place.home {
+            let entry = Entry { name: name.clone(), shape: place.spec.shape };
+            device.write(name, &stored.read(&entry)?)?;
+        }
     }
     let Stored { config, tokenizer, .. } = stored;
     Ok(Model { generator: Generator::new(config.clone()), config, tokenizer })

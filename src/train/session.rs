@@ -133,6 +133,8 @@ pub struct Session<'a> {
     pub folder: &'a RunFolder,
     /// Set from outside to finish the step at hand, save, and end.
     pub stop: &'a AtomicBool,
+    /// In which the folder's model is written.
+    layout: Layout,
     progress: Progress,
     journal: Journal,
     curve: Curve,
@@ -177,9 +179,10 @@ impl<'a> Session<'a> {
             best_val_loss: None,
             tokenizer: mark.clone(),
         };
+        let mut layout = Layout::of(&trainer.model);
         if resume {
             let mut saved = Saved::open(folder.path())?;
-            let layout = Layout::of(&trainer.model);
+            layout = Layout::stored(folder.path())?;
             let [parameters, adapters, states] = [trainer.parameters(), trainer.adapters(), trainer.states()];
             let tensors = Tensors { layout, parameters: &parameters, adapters: &adapters, states: &states };
             saved.restore(tensors, &mark, |entry, elements| {
@@ -202,6 +205,7 @@ impl<'a> Session<'a> {
             folder,
             stop,
             saved: resume.then_some(progress.step),
+            layout,
             progress,
             journal,
             curve,
@@ -362,7 +366,7 @@ impl<'a> Session<'a> {
         }
         self.journal.sync()?;
         self.progress.step = self.trainer.step;
-        let layout = Layout::of(&self.trainer.model);
+        let layout = self.layout;
         let (device, trainer) = (&mut *self.device, &self.trainer);
         let [parameters, adapters, states] = [trainer.parameters(), trainer.adapters(), trainer.states()];
         let tensors = Tensors { layout, parameters: &parameters, adapters: &adapters, states: &states };

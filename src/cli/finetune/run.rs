@@ -14,8 +14,8 @@ use crate::finetune::stage::{Method, Stage};
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
-use crate::run::model_file::read_config;
 use crate::run::settings::Settings;
+use crate::sample::load::described;
 use crate::text::tokenizer::Tokenizer;
 use crate::train::session::{Ending, Event, Session};
 use crate::train::source::Source;
@@ -109,9 +109,9 @@ impl Learner {
     /// When a file of the run is missing or damaged.
     pub fn of_run(folder: &RunFolder, stage: &Stage, settings: &Settings) -> anyhow::Result<Self> {
         let config = TrainConfig::new(&settings.over(&folder.settings()?)?)?;
-        let (model, _) = read_config(folder.path())?;
+        let (model, tokenizer) = described(folder.path())?;
         let model = ModelConfig { dropout: config.dropout, lora_rank: stage.lora_rank, ..model };
-        Ok(Self { config, model, tokenizer: Tokenizer::load(folder.path())? })
+        Ok(Self { config, model, tokenizer })
     }
 }
 

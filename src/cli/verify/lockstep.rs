@@ -13,10 +13,9 @@ use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
-use crate::run::model_file::Layout;
 use crate::run::settings::Settings;
-use crate::run::tensor_file::TensorFile;
 use crate::sample::generator::Generator;
+use crate::sample::load::Stored;
 use crate::text::dataset::Dataset;
 use crate::text::tokenizer::Tokenizer;
 use crate::train::plans::{StepShape, training};
@@ -135,11 +134,9 @@ impl Subject {
         let source = source::pretraining(&self.config, &self.model, dataset.clone());
         let trainer = Trainer::new(device, self.config.clone(), self.model.clone(), source)?;
         if let Some(folder) = weights {
-            let mut file = TensorFile::open(&folder.join(crate::run::model_file::MODEL))?;
-            let layout = Layout::of(&self.model);
+            let mut stored = Stored::open(folder)?;
             for parameter in trainer.parameters() {
-                let values = crate::run::model_file::read(&mut file, layout, &parameter)?;
-                device.write(&parameter.name, &values)?;
+                device.write(&parameter.name, &stored.read(&parameter)?)?;
             }
         }
         Ok(trainer)

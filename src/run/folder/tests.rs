@@ -1,3 +1,4 @@
+use super::super::model_file::TokenizerMark;
 use super::*;
 use crate::run::presets;
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::models::config::Position;
+use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 
 fn entry(name: &str, shape: impl Into<Shape>) -> Entry {
@@ -10,8 +11,12 @@ fn mini() -> ModelConfig {
     ModelConfig { dropout: 0.1, ..ModelConfig::gpt(5, 4, 1, 1, 2) }
 }
 
+fn char_tokenizer(text: &str) -> Tokenizer {
+    Tokenizer::from_name("char", text).unwrap()
+}
+
 fn mark(text: &str) -> TokenizerMark {
-    TokenizerMark::of(&Tokenizer::from_name("char", text).unwrap())
+    TokenizerMark::of(&char_tokenizer(text))
 }
 
 /// 0, 1, 2, …, in parts of three.
@@ -66,8 +71,18 @@ fn a_configuration_comes_back() {
     let path = folder.path().join(CONFIG);
     let gpt2 = ModelConfig { bias: true, feed_forward: FeedForward::GeluTanh, ..mini() };
     let llama = ModelConfig { norm: Norm::Rms, position: Position::Rope, tied: false, ..mini() };
-    for config in [mini(), gpt2, llama] {
-        std::fs::write(&path, config_json(&config, &mark("abcde"))).unwrap();
+    let untied = ModelConfig {
+        tied: false,
+        n_inner: 6,
+        norm_eps: 1e-3,
+        feed_forward: FeedForward::Relu,
+        ..ModelConfig::gpt(5, 4, 1, 1, 2)
+    };
+    for (config, layout) in
+        [(mini(), Layout::Gpt2), (gpt2, Layout::Gpt2), (untied, Layout::Gpt2), (llama, Layout::Plain)]
+    {
+        std::fs::write(&path, config_json(&config, &char_tokenizer("abcde"))).unwrap();
+        assert_eq!(Layout::stored(folder.path()).unwrap(), layout);
         assert_eq!(read_config(folder.path()).unwrap(), (config, Some(mark("abcde"))));
     }
     // As GPT-2 was published.
@@ -76,6 +91,52 @@ fn a_configuration_comes_back() {
     std::fs::write(&path, published).unwrap();
     let (config, tokenizer) = read_config(folder.path()).unwrap();
     assert_eq!((config.n_parameters(), tokenizer), (124_439_808, None));
+}
+
+/// Of a run that an older Lal wrote: a head of its own was no GPT-2 then.
+#[test]
+fn the_folder_decides_the_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ModelConfig { tied: false, ..mini() };
+    let mut model = serde_json::to_value(&config).unwrap();
+    model.as_object_mut().unwrap().remove("norm_eps");
+    let mark = serde_json::json!({ "name": "char", "fingerprint": mark("abcde").fingerprint });
+    let own = serde_json::json!({ "version": 1, "bias": false, "tokenizer": mark });
+    let json = serde_json::json!({ "model_type": "lal", "model": model, "lal": own });
+    std::fs::write(folder.path().join(CONFIG), json.to_string()).unwrap();
+    assert_eq!((Layout::of(&config), Layout::stored(folder.path()).unwrap()), (Layout::Gpt2, Layout::Plain));
+    assert_eq!(read_config(folder.path()).unwrap().0, config);
+}
+
+/// The ids that `generate` of `transformers` begins and stops at.
+#[test]
+fn the_end_of_text_is_a_token_of_the_tokenizer_or_none() {
+    let gpt2 = Tokenizer::from_name("gpt2", "").unwrap();
+    for (tokenizer, begin, end) in [
+        (char_tokenizer("abcde"), serde_json::Value::Null, serde_json::Value::Null),
+        (char_tokenizer("abcde").with_mask(), serde_json::Value::Null, serde_json::Value::Null),
+        (char_tokenizer("abcde").with_chat(), serde_json::Value::Null, 7.into()),
+        (gpt2.clone(), 50_256.into(), 50_256.into()),
+        (gpt2.with_chat(), 50_256.into(), 50_259.into()),
+    ] {
+        let config = ModelConfig { vocab_size: tokenizer.vocab_size(), ..mini() };
+        let json: serde_json::Value = serde_json::from_str(&config_json(&config, &tokenizer)).unwrap();
+        assert_eq!((&json["bos_token_id"], &json["eos_token_id"]), (&begin, &end));
+    }
+}
+
+#[test]
+fn another_order_of_merges_is_another_tokenizer() {
+    let mark = |merges: Option<&str>| TokenizerMark {
+        name: "bpe:300".into(),
+        fingerprint: "ab".into(),
+        merges: merges.map(str::to_owned),
+    };
+    let path = Path::new("model.safetensors");
+    assert!(mark(Some("1")).check(&mark(Some("1")), path).is_ok());
+    assert!(mark(Some("1")).check(&mark(Some("2")), path).unwrap_err().to_string().contains("merges 1"));
+    // Runs from before they were kept.
+    assert!(mark(None).check(&mark(Some("2")), path).is_ok());
 }
 
 #[test]
@@ -88,6 +149,8 @@ fn what_is_no_configuration_is_named() {
     for (json, named) in [
         ("{", "EOF"),
         (r#"{"model_type": "llama"}"#, "llama"),
+        (r#"{"model_type": "lal", "model": {}, "rope_theta": 1e6}"#, "rope_theta is 1000000.0"),
+        (r#"{"model_type": "lal", "model": {"gates": 3}}"#, "gates"),
         (r#"{"model_type": "gpt2", "vocab_size": -1}"#, "vocab_size is -1"),
         (r#"{"model_type": "gpt2", "lal": {"version": 99}}"#, "newer Lal"),
     ] {

@@ -1,0 +1,89 @@
+//! `config.json`: what kind of model a folder holds, and by which tokens.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::gpt2::{self, gpt2_config, says_nothing, unknown};
+use super::{Layout, ModelError, TokenizerMark};
+use crate::models::config::ModelConfig;
+use crate::run::aside::FileError;
+use crate::text::file;
+use crate::text::tokenizer::Tokenizer;
+
+pub const CONFIG: &str = "config.json";
+
+/// The layout of run folders; raised when an older Lal could not read a newer one.
+pub(super) const VERSION: u32 = 1;
+
+/// What `transformers` has no word for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Own {
+    version: u32,
+    pub(super) bias: bool,
+    tokenizer: TokenizerMark,
+}
+
+/// The text of `config.json`.
+pub fn config_json(config: &ModelConfig, tokenizer: &Tokenizer) -> String {
+    let own = Own { version: VERSION, bias: config.bias, tokenizer: TokenizerMark::of(tokenizer) };
+    let json = match Layout::of(config) {
+        Layout::Gpt2 => gpt2::json(config, tokenizer, &own),
+        Layout::Plain => json!({ "model_type": "lal", "model": config, "lal": own }),
+    };
+    format!("{json:#}\n")
+}
+
+/// Reads `config.json`. One without Lal's own part (GPT-2 as published) has biases and no known tokenizer.
+///
+/// # Errors
+/// When it is missing, of a newer Lal, neither a GPT-2 nor one of Lal's own models, or says something of the model
+/// that Lal does not know: the error names it.
+pub fn read_config(folder: &Path) -> Result<(ModelConfig, Option<TokenizerMark>), ModelError> {
+    let (config, own, _) = parse(folder)?;
+    Ok((config, own.map(|own| own.tokenizer)))
+}
+
+impl Layout {
+    /// The layout of the model in a folder, as its `config.json` tells.
+    ///
+    /// # Errors
+    /// As [`read_config`].
+    pub fn stored(folder: &Path) -> Result<Self, ModelError> {
+        Ok(parse(folder)?.2)
+    }
+}
+
+fn parse(folder: &Path) -> Result<(ModelConfig, Option<Own>, Layout), ModelError> {
+    let path = folder.join(CONFIG);
+    let bytes = file::read(&path, file::SETTINGS_BYTES).map_err(FileError::at("read", &path))?;
+    let bad = |what: String| ModelError::NotAConfig { path: path.clone(), what };
+    let json: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+    let own: Option<Own> = match json.get("lal") {
+        Some(own) => match own["version"].as_u64().and_then(|version| u32::try_from(version).ok()) {
+            Some(found) if found > VERSION => return Err(ModelError::Newer { path, found }),
+            _ => Some(Own::deserialize(own).map_err(|error| bad(format!("lal: {error}")))?),
+        },
+        None => None,
+    };
+    let read = match json["model_type"].as_str() {
+        Some("gpt2") => {
+            gpt2_config(&json, own.as_ref().is_none_or(|own| own.bias)).map(|config| (config, Layout::Gpt2))
+        }
+        Some("lal") => own_config(&json).map(|config| (config, Layout::Plain)),
+        _ => Err(format!("model_type is {}, and Lal reads \"gpt2\" and its own \"lal\"", json["model_type"])),
+    };
+    let (config, layout) = read.map_err(bad)?;
+    config.check().map_err(|source| ModelError::Sizes { path, source })?;
+    Ok((config, own, layout))
+}
+
+fn own_config(json: &Value) -> Result<ModelConfig, String> {
+    for (key, value) in json.as_object().into_iter().flatten() {
+        if !["model_type", "model", "lal"].contains(&key.as_str()) && !says_nothing(value) {
+            return Err(unknown(key, value));
+        }
+    }
+    ModelConfig::deserialize(&json["model"]).map_err(|error| format!("model: {error}"))
+}

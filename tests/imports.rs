@@ -1,0 +1,404 @@
+//! Models and tokenizers of others: read rightly, or refused by the name of what is not understood.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use lal::engine::device::cpu::Cpu;
+use lal::run::model_file::{CONFIG, MODEL, TokenizerMark};
+use lal::sample::load::{Stored, load};
+use lal::text::tokenizer::Tokenizer;
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::{Value, json};
+
+/// The characters of the vocabulary of `golden/imports`.
+const CHARACTERS: &str = "abcdefghijkl";
+
+/// A folder that `golden/make_imports.py` made, with the tokenizer of those characters.
+fn import(variant: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let from = golden().join(variant);
+    for name in [CONFIG, MODEL] {
+        fs::copy(from.join(name), folder.path().join(name)).unwrap();
+    }
+    Tokenizer::from_name("char", CHARACTERS).unwrap().save(folder.path()).unwrap();
+    folder
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/imports")
+}
+
+/// Sets a key of a JSON file, named as in `model.dropout`.
+fn set(path: &Path, key: &str, value: Value) {
+    let mut json: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let mut place = &mut json;
+    for part in key.split('.') {
+        place = &mut place[part];
+    }
+    *place = value;
+    fs::write(path, json.to_string()).unwrap();
+}
+
+fn complaint(folder: &Path) -> String {
+    match Stored::open(folder) {
+        Ok(_) => "none".into(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn lal() -> Command {
+    let mut command = Command::cargo_bin("lal").expect("the program is built with the tests");
+    // Nothing of the person running the tests may leak into them.
+    for variable in
+        ["LAL_DEVICE", "LAL_PRESET", "LAL_DATA", "LAL_DATA_DIR", "LAL_OUT", "LAL_CONFIG", "LAL_MODEL"]
+    {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn file(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn model_args(mut command: Command, verb: &[&str], folder: &Path) -> Command {
+    command.args(verb).args(["--device", "cpu", "--model"]).arg(folder);
+    command
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    let golden: Value = serde_json::from_slice(&fs::read(golden().join("logits.json")).unwrap()).unwrap();
+    let tokens: Vec<u32> = serde_json::from_value(golden["tokens"].clone()).unwrap();
+    for variant in ["untied", "trunk", "masks"] {
+        let wanted: Vec<f64> = serde_json::from_value(golden["logits"][variant].clone()).unwrap();
+        let mut cpu = Cpu::<f32>::default();
+        let folder = import(variant);
+        let mut model = load(&mut cpu, folder.path()).unwrap();
+        let logits = model.generator.start(&mut cpu, &tokens).unwrap();
+        // Of a padded vocabulary only what the tokenizer knows.
+        assert_eq!(logits.len(), CHARACTERS.len());
+        let largest = wanted.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        for (id, (&found, wanted)) in logits.iter().zip(&wanted).enumerate() {
+            let error = (f64::from(found) - wanted).abs() / largest;
+            assert!(error < 1e-5, "{variant}, token {id}: {found} and not {wanted}");
+        }
+    }
+}
+
+#[test]
+fn what_a_config_says_otherwise_is_named() {
+    for (key, value, named) in [
+        ("scale_attn_weights", json!(false), "scale_attn_weights is false"),
+        ("scale_attn_by_inverse_layer_idx", json!(true), "scale_attn_by_inverse_layer_idx is true"),
+        ("add_cross_attention", json!(true), "add_cross_attention is true"),
+        ("is_encoder_decoder", json!(true), "is_encoder_decoder is true"),
+        ("activation_function", json!("quick_gelu"), "activation_function is \"quick_gelu\""),
+        ("activation_function", json!(3), "activation_function"),
+        ("attn_pdrop", json!(0.2), "attn_pdrop is 0.2 and resid_pdrop 0.1"),
+        ("embd_pdrop", json!(0.0), "embd_pdrop is 0 and resid_pdrop 0.1"),
+        ("layer_norm_epsilon", json!(-1e-5), "epsilon of norms is -0.00001"),
+        ("layer_norm_epsilon", json!("small"), "layer_norm_epsilon is \"small\""),
+        ("n_ctx", json!(5), "n_ctx is 5"),
+        ("n_inner", json!(2.5), "n_inner is 2.5"),
+        ("n_inner", json!(5), "c_fc.weight"),
+        ("tie_word_embeddings", json!(true), "lm_head.weight is not the token embedding"),
+        ("tie_word_embeddings", json!("no"), "tie_word_embeddings is \"no\""),
+        ("quantization_config", json!({"bits": 4}), "quantization_config is {\"bits\":4}"),
+        ("pruned_heads", json!({"0": [1]}), "pruned_heads"),
+        ("rope_theta", json!(1e4), "rope_theta is 10000.0"),
+        ("n_layer", json!(1), "transformer.h.1."),
+        ("n_layer", json!(3), "no tensor transformer.h.2."),
+        ("n_layer", json!(900), "numbers, and the model of its config.json"),
+        ("n_positions", json!(9), "wpe.weight is (7, 6)"),
+        ("model_type", json!("gpt_neo"), "\"gpt_neo\""),
+        ("vocab_size", json!(11), "11 tokens in its vocabulary, and the tokenizer.json there 12"),
+    ] {
+        let folder = import("untied");
+        set(&folder.path().join(CONFIG), key, value);
+        let error = complaint(folder.path());
+        assert!(error.contains(named), "{key}: {error}");
+    }
+    // What stands for nothing, and what says nothing of the model.
+    for (key, value) in [
+        ("quantization_config", json!(null)),
+        ("pruned_heads", json!({})),
+        ("use_bfloat16", json!(false)),
+        ("task_specific_params", json!({"text-generation": {"max_length": 50}})),
+        ("n_inner", json!(24)),
+    ] {
+        let folder = import("untied");
+        set(&folder.path().join(CONFIG), key, value);
+        assert_eq!(complaint(folder.path()), "none", "{key}");
+    }
+}
+
+/// Rewrites a file of tensors without those of which `keep` says no, the others by new names and with new elements.
+fn rewrite(folder: &Path, change: impl Fn(&str, Vec<u8>) -> Option<(String, Vec<u8>)>) {
+    let path = folder.join(MODEL);
+    let bytes = fs::read(&path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let changed: Vec<_> = tensors
+        .iter()
+        .filter_map(|(name, view)| {
+            let (name, data) = change(name, view.data().to_vec())?;
+            Some((name, view.dtype(), view.shape().to_vec(), data))
+        })
+        .collect();
+    let views = changed.iter().map(|(name, dtype, shape, data)| {
+        (name.clone(), safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    let bytes = safetensors::serialize(views.collect::<Vec<_>>(), None).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// What is said of a model after such a change.
+fn changed(change: impl Fn(&str, Vec<u8>) -> Option<(String, Vec<u8>)>) -> String {
+    let folder = import("untied");
+    rewrite(folder.path(), change);
+    let mut cpu = Cpu::<f32>::default();
+    load(&mut cpu, folder.path()).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn tensors_that_are_missing_unused_or_no_numbers_are_named() {
+    let error = changed(|name, data| (name != "lm_head.weight").then(|| (name.into(), data)));
+    assert!(error.contains("no tensor lm_head.weight"), "{error}");
+    let error = changed(|name, data| Some((name.replace("h.1.ln_2.bias", "h.1.crossattention.bias"), data)));
+    assert!(error.contains("no tensor transformer.h.1.ln_2.bias"), "{error}");
+    for (bits, value) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        let error = changed(|name, mut data| {
+            if name == "transformer.h.1.mlp.c_fc.weight" {
+                data[4 * 27..4 * 28].copy_from_slice(&bits.to_le_bytes());
+            }
+            Some((name.into(), data))
+        });
+        // (6, 24): 27 is row 1, column 3.
+        assert!(error.contains(&format!("h.1.mlp.c_fc.weight is {value} at [1, 3]")), "{error}");
+    }
+
+    // A mask of a layer that is not there, and a vector of none.
+    for name in ["transformer.h.2.attn.bias", "transformer.h.0.attn.rotary"] {
+        let folder = import("masks");
+        let renamed =
+            |old: &str| if old == "transformer.h.1.attn.bias" { name.into() } else { old.to_owned() };
+        rewrite(folder.path(), |old, data| Some((renamed(old), data)));
+        assert!(complaint(folder.path()).contains(name), "{}", complaint(folder.path()));
+    }
+    // A head that is no longer the embedding.
+    let folder = import("masks");
+    rewrite(folder.path(), |name, mut data| {
+        if name == "lm_head.weight" {
+            data[3] ^= 0x80;
+        }
+        Some((name.into(), data))
+    });
+    assert!(
+        complaint(folder.path()).contains("set tie_word_embeddings to false"),
+        "{}",
+        complaint(folder.path())
+    );
+    // Biases where Lal's own word is that there are none.
+    let folder = import("masks");
+    let mark = json!({"name": "char", "fingerprint": Tokenizer::from_name("char", CHARACTERS).unwrap().fingerprint()});
+    set(&folder.path().join(CONFIG), "lal", json!({"version": 1, "bias": false, "tokenizer": mark}));
+    assert!(complaint(folder.path()).contains("set lal.bias to true"), "{}", complaint(folder.path()));
+}
+
+#[test]
+fn weights_in_other_files_are_named() {
+    for name in ["model.safetensors.index.json", "pytorch_model.bin"] {
+        let folder = import("untied");
+        fs::rename(folder.path().join(MODEL), folder.path().join(name)).unwrap();
+        let error = complaint(folder.path());
+        assert!(error.contains(name) && error.contains("one model.safetensors"), "{error}");
+    }
+}
+
+#[test]
+fn no_command_takes_weights_that_are_no_numbers_or_a_vocabulary_that_is_too_small() {
+    let (broken, small) = (import("untied"), import("untied"));
+    rewrite(broken.path(), |name, mut data| {
+        if name == "transformer.wte.weight" {
+            data[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        }
+        Some((name.into(), data))
+    });
+    Tokenizer::from_name("char", "abcdefghijklmnopq").unwrap().save(small.path()).unwrap();
+    let texts = tempfile::tempdir().unwrap();
+    let text = file(texts.path(), "text.txt", &"abc def\n".repeat(40));
+    let chats = file(texts.path(), "chats.jsonl", &"{\"prompt\": \"a\", \"response\": \"b\"}\n".repeat(40));
+    let verbs: [&[&str]; 7] = [
+        &["sample", "--prompt", "q"],
+        &["chat"],
+        &["eval", "--data", &text],
+        &["inspect", "logits", "--prompt", "q"],
+        &["inspect", "attention", "--prompt", "q"],
+        &["finetune", "sft", "--data", &chats],
+        &["profile", "--mode", "decode"],
+    ];
+    for verb in verbs {
+        for (folder, named) in [
+            (&broken, "transformer.wte.weight is NaN at [0, 0]"),
+            (&small, "12 tokens in its vocabulary, and the tokenizer.json there 17"),
+        ] {
+            // These are found before the first step; what a stage learns by is built before its weights are read.
+            if verb[0] == "finetune" && named.contains("NaN") {
+                continue;
+            }
+            // A run folder has settings as well.
+            fs::write(folder.path().join("config.toml"), "").unwrap();
+            fs::write(folder.path().join("state.safetensors"), "").unwrap();
+            let out = texts.path().join("run");
+            let mut command = model_args(lal(), verb, folder.path());
+            if verb[0] == "finetune" {
+                command.arg("--out").arg(&out);
+            }
+            let assert = command.write_stdin("q\n").assert().failure();
+            assert.stderr(contains(named).and(contains("panicked").not()));
+            assert!(!out.exists(), "{verb:?} has begun a run");
+        }
+    }
+    let mut words = lal();
+    words.args(["inspect", "embeddings", "--word", "a", "--model"]).arg(broken.path());
+    words.assert().failure().stderr(contains("is NaN at [0, 0]"));
+}
+
+#[test]
+fn what_a_tokenizer_says_otherwise_is_named() {
+    let text = "some text, some words, some text";
+    for (name, key, value) in [
+        ("byte", "normalizer", json!({"type": "Lowercase"})),
+        ("byte", "pre_tokenizer.add_prefix_space", json!(true)),
+        ("byte", "pre_tokenizer", json!({"type": "Whitespace"})),
+        ("byte", "pre_tokenizer", json!(null)),
+        (
+            "byte",
+            "post_processor",
+            json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "a"}}]}),
+        ),
+        ("byte", "truncation", json!({"max_length": 4, "strategy": "LongestFirst", "stride": 0})),
+        ("byte", "padding", json!({"pad_id": 0})),
+        ("byte", "padding", json!({"strategy": "BatchLongest", "pad_id": 0, "pad_token": "a"})),
+        ("byte", "decoder", json!(null)),
+        ("byte", "decoder", json!({"type": "WordPiece", "cleanup": true})),
+        ("byte", "model.dropout", json!(0.1)),
+        ("byte", "model.byte_fallback", json!(true)),
+        ("byte", "model.unk_token", json!("a")),
+        ("byte", "model.merges", json!(["a b"])),
+        ("byte", "model.end_of_word_suffix", json!("</w>")),
+        ("byte", "unheard_of", json!("x")),
+        ("bpe:260", "model.ignore_merges", json!(true)),
+        ("bpe:260", "model.continuing_subword_prefix", json!("##")),
+        ("bpe:260", "pre_tokenizer.use_regex", json!(false)),
+        ("bpe:260", "pre_tokenizer.add_prefix_space", json!(true)),
+        ("char", "pre_tokenizer.pattern.Regex", json!("\\w")),
+        ("char", "pre_tokenizer.behavior", json!("Removed")),
+        ("char", "model.unk_token", json!("e")),
+        ("char", "normalizer", json!({"type": "NFC"})),
+        ("word", "pre_tokenizer.invert", json!(true)),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        Tokenizer::from_name(name, text).unwrap().save(folder.path()).unwrap();
+        set(&folder.path().join("tokenizer.json"), key, value);
+        let error = Tokenizer::load(folder.path()).expect_err(key).to_string();
+        let last = key.rsplit('.').next().unwrap();
+        assert!(error.contains(last) || error.contains("merge"), "{name}, {key}: {error}");
+    }
+    for (key, value) in [
+        ("add_prefix_space", json!(true)),
+        ("add_bos_token", json!(true)),
+        ("do_lower_case", json!(true)),
+        ("tokenizer_class", json!("LlamaTokenizer")),
+        ("added_tokens_decoder", json!({"7": {"content": "<pad>"}})),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        Tokenizer::from_name("byte", "").unwrap().save(folder.path()).unwrap();
+        set(&folder.path().join("tokenizer_config.json"), key, value);
+        let error = Tokenizer::load(folder.path()).expect_err(key).to_string();
+        assert!(error.contains(key) && error.contains("tokenizer_config.json"), "{key}: {error}");
+    }
+}
+
+/// Forms of one file that the `tokenizers` library reads alike.
+#[test]
+fn other_spellings_of_a_tokenizer_are_read() {
+    let text = "some text, some words, some text";
+    for name in ["byte", "bpe:264", "gpt2"] {
+        let tokenizer = Tokenizer::from_name(name, &text.repeat(3)).unwrap().with_chat();
+        let folder = tempfile::tempdir().unwrap();
+        tokenizer.save(folder.path()).unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        // As older versions of it wrote GPT-2's, and as newer ones write merges.
+        json["model"].as_object_mut().unwrap().remove("type");
+        json["model"].as_object_mut().unwrap().remove("byte_fallback");
+        json["pre_tokenizer"].as_object_mut().unwrap().remove("use_regex");
+        json["decoder"]["add_prefix_space"] = json!(true);
+        json["post_processor"] =
+            json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false});
+        for merge in json["model"]["merges"].as_array_mut().unwrap() {
+            let pair: Vec<_> = merge.as_str().unwrap().split(' ').map(str::to_owned).collect();
+            *merge = json!(pair);
+        }
+        fs::write(&path, json.to_string()).unwrap();
+        assert_eq!(Tokenizer::load(folder.path()).unwrap(), tokenizer);
+        // As `transformers` writes one that adds nothing.
+        let sequence = |id: &str, type_id: u32| json!({"Sequence": {"id": id, "type_id": type_id}});
+        let single = [sequence("A", 0)];
+        let pair = [sequence("A", 0), sequence("B", 1)];
+        let template =
+            json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": {}});
+        set(&path, "post_processor", template);
+        assert_eq!(Tokenizer::load(folder.path()).unwrap(), tokenizer);
+    }
+}
+
+#[test]
+fn merges_decide_ids_and_are_checked() {
+    let corpus = "low lower lowest newer newest wider widest ".repeat(8);
+    let tokenizer = Tokenizer::from_name("bpe:270", &corpus).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    tokenizer.save(folder.path()).unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let saved: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let with = |change: &dyn Fn(&mut Vec<Value>)| {
+        let mut json = saved.clone();
+        change(json["model"]["merges"].as_array_mut().unwrap());
+        fs::write(&path, json.to_string()).unwrap();
+        Tokenizer::load(folder.path()).map_err(|error| error.to_string())
+    };
+    assert_eq!(with(&|_| {}).unwrap(), tokenizer);
+    for error in [
+        with(&|merges| merges.clear()).unwrap_err(),
+        with(&|merges| drop(merges.pop())).unwrap_err(),
+        with(&|merges| drop(merges.remove(0))).unwrap_err(),
+        with(&|merges| merges.swap(0, 1)).unwrap_err(),
+    ] {
+        assert!(error.contains("merge"), "{error}");
+    }
+    // A pair more that makes a token which is there already can give other ids to the same tokens.
+    let mark = |merges: Value| {
+        Tokenizer::from_name("bpe:257", "abab").unwrap().save(folder.path()).unwrap();
+        set(&path, "model.vocab.bc", json!(257));
+        set(&path, "model.vocab.abc", json!(258));
+        set(&path, "model.merges", merges);
+        TokenizerMark::of(&Tokenizer::load(folder.path()).unwrap())
+    };
+    let (three, four) = (mark(json!(["a b", "b c", "ab c"])), mark(json!(["a b", "b c", "ab c", "a bc"])));
+    assert_eq!(three.fingerprint, four.fingerprint);
+    assert!(three.check(&four, &path).is_err() && three.check(&three, &path).is_ok());
+    let mut gpt2 = Tokenizer::from_name("gpt2", "").unwrap();
+    gpt2.save(folder.path()).unwrap();
+    let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    json["model"]["merges"].as_array_mut().unwrap().truncate(40_000);
+    fs::write(&path, json.to_string()).unwrap();
+    let error = Tokenizer::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("40000 merges, and 50000"), "{error}");
+    gpt2 = gpt2.with_chat();
+    assert_eq!((gpt2.begin(), gpt2.end()), (Some(50_256), Some(50_259)));
+}
