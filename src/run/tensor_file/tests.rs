@@ -80,3 +80,19 @@ fn a_failing_device_leaves_the_old_file() {
     assert_eq!(std::fs::read(&place).unwrap(), before);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn numbers_that_are_not_finite_replace_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = saved(folder.path());
+    let before = std::fs::read(&place).unwrap();
+    for odd in [f32::NAN, f32::INFINITY] {
+        let read = |_: &Entry, give: Give| {
+            [&[0.0; 3][..], &[0.0, odd, 0.0]].into_iter().for_each(give);
+            Ok(())
+        };
+        let error = write(&place, &[entry("b", [2, 3])], ("key", "value"), read).unwrap_err();
+        assert!(error.to_string().contains(&format!("element 4 of b is {odd}")), "{error}");
+    }
+    assert_eq!(std::fs::read(&place).unwrap(), before);
+}
