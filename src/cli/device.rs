@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::output::Output;
+use super::values::whole;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::adapter::{self, DeviceLimits};
 use crate::engine::device::gpu::autotune::Autotune;
@@ -24,7 +25,7 @@ pub struct DeviceArgs {
     /// How long one piece of work for a GPU may take, in milliseconds, as far as that can be foreseen: a step that
     /// takes longer is handed over in several. Windows resets a GPU after 2000
     #[arg(long, env = "LAL_MAX_SUBMIT_MS", default_value_t = 500, value_name = "N",
-          value_parser = clap::value_parser!(u64).range(1..=60_000))]
+          value_parser = whole::<u64>(1..=60_000))]
     pub max_submit_ms: u64,
     /// Take fixed kernels instead of timing which one suits this adapter
     #[arg(long)]
