@@ -9,6 +9,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`files`] | writing files whole, and never through a link |
 //! | [`engine`] | how ops run: tensors, ops, tape, plan, devices |
 //! | [`ops`] | what runs: one file per op, with its contract, twin, derivative, cases and cost |
 //! | [`nn`] | layers, as functions over the tape |
@@ -66,6 +67,7 @@
 
 pub mod cli;
 pub mod engine;
+pub mod files;
 pub mod finetune;
 pub mod inspect;
 pub mod models;

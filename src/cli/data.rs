@@ -1,8 +1,7 @@
 //! `lal data`: the corpora Lal knows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -11,7 +10,9 @@ use super::failure::{Exit, Usage};
 use super::output::Output;
 use super::values::{MOST, whole};
 use crate::finetune::constitution;
-use crate::text::corpus::{self, Corpus, CorpusError, Places, Source};
+use crate::finetune::lessons::FLAWED_TALES;
+use crate::run::origin::{Kind, Origin, Piece};
+use crate::text::corpus::{self, Corpus, CorpusError, DEFAULT, Places, Source, TALES};
 use crate::text::file::text_bytes;
 use crate::text::preferences;
 use crate::text::tales::{Demonstration, Part, Tales, jsonl};
@@ -97,6 +98,49 @@ impl DataPlaces {
     }
 }
 
+impl DataPlaces {
+    /// The text of a run that recorded `was` as its data, and what is written to `config.toml` for it: the run's own, or
+    /// what is `asked` for if it is the same. What is found is noted in `origin`.
+    ///
+    /// # Errors
+    /// When it is not there, or another.
+    pub fn of_run(
+        &self,
+        origin: &mut Origin,
+        was: Option<&str>,
+        asked: Option<&str>,
+        output: Output,
+    ) -> anyhow::Result<(Corpus, String)> {
+        let mut places = self.clone();
+        if let Some(Piece { kind: Kind::Known, path: Some(path), .. }) = origin.part("data") {
+            let folder = path.parent().filter(|_| path.exists()).map(Path::to_owned);
+            places.data_dir = places.data_dir.or(folder);
+        }
+        let mut corpus = None;
+        let place = origin.again("data", was.unwrap_or(DEFAULT), asked, true, |place| {
+            // Of an older run that named none it is whatever can be had.
+            let named = was.is_some() || asked.is_some();
+            let found = places.locate(named.then_some(place), output)?;
+            let piece = Piece::of_corpus(&found)?;
+            corpus = Some(found);
+            Ok(piece)
+        })?;
+        let corpus = corpus.ok_or_else(|| anyhow::anyhow!("the data of the run were not looked for"))?;
+        Ok((corpus, place))
+    }
+}
+
+/// What fine-tuning learns from under this name or path.
+///
+/// # Errors
+/// When there is no such file.
+pub fn lessons_at(data: &str) -> anyhow::Result<Piece> {
+    Ok(match data {
+        TALES | FLAWED_TALES => Piece::built_in(data),
+        path => Piece::of_file(Path::new(path))?,
+    })
+}
+
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     match args.verb {
         Verb::List => {
@@ -168,8 +212,7 @@ fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
         ("constitution.toml", constitution::TALES.to_owned()),
     ];
     for (name, text) in files {
-        let path = corpus::keep(&text, &args.folder, name)
-            .with_context(|| format!("cannot write {}", args.folder.join(name).display()))?;
+        let path = corpus::keep(&text, &args.folder, name)?;
         if output.json {
             output.event(
                 &json!({"event": "file", "path": path, "bytes": text.len(), "lines": text.lines().count()}),

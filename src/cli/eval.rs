@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use self::asking::{Asking, ByQuestion, Judged};
-use super::data::DataPlaces;
+use super::data::{DataPlaces, lessons_at};
 use super::device::{DeviceArgs, Opened, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
@@ -16,7 +16,12 @@ use super::values::{MOST, MOST_TOKENS, whole};
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::finetune::base::Base;
 use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_HELD_OUT};
+use crate::finetune::stage::{Method, STAGE, Stage};
 use crate::models::config::ModelConfig;
+use crate::run::config::TrainConfig;
+use crate::run::folder::SETTINGS;
+use crate::run::origin::Origin;
+use crate::run::settings::Settings;
 use crate::sample::load::{Model, Stored, load};
 use crate::sample::strategy::Strategy;
 use crate::text::chat::{self, ChatError, Example};
@@ -33,9 +38,9 @@ pub struct Args {
     /// The folder of a run
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
-    /// A text or conversations, by name or path
-    #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH", default_value = DEFAULT)]
-    data: String,
+    /// A text or conversations, by name or path [default: what the run learned from, or else tinyshakespeare]
+    #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH")]
+    data: Option<String>,
     /// Another fine-tuned model: which of the two answers better?
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
@@ -104,15 +109,19 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let mut model = load(opened.device(), &args.model)?;
     model.config.predicts_next()?;
     let chats = model.tokenizer.special(Special::End).is_some();
-    let has_answers = match args.data.as_str() {
+    let own = Own::of(&args.model)?;
+    let data = args.data.as_deref().or(own.data.as_deref()).unwrap_or(DEFAULT);
+    let own = args.data.is_none().then_some(&own);
+    let has_answers = match data {
         TALES | FLAWED_TALES => chats,
         path => Path::new(path).extension().is_some_and(|extension| extension == "jsonl"),
     };
     let val_loss = if has_answers {
-        let lessons = lessons(&args, &model.config, &model.tokenizer)?;
-        check_against(&args, &model, &lessons)?;
+        let about = About { args: &args, data, own };
+        let lessons = about.lessons(&model.config, &model.tokenizer)?;
+        check_against(&about, &model, &lessons)?;
         let val_loss = answer_loss(&mut opened, &model, &lessons, output)?;
-        let ask = Asking { args: &args, strategy: &strategy };
+        let ask = Asking { about, strategy: &strategy };
         let answered = ask.one(&mut opened, &mut model, lessons, output)?;
         if let Some(other) = &args.against {
             ask.against(other, &answered, output)?;
@@ -122,7 +131,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         let what = "--against compares how two fine-tuned models answer: give --data tales";
         return Err(Usage(what.into()).into());
     } else {
-        text_loss(&mut opened, &model, &args, output)?
+        text_loss(&mut opened, &model, &args, data, own, output)?
     };
     if output.json {
         output.event(&Event::Done { val_loss })?;
@@ -130,28 +139,73 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// What a run learned from; of a model from elsewhere nothing is known.
+#[derive(Default)]
+struct Own {
+    data: Option<String>,
+    origin: Origin,
+    /// Whether that are pairs of answers.
+    pairs: bool,
+}
+
+impl Own {
+    fn of(folder: &Path) -> anyhow::Result<Self> {
+        if !folder.join(SETTINGS).exists() {
+            return Ok(Self::default());
+        }
+        let data = TrainConfig::new(&Settings::from_file(&folder.join(SETTINGS))?)?.data;
+        let staged = folder.join(STAGE).exists();
+        let method = if staged { Some(Stage::read(folder)?.method) } else { None };
+        let pairs = matches!(method, Some(Method::Dpo(_) | Method::Reward(_)));
+        Ok(Self { data, origin: Origin::read(folder)?, pairs })
+    }
+}
+
 fn open(args: &Args, output: Output) -> anyhow::Result<Opened> {
     Ok(args.device.open(Autotune::On { file: tuning_file(), given: Choices::default() }, output)?)
 }
 
-/// What is asked of the model, in its own tokens; of a file all of it, as nothing is learned.
-fn lessons(args: &Args, model: &ModelConfig, tokenizer: &Tokenizer) -> anyhow::Result<Lessons> {
-    if tokenizer.special(Special::End).is_none() {
-        model.answers()?;
-        return Err(ChatError::NoChatTokens(tokenizer.name()).into());
+/// What a model is asked.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    args: &'a Args,
+    data: &'a str,
+    /// What the run learned from, if that is what it is asked about.
+    own: Option<&'a Own>,
+}
+
+impl About<'_> {
+    /// In the tokens of a model; of a file all of it, as nothing is learned, but of the file that the run learned from
+    /// only what was held out.
+    fn lessons(&self, model: &ModelConfig, tokenizer: &Tokenizer) -> anyhow::Result<Lessons> {
+        let Self { args, data, own } = *self;
+        if tokenizer.special(Special::End).is_none() {
+            model.answers()?;
+            return Err(ChatError::NoChatTokens(tokenizer.name()).into());
+        }
+        if data == TALES || data == FLAWED_TALES {
+            let (questions, held_out) = Lessons::questions(args.questions, tokenizer)?;
+            return Ok(Lessons { name: TALES.into(), train: Vec::new(), held_out, questions });
+        }
+        if let Some(own) = own {
+            if own.pairs {
+                let what =
+                    "this run learned from pairs of answers: give --data a text, conversations, or tales";
+                return Err(Usage(what.into()).into());
+            }
+            own.origin.clone().again("data", data, None, true, lessons_at)?;
+            return Ok(Lessons { train: Vec::new(), ..Lessons::of_file(Path::new(data), tokenizer)? });
+        }
+        let chats = chat::read(Path::new(data))?;
+        let examples = chats.iter().map(|chat| chat::encode(chat, tokenizer));
+        let held_out = examples.collect::<Result<Vec<Example>, _>>()?;
+        Ok(Lessons { name: data.to_owned(), train: Vec::new(), held_out, questions: Vec::new() })
     }
-    if args.data == TALES || args.data == FLAWED_TALES {
-        let (questions, held_out) = Lessons::questions(args.questions, tokenizer)?;
-        return Ok(Lessons { name: TALES.into(), train: Vec::new(), held_out, questions });
-    }
-    let chats = chat::read(Path::new(&args.data))?;
-    let examples = chats.iter().map(|chat| chat::encode(chat, tokenizer));
-    let held_out = examples.collect::<Result<Vec<Example>, _>>()?;
-    Ok(Lessons { name: args.data.clone(), train: Vec::new(), held_out, questions: Vec::new() })
 }
 
 /// Whether the model of `--against` can be asked as well, and somebody can judge, before the first is asked.
-fn check_against(args: &Args, model: &Model, asked: &Lessons) -> anyhow::Result<()> {
+fn check_against(about: &About, model: &Model, asked: &Lessons) -> anyhow::Result<()> {
+    let args = about.args;
     let Some(other) = &args.against else { return Ok(()) };
     if args.reward.is_none() && asked.questions.is_empty() {
         let what = "--against needs replies that a program can judge: give --data tales, or --reward the folder of a \
@@ -159,7 +213,7 @@ fn check_against(args: &Args, model: &Model, asked: &Lessons) -> anyhow::Result<
         return Err(Usage(what.into()).into());
     }
     let Stored { config, tokenizer, .. } = Stored::open(other)?;
-    lessons(args, &config, &tokenizer)?;
+    about.lessons(&config, &tokenizer)?;
     if let Some(reward) = &args.reward {
         for tokenizer in [&model.tokenizer, &tokenizer] {
             Base::open_reward(reward, tokenizer)?;
@@ -168,8 +222,18 @@ fn check_against(args: &Args, model: &Model, asked: &Lessons) -> anyhow::Result<
     Ok(())
 }
 
-fn text_loss(opened: &mut Opened, model: &Model, args: &Args, output: Output) -> anyhow::Result<f64> {
-    let corpus = args.places.locate(Some(&args.data), output)?;
+fn text_loss(
+    opened: &mut Opened,
+    model: &Model,
+    args: &Args,
+    data: &str,
+    own: Option<&Own>,
+    output: Output,
+) -> anyhow::Result<f64> {
+    let corpus = match own {
+        Some(own) => args.places.of_run(&mut own.origin.clone(), own.data.as_deref(), None, output)?.0,
+        None => args.places.locate(Some(data), output)?,
+    };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &model.tokenizer)?;
     let block_size = model.config.block_size;
     dataset.check(block_size)?;

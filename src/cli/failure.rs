@@ -14,6 +14,10 @@ use crate::inspect::attention::InspectError;
 use crate::models::abilities::Inability;
 use crate::models::config::SizeError;
 use crate::run::config::ConfigError;
+use crate::run::folder::FolderError;
+use crate::run::lock::LockError;
+use crate::run::origin::OriginError;
+use crate::run::resume::Kept;
 use crate::sample::conversation::ConversationError;
 use crate::sample::strategy::StrategyError;
 use crate::text::chat::ChatError;
@@ -21,6 +25,7 @@ use crate::text::corpus::CorpusError;
 use crate::text::dataset::DatasetError;
 use crate::text::pack::TooLong;
 use crate::text::tokenizer::TokenizerError;
+use crate::train::session::SessionError;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +109,10 @@ fn classify(error: &anyhow::Error) -> Exit {
             || matches!(cause.downcast_ref(), Some(CritiqueError::Chat(_)))
             || matches!(cause.downcast_ref(), Some(PairsError::TooFew(_)))
             || cause.is::<StageError>()
+            || cause.is::<Kept>()
+            || cause.is::<OriginError>()
+            || matches!(cause.downcast_ref(), Some(SessionError::TooFewSteps { .. }))
+            || cause.downcast_ref().is_some_and(is_usage)
             || cause.is::<TooLong>()
             || cause.is::<TokenizerError>()
             || cause.is::<Usage>()
@@ -112,6 +121,15 @@ fn classify(error: &anyhow::Error) -> Exit {
         }
     }
     Exit::Failed
+}
+
+/// Whether a folder is not as it was asked for, and nothing failed.
+fn is_usage(error: &FolderError) -> bool {
+    use FolderError::{Config, Edited, Lock, NoRun, Taken, Used};
+    matches!(
+        error,
+        Taken(_) | Used(..) | NoRun(..) | Edited { .. } | Config(_) | Lock(LockError::Held { .. })
+    )
 }
 
 /// A request that makes no sense.

@@ -12,9 +12,9 @@ use super::failure::{Exit, Usage};
 use super::output::Output;
 use super::values::{MOST, MOST_TOKENS, whole};
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
+use crate::files::write_output;
 use crate::inspect::attention::{Head, heads, svg};
 use crate::inspect::logits::{Expectation, Expected, expectation};
-use crate::run::aside::write_whole;
 use crate::sample::load::{Model, load};
 use crate::sample::strategy::Strategy;
 use crate::text::tokenizer::Tokenizer;
@@ -158,7 +158,7 @@ fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
     }
     let names = names(&model.tokenizer, &tokens);
     if let Some(path) = &args.svg {
-        write_whole(path, svg(&heads, &names).as_bytes())?;
+        write_output(path, svg(&heads, &names).as_bytes())?;
         output.remark(format!("picture in {}", path.display()));
     }
     for head in &heads {

@@ -9,6 +9,7 @@ mod devices;
 mod eval;
 mod failure;
 mod finetune;
+mod given;
 mod inspect;
 mod ops;
 mod output;

@@ -11,11 +11,11 @@ use super::output::Output;
 use crate::engine::device::gpu::shader;
 use crate::engine::dispatch::{Operands, Target};
 use crate::engine::op::OpInfo;
+use crate::files::{FileError, write_output};
 use crate::inspect::activations::{activations, svg};
 use crate::ops::OPS;
 use crate::ops::dispatched::dispatched;
 use crate::profile::probes::PROBES;
-use crate::run::aside::{FileError, write_whole};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -77,7 +77,7 @@ impl Row {
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     if let Some(path) = &args.curves {
         let x: Vec<_> = (-80..=80).map(|i| i as f32 / 20.0).collect();
-        write_whole(path, svg(&activations(&x)?)?.as_bytes())?;
+        write_output(path, svg(&activations(&x)?)?.as_bytes())?;
         output.remark(format!("picture in {}", path.display()));
         return Ok(Exit::Done);
     }

@@ -1,6 +1,6 @@
 //! `lal profile`: where a step's time goes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
+use crate::files::write_output;
 use crate::models::config::ModelConfig;
 use crate::profile::errors::Errors;
 use crate::profile::html::page;
@@ -22,7 +23,6 @@ use crate::profile::report::Report;
 use crate::profile::roofline::Roofline;
 use crate::profile::trace::Trace;
 use crate::profile::workload::{Workload, vocab_size};
-use crate::run::aside::write_whole;
 use crate::run::config::TrainConfig;
 use crate::run::settings::Settings;
 use crate::train::estimate::least_memory;
@@ -79,11 +79,11 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let errors = if kind == "gpu" { errors(args, &workload, output)? } else { Errors::default() };
     let report = Report::new(described, &workload, &times, roofline, &errors);
     if let Some(path) = &args.trace {
-        write_whole(path, serde_json::to_string(&Trace::new(&report, &workload, &times))?.as_bytes())?;
+        write_output(path, serde_json::to_string(&Trace::new(&report, &workload, &times))?.as_bytes())?;
         output.remark(format!("trace in {}", path.display()));
     }
     if let Some(path) = &args.html {
-        write_whole(path, page(&report, &workload, &times).as_bytes())?;
+        write_output(path, page(&report, &workload, &times).as_bytes())?;
         output.remark(format!("report in {}", path.display()));
     }
     if !output.json {
@@ -139,6 +139,7 @@ fn asked(args: &Args) -> anyhow::Result<Asked> {
     if let (Mode::Train, Some(folder)) = (args.mode, &args.model)
         && let Some(stage) = Rerun::open(folder, &args.settings)?
     {
+        check_model(&args.settings, &stage.learner.model, folder)?;
         return Ok(Asked::Stage(Box::new(stage)));
     }
     Ok(Asked::Model(Box::new((config, model))))
@@ -165,6 +166,19 @@ fn workload(mode: Mode, asked: &Asked, device: &dyn Device) -> anyhow::Result<Wo
             Workload::decoding(model)?
         }
     })
+}
+
+/// That no setting asks for another model than that of `folder`.
+fn check_model(settings: &Settings, model: &ModelConfig, folder: &Path) -> Result<(), Usage> {
+    match settings.differences(&Settings::of_model(model)).pop() {
+        None => Ok(()),
+        Some((key, asked, has)) => {
+            let (flag, folder) = (key.replace('_', "-"), folder.display());
+            Err(Usage(format!(
+                "--{flag} is {asked}, and {has} in {folder}: leave it out, or leave out --model"
+            )))
+        }
+    }
 }
 
 /// The model and how it is trained: a run's own, or a preset's.

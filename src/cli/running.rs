@@ -4,20 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use super::device::{Opened, tuning_file};
 use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
-use crate::run::folder::RunFolder;
-use crate::text::file::{SETTINGS_BYTES, read_to_string};
+use crate::files::{read_any, write_whole};
+use crate::run::folder::{RunFolder, TUNING};
 use crate::train::session::Event;
 use crate::train::trainer::Trainer;
-
-/// Where a run folder keeps the kernels that were chosen for it.
-const TUNING: &str = "tuning.json";
 
 /// What the run took beside what its plan said it would.
 pub fn memory_used(planned: u64, opened: &Opened) -> String {
@@ -41,23 +37,33 @@ fn peak_memory() -> Option<u64> {
 }
 
 /// Kernels as chosen for the run that is continued, else as kept for this machine.
-pub fn autotune(resumed: Option<&RunFolder>) -> anyhow::Result<Autotune> {
+pub fn autotune(resumed: Option<&RunFolder>, output: Output) -> anyhow::Result<Autotune> {
     let mut given = Choices::default();
-    if let Some(path) = resumed.map(|folder| folder.path().join(TUNING)).filter(|path| path.exists()) {
-        let text = read_to_string(&path, SETTINGS_BYTES)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        given = serde_json::from_str(&text)
-            .with_context(|| format!("{} holds no kernel choices: delete it", path.display()))?;
+    if let Some(path) = resumed.map(|folder| folder.path().join(TUNING))
+        && let Some(text) = read_any(&path)?
+    {
+        match serde_json::from_slice(&text) {
+            Ok(choices) => given = choices,
+            Err(error) => output.remark(format!(
+                "{} was damaged ({error}): kernels are chosen anew, so that the last bits of what follows may differ",
+                path.display()
+            )),
+        }
     }
     Ok(Autotune::On { file: tuning_file(), given })
 }
 
-pub fn keep_choices(opened: &Opened, folder: &RunFolder) -> anyhow::Result<()> {
-    if let Opened::Gpu(gpu) = opened {
-        let text = serde_json::to_string_pretty(gpu.choices())?;
-        crate::run::aside::write_whole(&folder.path().join(TUNING), text.as_bytes())?;
+/// The kernels that were chosen, for the folder of the run.
+pub fn choices(opened: &Opened) -> anyhow::Result<Option<String>> {
+    match opened {
+        Opened::Gpu(gpu) => Ok(Some(serde_json::to_string_pretty(gpu.choices())?)),
+        Opened::Cpu(_) => Ok(None),
     }
-    Ok(())
+}
+
+pub fn keep_choices(choices: Option<&str>, folder: &RunFolder) -> anyhow::Result<()> {
+    let path = folder.path().join(TUNING);
+    Ok(choices.map_or(Ok(()), |text| write_whole(&path, text.as_bytes()))?)
 }
 
 /// A flag that Ctrl-C or a request to terminate sets; a second one ends the program at once.

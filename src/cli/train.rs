@@ -6,13 +6,15 @@ use super::data::DataPlaces;
 use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
 use super::output::Output;
-use super::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
-use crate::finetune::stage::STAGE;
+use super::running::{Screen, Verbs, autotune, choices, keep_choices, memory_used, stop_on_interrupt};
+use crate::finetune::stage::{STAGE, Stage};
 use crate::inspect::masked::restored;
 use crate::models::abilities::Inability;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
+use crate::run::origin::{Origin, Piece};
+use crate::run::resume::Kept;
 use crate::run::settings::Settings;
 use crate::text::corpus::{Corpus, Source};
 use crate::text::dataset::Dataset;
@@ -35,7 +37,9 @@ pub struct Args {
     /// The folder of the run [default: runs/PRESET-DATA-N]
     #[arg(long, env = "LAL_OUT", value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Continue the run in this folder from its last checkpoint
+    /// Continue the run in this folder from its last checkpoint. --steps, --schedule, --learning-rate,
+    /// --min-learning-rate, --warmup-steps, --eval-every, --eval-iters, --sample-tokens, --save-every and the device may
+    /// change, and --data name a copy of the same text; what changes is recorded. All else the run keeps
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
 }
@@ -53,19 +57,47 @@ fn verbs(model: &ModelConfig) -> Verbs<'static> {
     Verbs { again: "train", next }
 }
 
-pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
-    let resumed = args.resume.as_deref().map(RunFolder::open).transpose()?;
-    if let Some(folder) = args.resume.as_deref().filter(|folder| folder.join(STAGE).exists()) {
-        let folder = folder.display();
-        return Err(Usage(format!("{folder} is a run of fine-tuning: finetune sft --resume {folder}")).into());
-    }
-    let settings = match (&resumed, &args.config) {
-        (Some(folder), _) => args.settings.over(&folder.settings()?)?,
-        (None, Some(file)) => args.settings.over(&Settings::from_file(file)?)?,
-        (None, None) => args.settings.clone(),
+/// A run before its first step.
+struct Plan {
+    resumed: Option<RunFolder>,
+    config: TrainConfig,
+    corpus: Corpus,
+    origin: Origin,
+}
+
+fn begin(args: &Args, output: Output) -> anyhow::Result<Plan> {
+    let settings = match &args.config {
+        Some(file) => args.settings.over(&Settings::from_file(file)?)?,
+        None => args.settings.clone(),
     };
-    let config = TrainConfig::new(&settings)?;
+    let mut config = TrainConfig::new(&settings)?;
     let corpus = args.places.locate(config.data.as_deref(), output)?;
+    let (data, mut origin) = (Piece::of_corpus(&corpus)?, Origin::default());
+    config.data = Some(data.place());
+    origin.set("data", data);
+    Ok(Plan { resumed: None, config, corpus, origin })
+}
+
+fn resume(path: &Path, args: &Args, output: Output) -> anyhow::Result<Plan> {
+    if path.join(STAGE).exists() {
+        let (stage, folder) = (Stage::read(path)?.method, path.display());
+        let what = format!("{folder} is a run of fine-tuning: finetune {stage} --resume {folder}");
+        return Err(Usage(what).into());
+    }
+    let folder = RunFolder::resume(path)?;
+    let (mut config, differences) = folder.settings()?.resumed(&args.settings)?;
+    Kept::unless_none(path, differences)?;
+    let (mut origin, asked) = (Origin::read(path)?, args.settings.data.as_deref());
+    let (corpus, data) = args.places.of_run(&mut origin, config.data.as_deref(), asked, output)?;
+    config.data = Some(data);
+    Ok(Plan { resumed: Some(folder), config, corpus, origin })
+}
+
+pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+    let Plan { resumed, config, corpus, origin } = match &args.resume {
+        Some(path) => resume(path, &args, output)?,
+        None => begin(&args, output)?,
+    };
     let tokenizer = match &resumed {
         Some(folder) => Tokenizer::load(folder.path())?,
         None => config.tokenizer(&corpus.text)?,
@@ -74,9 +106,10 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     dataset.check(config.block_size)?;
     let model = config.model(tokenizer.vocab_size());
     model.check()?;
+    resumed.as_ref().map_or(Ok(()), |folder| folder.check_model(&model))?;
     let floor = floor(&corpus, &dataset, &model);
 
-    let mut opened = args.device.open(autotune(resumed.as_ref())?, output)?;
+    let mut opened = args.device.open(autotune(resumed.as_ref(), output)?, output)?;
     let counts = [dataset.train.len(), dataset.val.len()];
     let fills_in_tales =
         !model.causal && matches!(corpus.source, Source::Tales { .. }) && tokenizer.name() == "char";
@@ -90,12 +123,24 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         (None, Some(path)) => RunFolder::create(path)?,
         (None, None) => RunFolder::create_numbered(Path::new("runs"), &trainer.config.preset, &corpus.name)?,
     };
-    keep_choices(&opened, &folder)?;
+    let choices = choices(&opened)?;
+    let note = || -> anyhow::Result<()> {
+        keep_choices(choices.as_deref(), &folder)?;
+        Ok(origin.write(folder.path())?)
+    };
+    // A new run has all that describes it before it has settings; one that is refused is left as it was.
+    if !is_resumed {
+        note()?;
+    }
 
     let stop = stop_on_interrupt()?;
     let mut screen = Screen::new(output, &trainer, folder.path(), floor, verbs(&trainer.model));
     screen.tell(&start)?;
     let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
+    if is_resumed {
+        note()?;
+    }
+    session.remarks().iter().for_each(|remark| screen.remark(remark));
     screen.bar.set_position(session.trainer.step);
     let planned = session.trainer.memory().total();
     let ending = session.run(&mut |event| screen.tell(event))?;

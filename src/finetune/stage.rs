@@ -1,18 +1,20 @@
 //! `finetune.toml` in the folder of a run: which stage of fine-tuning it is, and what that adds to the settings.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use super::lessons::TALES_PROMPTS;
 use super::policy_options::PolicyOptions;
+use crate::files::{FileError, write_whole};
 use crate::objective::preference::{Form, Preference};
 use crate::objective::reward::Reward;
-use crate::run::aside::{FileError, write_whole};
+pub use crate::run::folder::STAGE;
+use crate::run::resume::Difference;
 use crate::text::file::{SETTINGS_BYTES, read_to_string};
-
-pub const STAGE: &str = "finetune.toml";
 
 /// What a stage must know to be continued, beside its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +138,32 @@ pub enum StageError {
     Bad { path: PathBuf, source: Box<toml::de::Error> },
 }
 
+impl Method {
+    /// The key of the option that names a file or a folder, and what it names: that is known again by its content.
+    pub fn named(&mut self) -> Option<(&'static str, &mut PathBuf)> {
+        match self {
+            Self::Ppo(options) => options.reward.as_mut().map(|path| ("reward", path)),
+            Self::Constitution(options) => options.principles.as_mut().map(|path| ("principles", path)),
+            _ => None,
+        }
+    }
+
+    /// Of the options that were `given` with other ones of the same kind, those that differ; not by what they name.
+    pub fn differences(&self, asked: &Self, given: &BTreeSet<String>) -> Vec<Difference> {
+        let table = |method: &Self| {
+            let mut method = method.clone();
+            let named = method.named().map(|(key, _)| key);
+            (Table::try_from(method).expect("words, paths and numbers under fixed keys"), named)
+        };
+        let ((has, named), (asked, _)) = (table(self), table(asked));
+        let differs = |key: &str, value: &Value| {
+            given.contains(key) && named != Some(key) && has.get(key) != Some(value)
+        };
+        let differing = asked.iter().filter(|(key, value)| differs(key, value));
+        differing.map(|(key, value)| Difference::new(key, value, has.get(key))).collect()
+    }
+}
+
 impl Stage {
     /// # Errors
     /// When the folder cannot be written to.
@@ -148,7 +176,7 @@ impl Stage {
     /// When the folder has none, or it cannot be read.
     pub fn read(folder: &Path) -> Result<Self, StageError> {
         let path = folder.join(STAGE);
-        if !path.exists() {
+        if !path.is_file() {
             return Err(StageError::None(folder.to_owned()));
         }
         let text = read_to_string(&path, SETTINGS_BYTES)

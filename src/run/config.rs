@@ -182,6 +182,12 @@ impl TrainConfig {
         toml::to_string(self).expect("settings are strings, numbers and truth values that TOML can hold")
     }
 
+    /// The same by key.
+    pub(super) fn as_table(&self) -> toml::Table {
+        toml::Table::try_from(self)
+            .expect("settings are strings, numbers and truth values that TOML can hold")
+    }
+
     /// Sequences or pairs that one optimiser step learns from.
     pub fn examples_per_step(&self) -> usize {
         self.batch_size.saturating_mul(self.grad_accum)

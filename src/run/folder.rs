@@ -3,33 +3,51 @@
 //! | file | holds |
 //! |---|---|
 //! | `config.toml` | every setting; `--config` takes it |
+//! | `origin.toml` | the data, and what else the run was made of, with hashes |
+//! | `finetune.toml` | of a fine-tuning, its stage |
 //! | `config.json`, `model.safetensors`, `tokenizer.json` | the model; if it has GPT-2's form, as `transformers` loads it |
 //! | `state.safetensors` | what `--resume` goes on from |
 //! | `metrics.jsonl` | a line per step and per estimate of the loss |
 //! | `samples.txt` | text that the model wrote on the way |
 //! | `loss.svg` | the loss over the steps |
 //! | `reward.svg` | of a policy, what its replies were worth |
+//! | `tuning.json` | on a GPU, the kernels that were chosen |
+//! | `run.lock` | while it runs, its process |
+//!
+//! `config.toml` is written after all others that describe the run: where it is, the run can be continued, from its
+//! first step if there is no checkpoint yet; where it is not, there is no run, and a new one may begin.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::aside::{FileError, write_whole};
 use super::checkpoint::STATE;
 use super::config::{ConfigError, TrainConfig};
-use super::model_file::{self, CONFIG};
+use super::journal::{METRICS, SAMPLES};
+use super::lock::{Lock, LockError};
+use super::model_file::{self, CONFIG, MODEL, ModelError};
+use super::origin::ORIGIN;
 use super::settings::Settings;
+use crate::files::{FileError, remove, write_whole};
 use crate::models::config::ModelConfig;
-use crate::text::tokenizer::{Tokenizer, TokenizerError};
+use crate::text::tokenizer::{FILES as TOKENIZER, Tokenizer, TokenizerError};
 
 pub const SETTINGS: &str = "config.toml";
+pub const STAGE: &str = "finetune.toml";
+pub const TUNING: &str = "tuning.json";
 pub const PLOT: &str = "loss.svg";
 pub const REWARD_PLOT: &str = "reward.svg";
 
-/// The folder of a run that can be written to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is written before [`SETTINGS`]: alone, the rest of a run that died before it began.
+const BEFORE: [&str; 6] = [CONFIG, ORIGIN, STAGE, TUNING, TOKENIZER[0], TOKENIZER[1]];
+/// What shows that there is a run, or something else that must not be written over.
+const RUN: [&str; 7] = [SETTINGS, STATE, MODEL, METRICS, SAMPLES, PLOT, REWARD_PLOT];
+
+/// The folder of a run; one that can be written to is locked as long as this lives.
+#[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    _lock: Option<Lock>,
 }
 
 /// Why a folder cannot be used, and what to do about it.
@@ -40,9 +58,20 @@ pub enum FolderError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(
+        "in {folder}, config.toml has {key} = {settings} and config.json {described}: write back what it was, or start \
+         a new run with --config"
+    )]
+    Edited { folder: PathBuf, key: String, settings: String, described: String },
     #[error("{0} already holds a run: go on with it by --resume {0}, or choose another --out")]
     Taken(PathBuf),
+    #[error("{0} already holds {1}, of no run: choose another --out")]
+    Used(PathBuf, &'static str),
     #[error("{0} holds no run to resume ({missing} is missing): give the folder that a training wrote", missing = .1)]
     NoRun(PathBuf, &'static str),
 }
@@ -51,13 +80,18 @@ impl RunFolder {
     /// Makes the folder at `path`, which may exist but holds no run yet.
     ///
     /// # Errors
-    /// When it cannot be made, or holds a run.
+    /// When it cannot be made, holds a run, or one is about to begin there.
     pub fn create(path: &Path) -> Result<Self, FolderError> {
-        if path.join(SETTINGS).exists() || path.join(STATE).exists() {
-            return Err(FolderError::Taken(path.to_owned()));
-        }
+        check_free(path)?;
         fs::create_dir_all(path).map_err(FileError::at("create", path))?;
-        Ok(Self { path: path.to_owned() })
+        let folder = Self::locked(path)?;
+        // Another may have begun between the two.
+        check_free(path)?;
+        for name in BEFORE {
+            let rest = path.join(name);
+            remove(&rest).map_err(FileError::at("remove", &rest))?;
+        }
+        Ok(folder)
     }
 
     /// Makes `runs/<preset>-<data>-<n>` with the first free number from 1.
@@ -72,7 +106,7 @@ impl RunFolder {
         loop {
             let path = runs.join(format!("{preset}-{data}-{number}"));
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => return Self::locked(&path),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(source) => return Err(FileError { doing: "create", path, source }.into()),
             }
@@ -82,16 +116,35 @@ impl RunFolder {
     /// Opens the folder of a run to go on with it.
     ///
     /// # Errors
-    /// When it holds no run, or none that has saved a checkpoint yet.
+    /// When it holds no run, or another process writes to it.
+    pub fn resume(path: &Path) -> Result<Self, FolderError> {
+        Self::open(path)?;
+        Self::locked(path)
+    }
+
+    /// Opens the folder of a run to be read.
+    ///
+    /// # Errors
+    /// When it holds no run.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
-        match [SETTINGS, CONFIG, STATE].into_iter().find(|name| !path.join(name).is_file()) {
+        match [SETTINGS, CONFIG].into_iter().find(|name| !path.join(name).is_file()) {
             Some(missing) => Err(FolderError::NoRun(path.to_owned(), missing)),
-            None => Ok(Self { path: path.to_owned() }),
+            None => Ok(Self { path: path.to_owned(), _lock: None }),
         }
+    }
+
+    fn locked(path: &Path) -> Result<Self, FolderError> {
+        let lock = Lock::take(path)?;
+        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the run has come to its first checkpoint.
+    pub fn has_checkpoint(&self) -> bool {
+        self.path.join(STATE).is_file()
     }
 
     /// Writes what stays the same throughout a run: settings, sizes, tokenizer.
@@ -107,7 +160,34 @@ impl RunFolder {
         tokenizer.save(&self.path)?;
         let json = model_file::config_json(model, tokenizer);
         write_whole(&self.path.join(CONFIG), json.as_bytes())?;
+        self.record(config)
+    }
+
+    /// That the settings still make the model that the folder describes.
+    ///
+    /// # Errors
+    /// When one of them was edited.
+    pub fn check_model(&self, model: &ModelConfig) -> Result<(), FolderError> {
+        let (described, _) = model_file::read_config(&self.path)?;
+        let mut differences = Settings::of_model(model).differences(&Settings::of_model(&described));
+        match differences.pop() {
+            None => Ok(()),
+            Some((key, settings, described)) => {
+                Err(FolderError::Edited { folder: self.path.clone(), key, settings, described })
+            }
+        }
+    }
+
+    /// Writes the settings, and clears away what a killed process left half written.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn record(&self, config: &TrainConfig) -> Result<(), FolderError> {
         write_whole(&self.path.join(SETTINGS), config.to_toml().as_bytes())?;
+        for name in BEFORE.iter().chain(&RUN) {
+            let half = self.path.join(format!("{name}.partial"));
+            remove(&half).map_err(FileError::at("remove", &half))?;
+        }
         Ok(())
     }
 
@@ -126,6 +206,21 @@ impl RunFolder {
     pub fn write_plot(&self, name: &str, svg: &str) -> Result<(), FolderError> {
         Ok(write_whole(&self.path.join(name), svg.as_bytes())?)
     }
+}
+
+/// That no run is at `path`, and no model of others.
+fn check_free(path: &Path) -> Result<(), FolderError> {
+    if [SETTINGS, STATE].iter().any(|name| path.join(name).exists()) {
+        return Err(FolderError::Taken(path.to_owned()));
+    }
+    if let Some(name) = RUN.into_iter().find(|name| path.join(name).exists()) {
+        return Err(FolderError::Used(path.to_owned(), name));
+    }
+    let is_ours = || model_file::read_config(path).is_ok_and(|(_, mark)| mark.is_some());
+    if path.join(CONFIG).exists() && !is_ours() {
+        return Err(FolderError::Used(path.to_owned(), CONFIG));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

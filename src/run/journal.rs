@@ -1,13 +1,13 @@
 //! What a run tells of itself on the way: `metrics.jsonl` and `samples.txt`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::aside::{FileError, write_whole};
+use crate::files::{FileError, is_own, open_own, read_any, write_whole};
 
 pub const METRICS: &str = "metrics.jsonl";
 pub const SAMPLES: &str = "samples.txt";
@@ -18,30 +18,34 @@ pub struct Journal {
     metrics: File,
     samples: File,
     folder: PathBuf,
+    /// What was damaged and has been left out.
+    pub remarks: Vec<String>,
 }
 
-/// Why a journal cannot be kept, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error("{path}, line {line}: {what}; it is written by `lal train` and should not be edited")]
-    BadLine { path: PathBuf, line: usize, what: String },
-}
+/// What can be read of a file's bytes and is of steps up to one, and a remark if there is more that cannot.
+type Readable = fn(&[u8], u64) -> (Vec<u8>, Option<String>);
 
 impl Journal {
-    /// Opens the journal in `folder`, made if need be, without what it says of steps after `step`, nor the
-    /// half line of a killed run.
+    /// Opens the journal in `folder`, made if need be, without what it says of steps after `step`, the half line of a
+    /// killed run, and what is damaged: no run ends because of it.
     ///
     /// # Errors
-    /// When its files cannot be read or written, or a line of the metrics is no JSON object.
-    pub fn open(folder: &Path, step: u64) -> Result<Self, JournalError> {
-        let (metrics, samples) = (folder.join(METRICS), folder.join(SAMPLES));
-        let text = read_if_any(&metrics)?;
-        cut(&metrics, &text, metrics_until(&text, step, &metrics)?)?;
-        let text = read_if_any(&samples)?;
-        cut(&samples, &text, samples_until(&text, step))?;
-        Ok(Self { metrics: append(&metrics)?, samples: append(&samples)?, folder: folder.to_owned() })
+    /// When its files cannot be read or written.
+    pub fn open(folder: &Path, step: u64) -> Result<Self, FileError> {
+        let mut remarks = Vec::new();
+        let mut kept = |name: &str, readable: Readable| {
+            let path = folder.join(name);
+            let bytes = read_any(&path)?;
+            let (left, remark) = readable(bytes.as_deref().unwrap_or_default(), step);
+            remarks.extend(remark.map(|remark| format!("{} was damaged: {remark}", path.display())));
+            if bytes.is_some_and(|bytes| bytes != left || !is_own(&path)) {
+                write_whole(&path, &left)?;
+            }
+            open_own(&path, true)
+        };
+        let metrics = kept(METRICS, readable_metrics)?;
+        let samples = kept(SAMPLES, readable_samples)?;
+        Ok(Self { metrics, samples, folder: folder.to_owned(), remarks })
     }
 
     /// Appends an object to `metrics.jsonl`. It must have a key `step`: the optimiser steps done.
@@ -78,74 +82,55 @@ impl Journal {
     }
 }
 
-/// All lines of the `metrics.jsonl` in `folder`.
+/// All lines of the `metrics.jsonl` in `folder` that are whole.
 ///
 /// # Errors
-/// When it cannot be read, or a line is no JSON object.
-pub fn read_metrics(folder: &Path) -> Result<Vec<Value>, JournalError> {
+/// When it cannot be read.
+pub fn read_metrics(folder: &Path) -> Result<Vec<Value>, FileError> {
     let path = folder.join(METRICS);
-    let text = fs::read_to_string(&path).map_err(FileError::at("read", &path))?;
-    let lines = text.lines().enumerate();
-    lines.map(|(i, line)| parsed(line).map_err(|what| bad_line(&path, i, what))).collect()
+    let bytes = fs::read(&path).map_err(FileError::at("read", &path))?;
+    Ok(bytes.split(|&byte| byte == b'\n').filter_map(metric).collect())
 }
 
-fn read_if_any(path: &Path) -> Result<String, FileError> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        read => read.map_err(FileError::at("read", path)),
+/// A line of the metrics; `None` where it is no JSON object.
+fn metric(line: &[u8]) -> Option<Value> {
+    serde_json::from_slice(line).ok().filter(Value::is_object)
+}
+
+/// The whole lines of metrics up to `step`.
+fn readable_metrics(bytes: &[u8], step: u64) -> (Vec<u8>, Option<String>) {
+    let (mut left, mut damaged) = (Vec::with_capacity(bytes.len()), 0);
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        match metric(line) {
+            Some(metric) if line.ends_with(b"\n") => {
+                if metric["step"].as_u64().is_none_or(|of| of <= step) {
+                    left.extend(line);
+                }
+            }
+            // A process was killed as it wrote.
+            _ if !line.ends_with(b"\n") && !line.contains(&0) => {}
+            _ => damaged += 1,
+        }
     }
-}
-
-/// Leaves the first `length` bytes of a file that holds `text`.
-fn cut(path: &Path, text: &str, length: usize) -> Result<(), FileError> {
-    if length == text.len() { Ok(()) } else { write_whole(path, &text.as_bytes()[..length]) }
-}
-
-fn append(path: &Path) -> Result<File, FileError> {
-    OpenOptions::new().create(true).append(true).open(path).map_err(FileError::at("write", path))
+    (left, (damaged > 0).then(|| format!("{damaged} lines that cannot be read were left out")))
 }
 
 const SAMPLE_HEADER: &str = "=== after step ";
 
-/// How many bytes of `samples.txt` are of steps up to `step`.
-fn samples_until(text: &str, step: u64) -> usize {
-    let mut length = 0;
-    for line in text.split_inclusive('\n') {
-        let number = line.strip_prefix(SAMPLE_HEADER).and_then(|rest| rest.trim_end().parse::<u64>().ok());
-        if number.is_some_and(|number| number > step) {
-            break;
-        }
-        length += line.len();
-    }
-    length
-}
-
-/// How many bytes of `metrics.jsonl` are whole lines of steps up to `step`.
-fn metrics_until(text: &str, step: u64, path: &Path) -> Result<usize, JournalError> {
-    let mut length = 0;
-    for (i, line) in text.split_inclusive('\n').enumerate() {
-        if !line.ends_with('\n') {
-            break;
-        }
-        let metric = parsed(line).map_err(|what| bad_line(path, i, what))?;
-        if metric["step"].as_u64().is_some_and(|of| of > step) {
-            break;
-        }
-        length += line.len();
-    }
-    Ok(length)
-}
-
-fn parsed(line: &str) -> Result<Value, String> {
-    match serde_json::from_str(line) {
-        Ok(Value::Object(object)) => Ok(Value::Object(object)),
-        Ok(_) => Err("it is no JSON object".into()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn bad_line(path: &Path, index: usize, what: String) -> JournalError {
-    JournalError::BadLine { path: path.to_owned(), line: index + 1, what }
+/// The samples up to `step`.
+fn readable_samples(bytes: &[u8], step: u64) -> (Vec<u8>, Option<String>) {
+    // Where a disk was switched off, files end in zeros.
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let text: String = bytes[..end].utf8_chunks().map(|chunk| chunk.valid()).collect();
+    let remark = (text.len() < bytes.len())
+        .then(|| format!("{} bytes that cannot be read were left out", bytes.len() - text.len()));
+    let of_later = |line: &str| {
+        line.strip_prefix(SAMPLE_HEADER)
+            .and_then(|rest| rest.trim_end().parse::<u64>().ok())
+            .is_some_and(|number| number > step)
+    };
+    let kept = text.split_inclusive('\n').take_while(|line| !of_later(line)).collect::<String>();
+    (kept.into_bytes(), remark)
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::aside::{Aside, FileError};
 use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 use crate::engine::op::OpError;
 use crate::engine::tensor::Shape;
+use crate::files::{Aside, FileError};
 use crate::models::config::{ModelConfig, SizeError};
 use crate::text::tokenizer::Tokenizer;
 

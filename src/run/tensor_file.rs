@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::aside::{Aside, FileError};
 use crate::engine::device::DeviceError;
 use crate::engine::tensor::Shape;
+use crate::files::{Aside, FileError};
 use crate::text::file::open;
 
 /// Longer headers are none: the limit of the safetensors library.

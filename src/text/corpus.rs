@@ -1,6 +1,6 @@
 //! Finding a text to learn from: by path, by name, on disk, on the network, or made on the spot.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::dataset::{DatasetError, read_text};
 use super::file;
 use super::tales::Tales;
+use crate::files::{FileError, write_shared};
 
 /// The corpus used when none is named.
 pub const DEFAULT: &str = "tinyshakespeare";
@@ -172,8 +173,13 @@ fn own(data: &str) -> Result<Corpus, CorpusError> {
     Ok(Corpus { name: data.to_owned(), text: read_text(&path)?, source: Source::Own(path) })
 }
 
+/// A hash as it is written.
+pub(crate) fn hexadecimal(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
 }
 
 /// What is wrong with `bytes` as the file `known`; `None` if nothing is.
@@ -231,23 +237,19 @@ fn download(known: &Known, progress: &mut dyn FnMut(Progress)) -> Result<String,
     String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
 }
 
-/// Written under another name and renamed, so that a broken-off run leaves nothing that looks whole.
+/// Writes a text whole or not at all, into a folder that is made if need be.
 ///
 /// # Errors
 /// When the folder or the file cannot be written.
-pub fn keep(text: &str, folder: &Path, file: &str) -> std::io::Result<PathBuf> {
-    std::fs::create_dir_all(folder)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    temporary.write_all(text.as_bytes())?;
-    temporary.as_file().sync_all()?;
+pub fn keep(text: &str, folder: &Path, file: &str) -> Result<PathBuf, FileError> {
     let path = folder.join(file);
-    temporary.persist(&path)?;
+    write_shared(&path, text.as_bytes())?;
     Ok(path)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
 
     use super::*;

@@ -12,10 +12,10 @@ use super::curves::curves;
 use super::source::REWARD;
 use super::trainer::{Estimate, StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
-use crate::run::aside::FileError;
+use crate::files::FileError;
 use crate::run::checkpoint::{self, Progress, Saved, Tensors};
 use crate::run::folder::{FolderError, PLOT, REWARD_PLOT, RunFolder};
-use crate::run::journal::{Journal, JournalError, read_metrics};
+use crate::run::journal::{Journal, read_metrics};
 use crate::run::model_file::{Layout, ModelError, TokenizerMark};
 use crate::run::plot::{Curve, PlotError};
 use crate::run::tensor_file::TensorError;
@@ -109,8 +109,6 @@ pub enum SessionError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
-    Journal(#[from] JournalError),
-    #[error(transparent)]
     Plot(#[from] PlotError),
     #[error(transparent)]
     Checkpoint(#[from] TensorError),
@@ -121,6 +119,8 @@ pub enum SessionError {
          wrong with `lal verify`"
     )]
     NotFinite { what: String, saved: String },
+    #[error("--steps {steps} is too few: the run has done {done} already; give more, or start a new run")]
+    TooFewSteps { steps: u64, done: u64 },
     #[error("cannot tell what happens: {0}")]
     Tell(anyhow::Error),
 }
@@ -158,7 +158,8 @@ pub enum Ending {
 pub type Tell<'a> = &'a mut dyn FnMut(&Event) -> anyhow::Result<()>;
 
 impl<'a> Session<'a> {
-    /// Starts a run in an empty folder, or continues the one that the folder holds.
+    /// Starts a run in an empty folder, or continues the one that the folder holds: from its checkpoint, or from its
+    /// first step where it died before it had one. The configuration of `trainer` is recorded.
     ///
     /// # Errors
     /// When the folder cannot be written, or its checkpoint does not fit.
@@ -180,7 +181,8 @@ impl<'a> Session<'a> {
             tokenizer: mark.clone(),
         };
         let mut layout = Layout::of(&trainer.model);
-        if resume {
+        let has_checkpoint = resume && folder.has_checkpoint();
+        if has_checkpoint {
             let mut saved = Saved::open(folder.path())?;
             layout = Layout::stored(folder.path())?;
             let [parameters, adapters, states] = [trainer.parameters(), trainer.adapters(), trainer.states()];
@@ -192,7 +194,14 @@ impl<'a> Session<'a> {
                     .map_err(|source| TensorError::Device { name: name(), source })
             })?;
             progress = saved.progress().clone();
-            trainer.resume_at(progress.step);
+            let (steps, done) = (trainer.config.steps, progress.step);
+            if steps < done {
+                return Err(SessionError::TooFewSteps { steps, done });
+            }
+            trainer.resume_at(done);
+        }
+        if resume {
+            folder.record(&trainer.config)?;
         } else {
             folder.describe(&trainer.config, &trainer.model, tokenizer)?;
         }
@@ -204,7 +213,7 @@ impl<'a> Session<'a> {
             tokenizer,
             folder,
             stop,
-            saved: resume.then_some(progress.step),
+            saved: has_checkpoint.then_some(progress.step),
             layout,
             progress,
             journal,
@@ -215,6 +224,11 @@ impl<'a> Session<'a> {
             last_tick: Instant::now(),
             trainer,
         })
+    }
+
+    /// What of the folder was damaged, and is left out from here on.
+    pub fn remarks(&self) -> &[String] {
+        &self.journal.remarks
     }
 
     /// Trains to the last step, or until told to stop.

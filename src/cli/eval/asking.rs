@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Args, Event, lessons, open};
+use super::{About, Event, open};
 use crate::cli::device::Opened;
 use crate::cli::output::Output;
 use crate::finetune::answers::{answers, exact_match, text};
@@ -96,7 +96,7 @@ impl Answered {
 
 /// What models are asked, and how.
 pub struct Asking<'a> {
-    pub args: &'a Args,
+    pub about: About<'a>,
     pub strategy: &'a Strategy,
 }
 
@@ -137,11 +137,11 @@ impl Asking<'_> {
 
     /// Asks another model, and tells which of the two answers better.
     pub fn against(&self, other: &Path, first: &Answered, output: Output) -> anyhow::Result<()> {
-        let args = self.args;
+        let args = self.about.args;
         let mut opened = open(args, output)?;
         let mut model = load(opened.device(), other)?;
         // Another model may have another tokenizer.
-        let lessons = lessons(args, &model.config, &model.tokenizer)?;
+        let lessons = self.about.lessons(&model.config, &model.tokenizer)?;
         let second = self.ask(&mut opened, &mut model, lessons)?;
         let [a, b] = match &args.reward {
             Some(folder) => {
@@ -168,7 +168,7 @@ impl Asking<'_> {
 
     fn ask(&self, opened: &mut Opened, model: &mut Model, lessons: Lessons) -> anyhow::Result<Answered> {
         let Model { config, tokenizer, .. } = &*model;
-        let (examples, seed) = (&lessons.held_out, self.args.seed);
+        let (examples, seed) = (&lessons.held_out, self.about.args.seed);
         let replies = answers(opened.device(), config, tokenizer, examples, self.strategy, seed)?;
         let asked = lessons.questions.iter().zip(&replies);
         let verdicts = asked.map(|(asked, reply)| judge(asked, &text(reply, tokenizer))).collect();

@@ -6,6 +6,7 @@ use super::dpo::check_beta;
 use super::run::{Job, Learner, StageArgs};
 use super::tally;
 use crate::cli::failure::Usage;
+use crate::cli::given::Given;
 use crate::cli::output::Output;
 use crate::cli::values::MOST;
 use crate::engine::device::Device;
@@ -38,7 +39,7 @@ pub struct Args {
     #[command(flatten)]
     pub stage: StageArgs,
     #[command(flatten)]
-    pub options: ConstitutionOptions,
+    pub options: Given<ConstitutionOptions>,
 }
 
 pub struct Constitutional {

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::run::{Job, Learner, StageArgs};
 use super::tally;
 use crate::cli::failure::Usage;
+use crate::cli::given::Given;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::engine::single::is_positive;
@@ -32,7 +33,7 @@ pub struct Args {
     #[command(flatten)]
     pub stage: StageArgs,
     #[command(flatten)]
-    pub options: DpoOptions,
+    pub options: Given<DpoOptions>,
 }
 
 pub struct Dpo {

@@ -4,10 +4,13 @@ mod constitution;
 mod dpo;
 mod policy;
 pub mod rerun;
+mod resume;
 mod reward;
 pub mod run;
 mod sft;
 mod tally;
+
+use std::collections::BTreeSet;
 
 use clap::Subcommand;
 
@@ -37,14 +40,16 @@ enum Stage {
 }
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
-    let (stage, method) = match args.stage {
-        Stage::Sft(args) => (args.stage, Method::Sft),
-        Stage::Reward(args) => (args.stage, Method::Reward(args.options)),
-        Stage::Dpo(args) => (args.stage, Method::Dpo(args.options)),
-        Stage::Ppo(args) => (args.stage, Method::Ppo(Box::new(args.options))),
-        Stage::Constitution(args) => (args.stage, Method::Constitution(args.options)),
+    let (stage, method, given) = match args.stage {
+        Stage::Sft(args) => (args.stage, Method::Sft, BTreeSet::new()),
+        Stage::Reward(args) => (args.stage, Method::Reward(args.options.values), args.options.names),
+        Stage::Dpo(args) => (args.stage, Method::Dpo(args.options.values), args.options.names),
+        Stage::Ppo(args) => (args.stage, Method::Ppo(Box::new(args.options.values)), args.options.names),
+        Stage::Constitution(args) => {
+            (args.stage, Method::Constitution(args.options.values), args.options.names)
+        }
     };
-    run::run(&stage, method, output)
+    run::run(&stage, method, &given, output)
 }
 
 /// What a stage that learns in this way does.

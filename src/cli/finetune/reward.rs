@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::dpo::{check_sft_weight, comparisons};
 use super::run::{Job, Learner, StageArgs};
 use crate::cli::failure::Usage;
+use crate::cli::given::Given;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
@@ -25,7 +26,7 @@ pub struct Args {
     #[command(flatten)]
     pub stage: StageArgs,
     #[command(flatten)]
-    pub options: RewardOptions,
+    pub options: Given<RewardOptions>,
 }
 
 pub struct Reward {

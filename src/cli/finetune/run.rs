@@ -1,21 +1,26 @@
 //! What the stages of fine-tuning have in common: a base, a run folder, and the run itself.
 
-use std::mem::discriminant;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf, absolute};
 
 use super::job;
+use super::resume::{self, file_at, weights_at};
+use crate::cli::data::lessons_at;
 use crate::cli::device::DeviceArgs;
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
-use crate::cli::running::{Screen, Verbs, autotune, keep_choices, memory_used, stop_on_interrupt};
+use crate::cli::running::{Screen, Verbs, autotune, choices, keep_choices, memory_used, stop_on_interrupt};
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
+use crate::finetune::lessons::FLAWED_TALES;
 use crate::finetune::stage::{Method, Stage};
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
+use crate::run::origin::{Origin, Piece};
 use crate::run::settings::Settings;
 use crate::sample::load::described;
+use crate::text::corpus::TALES;
 use crate::text::tokenizer::Tokenizer;
 use crate::train::session::{Ending, Event, Session};
 use crate::train::source::Source;
@@ -26,13 +31,13 @@ use crate::train::trainer::Trainer;
 pub struct StageArgs {
     /// The folder of the model to begin with
     #[arg(long, env = "LAL_MODEL", value_name = "DIR", required_unless_present = "resume")]
-    model: Option<PathBuf>,
+    pub model: Option<PathBuf>,
     /// Train low-rank adapters of this rank beside frozen weights; model.safetensors holds them merged. 0 trains
     /// every weight
     #[arg(long, visible_alias = "lora", env = "LAL_LORA_RANK", value_name = "R")]
-    lora_rank: Option<usize>,
+    pub lora_rank: Option<usize>,
     #[command(flatten)]
-    settings: Settings,
+    pub settings: Settings,
     #[command(flatten)]
     device: DeviceArgs,
     /// A TOML file of settings, such as another run's config.toml; flags and variables go before it
@@ -41,8 +46,11 @@ pub struct StageArgs {
     /// The folder of the run [default: runs/PRESET-STAGE-N]
     #[arg(long, env = "LAL_OUT", value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Continue the run in this folder from its last checkpoint
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "lora_rank"])]
+    /// Continue the run in this folder from its last checkpoint. --steps, --schedule, --learning-rate,
+    /// --min-learning-rate, --warmup-steps, --eval-every, --eval-iters, --sample-tokens, --save-every and the device may
+    /// change, and --model, --data, --reward and --principles name copies of the same; what changes is recorded. All
+    /// else the run keeps
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
 }
 
@@ -103,12 +111,11 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// The model of a run that was begun, with other settings where some are given.
+    /// The model of a run that was begun.
     ///
     /// # Errors
     /// When a file of the run is missing or damaged.
-    pub fn of_run(folder: &RunFolder, stage: &Stage, settings: &Settings) -> anyhow::Result<Self> {
-        let config = TrainConfig::new(&settings.over(&folder.settings()?)?)?;
+    pub fn of_run(folder: &RunFolder, stage: &Stage, config: TrainConfig) -> anyhow::Result<Self> {
         let (model, tokenizer) = described(folder.path())?;
         let model = ModelConfig { dropout: config.dropout, lora_rank: stage.lora_rank, ..model };
         Ok(Self { config, model, tokenizer })
@@ -116,25 +123,41 @@ impl Learner {
 }
 
 /// A run before its first step.
-struct Plan {
-    resumed: Option<RunFolder>,
-    job: Box<dyn Job>,
-    base: Option<Base>,
-    stage: Stage,
-    learner: Learner,
+pub struct Plan {
+    pub resumed: Option<RunFolder>,
+    pub job: Box<dyn Job>,
+    pub base: Option<Base>,
+    pub stage: Stage,
+    pub learner: Learner,
+    pub origin: Origin,
 }
 
-pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<Exit> {
-    let Plan { resumed, mut job, mut base, stage, learner } = plan(args, method, output)?;
+/// Runs a stage whose options, where they are other than by default, are those `given`.
+pub fn run(
+    args: &StageArgs,
+    method: Method,
+    given: &BTreeSet<String>,
+    output: Output,
+) -> anyhow::Result<Exit> {
+    let Plan { resumed, mut job, mut base, stage, learner, mut origin } = match &args.resume {
+        Some(path) => resume::plan(path, args, method, given)?,
+        None => begin(args, method, output)?,
+    };
     let counts = match learner.config.data.as_deref() {
-        Some(data) => job.read(data, &learner)?,
+        Some(data) => {
+            let counts = job.read(data, &learner)?;
+            if resumed.is_none() {
+                origin.set("data", lessons_at(data)?);
+            }
+            counts
+        }
         None => {
             let what = "there is nothing to learn from: give --data a .jsonl, or tales";
             return Err(Usage(what.into()).into());
         }
     };
 
-    let mut opened = args.device.open(autotune(resumed.as_ref())?, output)?;
+    let mut opened = args.device.open(autotune(resumed.as_ref(), output)?, output)?;
     let source = job.source(opened.device(), base.as_mut(), &learner)?;
     let trainer = Trainer::new(opened.device(), learner.config.clone(), learner.model.clone(), source)?;
     if let Some(base) = &mut base {
@@ -142,14 +165,23 @@ pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<E
     }
     let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts);
     let is_resumed = resumed.is_some();
+    let starts = resumed.as_ref().is_none_or(|folder| !folder.has_checkpoint());
     let name = stage.method.to_string();
     let folder = match (resumed, &args.out) {
         (Some(folder), _) => folder,
         (None, Some(path)) => RunFolder::create(path)?,
         (None, None) => RunFolder::create_numbered(Path::new("runs"), &learner.config.preset, &name)?,
     };
-    keep_choices(&opened, &folder)?;
-    stage.write(folder.path())?;
+    let choices = choices(&opened)?;
+    let note = || -> anyhow::Result<()> {
+        keep_choices(choices.as_deref(), &folder)?;
+        stage.write(folder.path())?;
+        Ok(origin.write(folder.path())?)
+    };
+    // A new run has all that describes it before it has settings; one that is refused is left as it was.
+    if !is_resumed {
+        note()?;
+    }
 
     let stop = stop_on_interrupt()?;
     let again = format!("finetune {name}");
@@ -158,9 +190,13 @@ pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<E
     screen.tell(&start)?;
     let mut session =
         Session::open(opened.device(), trainer, &learner.tokenizer, &folder, &stop, is_resumed, None)?;
+    if is_resumed {
+        note()?;
+    }
+    session.remarks().iter().for_each(|remark| screen.remark(remark));
     screen.bar.set_position(session.trainer.step);
     let planned = session.trainer.memory().total();
-    if !is_resumed {
+    if starts {
         job.judge(session.device, session.trainer.step, &learner, output)?;
     }
     let mut done = None;
@@ -179,20 +215,14 @@ pub fn run(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<E
     Ok(if ending == Ending::Stopped { Exit::Interrupted } else { Exit::Done })
 }
 
-/// What is to be done, all of it checked but the data.
-fn plan(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<Plan> {
-    if let Some(path) = &args.resume {
-        let folder = RunFolder::open(path)?;
-        let stage = Stage::read(path)?;
-        if discriminant(&stage.method) != discriminant(&method) {
-            let method = stage.method;
-            let what = format!("this is a run of {method}: continue it with finetune {method} --resume");
-            return Err(Usage(what).into());
-        }
-        let job = job(&stage.method)?;
-        let learner = Learner::of_run(&folder, &stage, &args.settings)?;
-        let base = if job.needs_base() { Some(Base::open(&stage.model)?) } else { None };
-        return Ok(Plan { resumed: Some(folder), job, base, stage, learner });
+/// A new run, all of it checked but the data.
+fn begin(args: &StageArgs, mut method: Method, output: Output) -> anyhow::Result<Plan> {
+    let mut origin = Origin::default();
+    if let Some((part, place)) = method.named() {
+        let find = if part == "reward" { weights_at } else { file_at };
+        let piece = find(&place.to_string_lossy())?;
+        *place = piece.place().into();
+        origin.set(part, piece);
     }
     let job = job(&method)?;
     let Some(path) = args.model.clone() else { return Err(Usage("give a --model".into()).into()) };
@@ -204,15 +234,24 @@ fn plan(args: &StageArgs, method: Method, output: Output) -> anyhow::Result<Plan
     let base = Base::open(&path)?;
     base.agrees(&asked)?;
     let data = TrainConfig::new(&asked.over(base.settings())?)?.data;
-    let config = TrainConfig::new(&asked.over(&job.defaults(data.as_deref()))?.over(base.settings())?)?;
+    let defaults = job.defaults(data.as_deref());
+    let mut config = TrainConfig::new(&asked.over(&defaults)?.over(base.settings())?)?;
     if asked.dropout.is_none() && config.dropout != base.config.dropout {
         let (now, of_base) = (config.dropout, base.config.dropout);
         output.remark(format!("dropout is {now} in this stage, {of_base} in the base: see --help"));
     }
+    // That holds wherever the run is continued from.
+    config.data = config.data.map(|data| match data.as_str() {
+        TALES | FLAWED_TALES => data,
+        path => absolute(path).ok().and_then(|path| path.to_str().map(str::to_owned)).unwrap_or(data),
+    });
     let lora_rank = args.lora_rank.unwrap_or(0);
     let model = base.for_chat(config.block_size, config.dropout, lora_rank)?;
     model.check()?;
     let tokenizer = base.chat_tokenizer();
-    let stage = Stage { model: path, lora_rank, method };
-    Ok(Plan { resumed: None, job, base: Some(base), stage, learner: Learner { config, model, tokenizer } })
+    let weights = Piece::of_model(&path)?;
+    let stage = Stage { model: weights.place().into(), lora_rank, method };
+    origin.set("model", weights);
+    let learner = Learner { config, model, tokenizer };
+    Ok(Plan { resumed: None, job, base: Some(base), stage, learner, origin })
 }

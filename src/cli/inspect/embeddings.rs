@@ -8,9 +8,9 @@ use super::names;
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
 use crate::cli::values::{MOST_TOKENS, whole};
+use crate::files::write_output;
 use crate::inspect::embeddings::{Answer, Embeddings, Near, Rule, WordError, table, word};
 use crate::inspect::projection::Projection;
-use crate::run::aside::write_whole;
 use crate::sample::load::Stored;
 use crate::text::tales::Tales;
 use crate::text::tokenizer::Tokenizer;
@@ -93,7 +93,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             drawn.extend(0..tokens.min(DRAWN) as u32);
         }
         let title = format!("Tokens of {}", args.model.display());
-        write_whole(path, table.picture(&title, drawn, &pairs)?.as_bytes())?;
+        write_output(path, table.picture(&title, drawn, &pairs)?.as_bytes())?;
         output.remark(format!("picture in {}", path.display()));
     }
     if output.json {

@@ -13,6 +13,7 @@ use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
+use crate::run::origin::Origin;
 use crate::run::settings::Settings;
 use crate::sample::generator::Generator;
 use crate::sample::load::Stored;
@@ -56,7 +57,11 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
             (config, Some((model, Tokenizer::load(folder)?)))
         }
     };
-    let corpus = args.places.locate(config.data.as_deref(), output)?;
+    let data = config.data.as_deref();
+    let corpus = match &args.model {
+        Some(folder) => args.places.of_run(&mut Origin::read(folder)?, data, None, output)?.0,
+        None => args.places.locate(data, output)?,
+    };
     let (model, tokenizer) = match held {
         Some(held) => held,
         None => {

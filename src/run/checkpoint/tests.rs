@@ -1,8 +1,8 @@
 use std::fs;
 
-use super::super::aside::FileError;
 use super::super::model_file::MODEL;
 use super::*;
+use crate::files::FileError;
 use crate::text::tokenizer::Tokenizer;
 
 fn entry(name: &str, dims: [usize; 2]) -> Entry {
@@ -143,18 +143,6 @@ fn a_failed_save_changes_nothing() {
         assert_eq!(restore(folder.path()).unwrap(), 250);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
-}
-
-/// The device is always full, so this is the real error of a real disk.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_full_disk_is_an_error_that_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    save_step(folder.path(), 250).unwrap();
-    std::os::unix::fs::symlink("/dev/full", folder.path().join(format!("{STATE}.partial"))).unwrap();
-    let error = save_step(folder.path(), 500).unwrap_err().to_string();
-    assert!(error.contains(STATE) && error.contains("free some space"), "{error}");
-    assert_eq!(restore(folder.path()).unwrap(), 250);
 }
 
 #[cfg(unix)]

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::gpt2::{self, gpt2_config, says_nothing, unknown};
 use super::{Layout, ModelError, TokenizerMark};
+use crate::files::FileError;
 use crate::models::config::ModelConfig;
-use crate::run::aside::FileError;
 use crate::text::file;
 use crate::text::tokenizer::Tokenizer;
 

@@ -5,7 +5,6 @@
 //! are `added_tokens`. `tokenizer_config.json` beside it tells `transformers` to use it as it stands, chat template
 //! included.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -15,12 +14,15 @@ use super::bpe::END_OF_TEXT;
 use super::byte::printable;
 use super::word::PATTERN;
 use super::{Bpe, CharLevel, Special, Tokenizer, TokenizerError, WordLevel};
+use crate::files::write_whole;
 use crate::text::file;
 
 const FILE: &str = "tokenizer.json";
 /// Longer files are none: those of the largest vocabularies have some tens of MiB.
 const MOST_BYTES: u64 = 1 << 28;
 const CONFIG_FILE: &str = "tokenizer_config.json";
+/// What a tokenizer is kept in.
+pub const FILES: [&str; 2] = [FILE, CONFIG_FILE];
 
 /// [`chat`](crate::text::chat)'s template for `transformers`, which looks for special tokens in the text that it makes.
 const CHAT_TEMPLATE: &str = include_str!("chat_template.jinja");
@@ -219,17 +221,9 @@ fn read(path: &Path) -> Result<Value, TokenizerError> {
         .map_err(|error| TokenizerError::BadFile { path: path.to_owned(), what: error.to_string() })
 }
 
-/// Writes under another name and renames, so that no reader ever meets half a file.
 fn write(path: PathBuf, json: &Value) -> Result<(), TokenizerError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let attempt = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer_pretty(&mut file, json)?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map(drop).map_err(|error| error.error)
-    };
-    attempt().map_err(|source| TokenizerError::Io { path: path.clone(), source })
+    write_whole(&path, format!("{json:#}\n").as_bytes())
+        .map_err(|error| TokenizerError::Io { path, source: error.source })
 }
 
 #[cfg(test)]

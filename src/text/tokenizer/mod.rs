@@ -28,6 +28,7 @@ use sha2::{Digest, Sha256};
 pub use bpe::Gpt2;
 pub use byte::ByteLevel;
 pub use char::CharLevel;
+pub use file::FILES;
 pub use special::{Extended, Special};
 pub use stream::Stream;
 pub use trained::Bpe;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::Kernel;
 use crate::engine::plan::PlanNode;
+use crate::files::write_shared;
 
 /// The variant chosen for each op with its parameters and operand shapes.
 pub type Choices = BTreeMap<String, String>;
@@ -129,7 +129,9 @@ impl Tuner {
         self.known.extend(self.used.clone());
         let mut all = read(path);
         all.entry(self.device.clone()).or_default().extend(self.known.clone());
-        let _ = write(path, &all);
+        if let Ok(json) = serde_json::to_vec_pretty(&all) {
+            let _ = write_shared(path, &json);
+        }
     }
 }
 
@@ -142,15 +144,6 @@ fn key(node: &PlanNode) -> String {
 /// The choices in a file; none when it is missing or damaged.
 fn read(path: &Path) -> BTreeMap<String, Choices> {
     fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
-fn write(path: &Path, all: &BTreeMap<String, Choices>) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut aside = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer_pretty(&mut aside, all)?;
-    aside.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,316 @@
+//! `origin.toml` in the folder of a run: what it was made of, and the hash by which that is known again.
+//!
+//! | part | of |
+//! |---|---|
+//! | `data` | every run |
+//! | `model` | fine-tuning: the weights that it began with |
+//! | `reward`, `principles` | stages that have them |
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf, absolute};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::model_file::MODEL;
+use crate::files::{FileError, read_any, write_whole};
+use crate::text::corpus::{Corpus, Source, TALES, hexadecimal, known};
+
+pub const ORIGIN: &str = "origin.toml";
+
+/// What a run was made of, by part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin(BTreeMap<String, Piece>);
+
+/// Something that a run was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Piece {
+    /// Of what is no file of one's own, what `--data` calls it.
+    pub name: String,
+    pub kind: Kind,
+    /// Absolute, and only where it was last found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Of a file, of a model's weights, or of a text that was made, in lower-case hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Where a piece is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Lal makes it.
+    BuiltIn,
+    /// A corpus that Lal knows.
+    Known,
+    /// A file or a folder that the user named.
+    Own,
+}
+
+/// Why what a run was made of is not there, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{path} does not say what the run was made of: {source}; give another copy of the folder")]
+    Bad { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("{0} is no file: give the path of one")]
+    NoFile(PathBuf),
+    #[error("{0} is no UTF-8, so that a run cannot note it: rename it")]
+    NotUtf8(PathBuf),
+    #[error(
+        "{place}, the {part} of this run, has changed since the run began: its SHA-256 was {has} and is {found}; give \
+         a copy of what it was by {flag}, or start a new run"
+    )]
+    Changed { part: String, flag: String, place: String, has: String, found: String },
+    #[error(
+        "the {part} of this run is gone: there is no {path}; give a copy by {flag}{}",
+        sha256.as_ref().map_or(String::new(), |hash| format!(", with SHA-256 {hash}"))
+    )]
+    Gone { part: String, flag: String, path: PathBuf, sha256: Option<String> },
+    #[error(
+        "{flag} is {asked}, and this run has {has} with other content: a run keeps what it was made of; leave it out, \
+         or start a new run with --out"
+    )]
+    Other { flag: String, asked: String, has: String },
+}
+
+impl Piece {
+    /// Something that Lal makes.
+    pub fn built_in(name: &str) -> Self {
+        Self { name: name.to_owned(), kind: Kind::BuiltIn, path: None, bytes: None, sha256: None }
+    }
+
+    /// # Errors
+    /// When there is no such file, or it cannot be read.
+    pub fn of_file(path: &Path) -> Result<Self, OriginError> {
+        if !fs::metadata(path).map_err(FileError::at("read", path))?.is_file() {
+            return Err(OriginError::NoFile(path.to_owned()));
+        }
+        Self::hashed(path, path)
+    }
+
+    /// The weights in a folder.
+    ///
+    /// # Errors
+    /// When there are none, or they cannot be read.
+    pub fn of_model(folder: &Path) -> Result<Self, OriginError> {
+        Self::hashed(folder, &folder.join(MODEL))
+    }
+
+    /// # Errors
+    /// When its file cannot be read again.
+    pub fn of_corpus(corpus: &Corpus) -> Result<Self, OriginError> {
+        let made = Self::built_in(&corpus.name);
+        Ok(match &corpus.source {
+            Source::Own(path) => Self::of_file(path)?,
+            Source::Tales { .. } => {
+                let (bytes, sha256) = (corpus.text.len() as u64, hexadecimal(&Sha256::digest(&corpus.text)));
+                Self { name: TALES.into(), bytes: Some(bytes), sha256: Some(sha256), ..made }
+            }
+            Source::Found(_) | Source::Downloaded(_) => {
+                // Its checksum was right.
+                let listed = known().iter().find(|known| known.name == corpus.name);
+                let path = match &corpus.source {
+                    Source::Found(path) => absolute(path).ok(),
+                    Source::Downloaded(path) => path.clone(),
+                    _ => None,
+                };
+                let path = path.filter(|path| path.to_str().is_some());
+                let (bytes, sha256) =
+                    (listed.map(|known| known.bytes), listed.map(|known| known.sha256.clone()));
+                Self { kind: Kind::Known, path, bytes, sha256, ..made }
+            }
+        })
+    }
+
+    fn hashed(named: &Path, file: &Path) -> Result<Self, OriginError> {
+        let read = || -> io::Result<(u64, String)> {
+            let (mut file, mut hash) = (File::open(file)?, Sha256::new());
+            let (mut bytes, mut buffer) = (0, vec![0; 1 << 16]);
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok((bytes, hexadecimal(&hash.finalize()))),
+                    count => {
+                        hash.update(&buffer[..count]);
+                        bytes += count as u64;
+                    }
+                }
+            }
+        };
+        let (bytes, sha256) = read().map_err(FileError::at("read", file))?;
+        let path = absolute(named).map_err(FileError::at("find", named))?;
+        if path.to_str().is_none() {
+            return Err(OriginError::NotUtf8(path));
+        }
+        let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+        Ok(Self {
+            name: name.into_owned(),
+            kind: Kind::Own,
+            bytes: Some(bytes),
+            sha256: Some(sha256),
+            path: Some(path),
+        })
+    }
+
+    /// What names it: a path that holds wherever one is, or the name of what Lal knows.
+    pub fn place(&self) -> String {
+        match &self.path {
+            Some(path) if self.kind == Kind::Own => path.display().to_string(),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Whether both are the same to the last bit.
+    fn is(&self, other: &Self) -> bool {
+        match (&self.sha256, &other.sha256) {
+            (Some(own), Some(other)) => own == other,
+            _ => self.kind == other.kind && self.name == other.name,
+        }
+    }
+}
+
+impl Origin {
+    /// What is known of the run in `folder`: nothing where it was begun by a Lal that did not write it down.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(folder: &Path) -> Result<Self, OriginError> {
+        let path = folder.join(ORIGIN);
+        let Some(bytes) = read_any(&path)? else { return Ok(Self::default()) };
+        toml::from_slice(&bytes).map_err(|source| OriginError::Bad { path, source: source.into() })
+    }
+
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn write(&self, folder: &Path) -> Result<(), FileError> {
+        let text = toml::to_string(self).expect("names, paths and hashes under fixed keys");
+        write_whole(&folder.join(ORIGIN), text.as_bytes())
+    }
+
+    pub fn part(&self, part: &str) -> Option<&Piece> {
+        self.0.get(part)
+    }
+
+    pub fn set(&mut self, part: &str, piece: Piece) {
+        self.0.insert(part.to_owned(), piece);
+    }
+
+    /// That `found` is still what the run was made of, as far as that is known.
+    ///
+    /// # Errors
+    /// When it is another.
+    pub fn check(&self, part: &str, found: &Piece) -> Result<(), OriginError> {
+        let Some(has) = self.part(part).filter(|has| !has.is(found)) else { return Ok(()) };
+        let hash = |piece: &Piece| piece.sha256.clone().unwrap_or_else(|| "unknown".into());
+        let (part, flag) = (part.to_owned(), format!("--{part}"));
+        Err(OriginError::Changed { part, flag, place: found.place(), has: hash(has), found: hash(found) })
+    }
+
+    /// The place of a part when the run goes on: where it `was`, or what is `asked` for instead, of the same content.
+    /// What is found is written down. Where nothing else is asked for and the part is not `needed`, it may be gone.
+    ///
+    /// # Errors
+    /// When it is not there, or is not what the run was made of.
+    pub fn again(
+        &mut self,
+        part: &str,
+        was: &str,
+        asked: Option<&str>,
+        needed: bool,
+        mut find: impl FnMut(&str) -> anyhow::Result<Piece>,
+    ) -> anyhow::Result<String> {
+        let flag = || format!("--{part}");
+        let same_place = |asked: &&str| same_place(asked, was);
+        let Some(asked) = asked.filter(|asked| !same_place(asked)) else {
+            if !needed {
+                return Ok(was.to_owned());
+            }
+            let gone = self.part(part).is_none_or(|piece| piece.kind == Kind::Own) && is_gone(was);
+            if gone {
+                let sha256 = self.part(part).and_then(|piece| piece.sha256.clone());
+                return Err(
+                    OriginError::Gone { part: part.into(), flag: flag(), path: was.into(), sha256 }.into()
+                );
+            }
+            let found = find(was)?;
+            self.check(part, &found)?;
+            let place = found.place();
+            self.set(part, found);
+            return Ok(place);
+        };
+        let found = find(asked)?;
+        let other = || OriginError::Other { flag: flag(), asked: asked.to_owned(), has: was.to_owned() };
+        // Of an older run only its place is known.
+        let had = match self.part(part) {
+            Some(piece) => piece.clone(),
+            None => find(was).map_err(|_| other())?,
+        };
+        if !had.is(&found) {
+            return Err(other().into());
+        }
+        let place = found.place();
+        self.set(part, found);
+        Ok(place)
+    }
+}
+
+fn is_gone(place: &str) -> bool {
+    let path = Path::new(place);
+    // A bare word is the name of a corpus.
+    path.components().count() > 1 && !path.exists()
+}
+
+fn same_place(one: &str, other: &str) -> bool {
+    one == other
+        || matches!((absolute(one), absolute(other)), (Ok(one), Ok(other)) if one == other && one.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The SHA-256 of "abc" and of "abd" (FIPS 180-2, and `sha256sum`).
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn found(place: &str) -> anyhow::Result<Piece> {
+        Ok(Piece::of_file(Path::new(place))?)
+    }
+
+    #[test]
+    fn a_file_is_known_again_by_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let (own, copy, other) = (file("own", "abc"), file("copy", "abc"), file("other", "abd"));
+        let mut origin = Origin::default();
+        assert_eq!(origin.again("data", &own, None, true, found).unwrap(), own);
+        assert_eq!(origin.part("data").unwrap().sha256.as_deref(), Some(ABC));
+        origin.write(folder.path()).unwrap();
+        let read = Origin::read(folder.path()).unwrap();
+        assert_eq!(read, origin);
+        assert_eq!(origin.again("data", &own, Some(&copy), true, found).unwrap(), copy);
+        let error = origin.again("data", &copy, Some(&other), true, found).unwrap_err().to_string();
+        assert!(error.contains("--data") && error.contains("other"), "{error}");
+
+        origin = read;
+        fs::write(&own, "abd").unwrap();
+        let error = origin.again("data", &own, None, true, found).unwrap_err().to_string();
+        assert!(error.contains("has changed") && error.contains(ABC), "{error}");
+        fs::remove_file(&own).unwrap();
+        let error = origin.again("data", &own, None, true, found).unwrap_err().to_string();
+        assert!(error.contains("is gone") && error.contains(ABC), "{error}");
+        assert_eq!(origin.again("data", &own, None, false, found).unwrap(), own);
+        assert_eq!(origin.again("data", &own, Some(&copy), true, found).unwrap(), copy);
+        assert_eq!(Origin::read(Path::new("no/such/folder")).unwrap(), Origin::default());
+    }
+}
