@@ -229,48 +229,6 @@ fn every_stage_is_checked_beside_the_oracle_and_profiled() {
 }
 
 #[test]
-fn runs_are_resumed_to_the_bit() {
-    let start = start();
-    let reward = start.path("reward");
-    start.stage("reward", &start.pairs, &reward).assert().success();
-    let dpo = |out: &Path| start.stage("dpo", &start.pairs, out);
-    let ppo = |out: &Path| {
-        let mut command = start.policy(&reward, out);
-        // Iterations of eight steps, saved behind every second one.
-        command.args(["--save-every", "16"]);
-        command
-    };
-    for stage in ["dpo", "ppo"] {
-        let command = |out: &Path| if stage == "dpo" { dpo(out) } else { ppo(out) };
-        let [whole, killed] = ["whole", "killed"].map(|name| start.path(&format!("{stage}-{name}")));
-        let extra = ["--steps", "200"];
-        command(&whole).args(extra).assert().success();
-        let mut resumed = false;
-        for moment in [150, 300, 600, 1200] {
-            let _ = fs::remove_dir_all(&killed);
-            let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("lal"));
-            child.args(command(&killed).get_args()).args(extra);
-            let mut child = child.stdout(std::process::Stdio::null()).spawn().unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(moment));
-            let _ = child.kill();
-            let _ = child.wait();
-            if !killed.join("state.safetensors").exists() {
-                continue;
-            }
-            let mut resume = lal();
-            resume.args(["finetune", stage, "--device", "cpu", "--quiet", "--resume"]).arg(&killed);
-            resume.assert().success();
-            for name in ["model.safetensors", "state.safetensors"] {
-                let bits = |run: &Path| fs::read(run.join(name)).unwrap();
-                assert!(bits(&killed) == bits(&whole), "{stage}: {name}, killed after {moment} ms");
-            }
-            resumed = true;
-        }
-        assert!(resumed, "{stage}: every run was killed before its first checkpoint");
-    }
-}
-
-#[test]
 fn bad_pairs_are_named_before_training_starts() {
     let start = start();
     let run = start.path("run");
