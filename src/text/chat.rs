@@ -1,9 +1,16 @@
 //! Conversations: read from JSON lines, and written as tokens.
 //!
-//! A line of a `.jsonl` is `{"messages": [{"role": "user", "content": "…"}, …]}`, or a prompt and its response:
-//! `{"prompt": "…", "response": "…"}` (or `"completion"`, as in TRL; both may be lists of messages as well). Other
-//! keys are left alone. A conversation may begin with a system message; then user and assistant take turns, and
-//! the assistant has the last word.
+//! A line of a `.jsonl` is one of
+//!
+//! - `{"messages": [{"role": "user", "content": "…"}, …]}`, as in OpenAI's and TRL's files;
+//! - `{"prompt": "…", "response": "…"}` (or `"completion"`, as in TRL; both may be lists of messages as well);
+//! - `{"instruction": "…", "input": "…", "output": "…"}`, as in Alpaca's: the input, if there is one, stands below the
+//!   instruction, an empty line between them;
+//! - `{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}, …]}`, as in ShareGPT's.
+//!
+//! A content may be a list of parts, `[{"type": "text", "text": "…"}, …]`. A `"system"` beside any of these is what the
+//! assistant is told first. Other keys are left alone. A conversation may begin with a system message; then user and
+//! assistant take turns, and the assistant has the last word.
 //!
 //! As tokens, each message is the token of its [role](Special), its content, and `<|end|>`; a system message
 //! begins the user's that follows it, an empty line between them. The assistant's content and `<|end|>` are what
@@ -11,14 +18,15 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::dataset::{DatasetError, read_text};
+use super::file::BYTE_ORDER_MARK;
 use super::tokenizer::{Special, Tokenizer, TokenizerError};
 
 /// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     System,
@@ -56,8 +64,8 @@ pub struct Example {
 pub enum ChatError {
     #[error(transparent)]
     Text(#[from] DatasetError),
-    #[error("{name} has no {what}: give one JSON object per line")]
-    NoLines { name: String, what: &'static str },
+    #[error("{name} has no {what}: give one JSON object per line, such as {example}")]
+    NoLines { name: String, what: &'static str, example: &'static str },
     #[error("{place}: {what}")]
     Line { place: String, what: String },
     #[error("{place}: {source}")]
@@ -79,29 +87,51 @@ pub fn read(path: &Path) -> Result<Vec<Chat>, ChatError> {
     parse(&path.display().to_string(), &read_text(path)?)
 }
 
+/// What the lines of a file hold, as errors say it.
+pub(super) struct Form {
+    pub what: &'static str,
+    pub example: &'static str,
+}
+
+const CONVERSATION: Form = Form {
+    what: "conversation",
+    example: r#"{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}]}"#,
+};
+
 /// The conversations of a text; `name` is what errors call it. Blank lines are passed over.
 ///
 /// # Errors
 /// As [`read`].
 pub fn parse(name: &str, text: &str) -> Result<Vec<Chat>, ChatError> {
-    lines(name, text, "conversation", |object, place| Ok(Chat { messages: chat(object)?, place }))
+    lines(name, text, CONVERSATION, |object, place| Ok(Chat { messages: chat(object)?, place }))
 }
 
-/// What `read` makes of each line of a `.jsonl`, its object and its place; `what` is what a line holds.
+/// What `read` makes of each line of a `.jsonl`, its object and its place.
 pub(super) fn lines<T>(
     name: &str,
     text: &str,
-    what: &'static str,
+    Form { what, example }: Form,
     read: impl Fn(&Map<String, Value>, String) -> Result<T, String>,
 ) -> Result<Vec<T>, ChatError> {
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    // Files put together may have a byte order mark at the beginning of each.
+    let lines = (1..).zip(text.lines().map(|line| line.trim_start_matches(BYTE_ORDER_MARK)));
+    let lines = lines.filter(|(_, line)| !line.trim().is_empty());
     let items = lines.map(|(number, line)| {
         let place = format!("{name}:{number}");
-        let object = serde_json::from_str(line).map_err(|error| format!("this is no JSON object: {error}"));
+        let object = serde_json::from_str(line).map_err(|error| match line.trim_start().starts_with('[') {
+            true => format!(
+                "this is no JSON object but an array: write its objects on a line each (jq -c '.[]' does), such as \
+                 {example}"
+            ),
+            false => format!("this is no JSON object ({error}): a line is such as {example}"),
+        });
         object.and_then(|object| read(&object, place.clone())).map_err(|what| ChatError::Line { place, what })
     });
     let items = items.collect::<Result<Vec<_>, _>>()?;
-    if items.is_empty() { Err(ChatError::NoLines { name: name.to_owned(), what }) } else { Ok(items) }
+    if items.is_empty() {
+        return Err(ChatError::NoLines { name: name.to_owned(), what, example });
+    }
+    Ok(items)
 }
 
 /// The line of a `.jsonl` that holds a conversation.
@@ -110,28 +140,65 @@ pub fn line(messages: &[Message]) -> String {
 }
 
 fn chat(object: &Map<String, Value>) -> Result<Vec<Message>, String> {
-    let messages = if let Some(all) = object.get("messages") {
-        messages(all, "messages")?
-    } else if let Some(prompt) = object.get("prompt") {
-        let (key, response) = ["response", "completion"]
-            .into_iter()
-            .find_map(|key| Some((key, object.get(key)?)))
-            .ok_or("there is a prompt, but neither a response nor a completion")?;
-        let mut all = said(prompt, Role::User, "prompt")?;
-        all.extend(said(response, Role::Assistant, key)?);
-        all
-    } else {
-        return Err("there are neither messages nor a prompt".into());
+    let (mut all, key) = asked(object)?.ok_or_else(|| {
+        format!("there are neither messages nor a prompt: a line is such as {}", CONVERSATION.example)
+    })?;
+    let answers: &[&str] = match key {
+        PROMPT => &["response", "completion"],
+        INSTRUCTION => &["output"],
+        _ => &[],
     };
-    takes_turns(&messages)?;
-    Ok(messages)
+    if !answers.is_empty() {
+        let answer = answers.iter().find_map(|&key| Some((key, object.get(key)?)));
+        let (key, answer) = answer.ok_or_else(|| match answers {
+            [one] => format!("there is an {key}, but no {one}"),
+            _ => format!("there is a {key}, but neither a {}", answers.join(" nor a ")),
+        })?;
+        all.extend(said(answer, Role::Assistant, key)?);
+    }
+    takes_turns(&all)?;
+    Ok(all)
 }
 
-/// One message if it is a string, messages if it is a list of them.
+/// Keys of what precedes an answer.
+const PROMPT: &str = "prompt";
+const INSTRUCTION: &str = "instruction";
+
+/// What is said before an answer with a key of its own, or all that is said, and the key of it; `None` where there is
+/// none.
+pub(super) fn asked(object: &Map<String, Value>) -> Result<Option<(Vec<Message>, &'static str)>, String> {
+    let keys = ["messages", PROMPT, "conversations", INSTRUCTION];
+    let Some((key, value)) = keys.into_iter().find_map(|key| Some((key, object.get(key)?))) else {
+        return Ok(None);
+    };
+    let string = |key: &str| match object.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            let text = text(value).map_err(|what| format!("the {key} {what}"))?;
+            Ok::<_, String>(Some(text).filter(|text| !text.is_empty()))
+        }
+    };
+    let mut asked = match key {
+        PROMPT => said(value, Role::User, key)?,
+        INSTRUCTION => {
+            let parts = [string(INSTRUCTION)?, string("input")?];
+            let content = parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
+            vec![Message { role: Role::User, content }]
+        }
+        _ => messages(value, key)?,
+    };
+    if let Some(content) = string("system")? {
+        asked.insert(0, Message { role: Role::System, content });
+    }
+    Ok(Some((asked, key)))
+}
+
+/// One message if it is a string, messages if it is one or a list of them.
 pub(super) fn said(value: &Value, role: Role, key: &str) -> Result<Vec<Message>, String> {
     match value {
         Value::String(content) => Ok(vec![Message { role, content: content.clone() }]),
         Value::Array(_) => messages(value, key),
+        Value::Object(_) => messages(&Value::Array(vec![value.clone()]), key),
         _ => Err(format!("{key} is neither a string nor a list of messages")),
     }
 }
@@ -139,17 +206,39 @@ pub(super) fn said(value: &Value, role: Role, key: &str) -> Result<Vec<Message>,
 fn messages(value: &Value, key: &str) -> Result<Vec<Message>, String> {
     let list = value.as_array().ok_or_else(|| format!("{key} is not a list of messages"))?;
     let message = |(number, value): (usize, &Value)| {
-        let field =
-            |field| value.get(field).ok_or_else(|| format!("message {number} of {key} has no {field}"));
-        let role = Role::deserialize(field("role")?).map_err(|_| {
-            format!("message {number} of {key} is by {}, not by system, user or assistant", value["role"])
-        })?;
-        let content = field("content")?.as_str();
-        let content =
-            content.ok_or_else(|| format!("the content of message {number} of {key} is no string"))?;
-        Ok(Message { role, content: content.to_owned() })
+        let field = |[field, other]: [&str; 2]| {
+            let found = value.get(field).or_else(|| value.get(other));
+            found.ok_or_else(|| format!("message {number} of {key} has no {field}"))
+        };
+        let role = field(["role", "from"])?;
+        let role = match role.as_str() {
+            Some("system") => Role::System,
+            Some("user" | "human") => Role::User,
+            Some("assistant" | "gpt") => Role::Assistant,
+            _ => {
+                return Err(format!(
+                    "message {number} of {key} is by {role}, not by system, user (or human) or assistant (or gpt)"
+                ));
+            }
+        };
+        let content = text(field(["content", "value"])?);
+        let content = content.map_err(|what| format!("the content of message {number} of {key} {what}"))?;
+        Ok(Message { role, content })
     };
     (1..).zip(list).map(message).collect()
+}
+
+/// A string, or parts of text one after the other.
+fn text(value: &Value) -> Result<String, String> {
+    let part = |part: &Value| match (part["type"].as_str(), part["text"].as_str()) {
+        (Some("text"), Some(text)) => Ok(text.to_owned()),
+        _ => Err(format!("has a part of type {}, and only text is read", part["type"])),
+    };
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Array(parts) => parts.iter().map(part).collect(),
+        _ => Err("is no string".into()),
+    }
 }
 
 pub(super) fn takes_turns(messages: &[Message]) -> Result<(), String> {
@@ -243,112 +332,4 @@ impl Example {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::text::tales::{Part, Tales, jsonl};
-
-    fn message(role: Role, content: &str) -> Message {
-        Message { role, content: content.to_owned() }
-    }
-
-    #[track_caller]
-    fn complains(text: &str, parts: &[&str]) {
-        let error = parse("chats.jsonl", text).unwrap_err().to_string();
-        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
-    }
-
-    #[test]
-    fn every_format_says_the_same() {
-        let wanted = [message(Role::User, "Hi?"), message(Role::Assistant, "Ho.")];
-        let lines = [
-            r#"{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}]}"#,
-            r#"{"prompt": "Hi?", "response": "Ho.", "known": true}"#,
-            "",
-            r#"{"prompt": "Hi?", "completion": "Ho."}"#,
-            r#"{"prompt": [{"role": "user", "content": "Hi?"}], "completion": [{"role": "assistant", "content": "Ho."}]}"#,
-        ];
-        let chats = parse("a.jsonl", &lines.join("\n")).unwrap();
-        assert!(chats.len() == 4 && chats.iter().all(|chat| chat.messages == wanted));
-        assert_eq!(parse("b.jsonl", &line(&wanted)).unwrap()[0].messages, wanted);
-        assert_eq!((chats[1].place.as_str(), chats[2].place.as_str()), ("a.jsonl:2", "a.jsonl:4"));
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_its_line() {
-        let good = r#"{"prompt": "a", "response": "b"}"#;
-        complains("\n \n", &["chats.jsonl", "no conversation"]);
-        complains(&format!("{good}\n{{\"prompt\": "), &["chats.jsonl:2: ", "no JSON", "column"]);
-        complains("[1]", &["chats.jsonl:1: ", "no JSON object"]);
-        complains("{}", &["neither messages nor a prompt"]);
-        complains(r#"{"prompt": "a"}"#, &["neither a response nor a completion"]);
-        complains(r#"{"prompt": 3, "response": "b"}"#, &["prompt is neither a string"]);
-        complains(r#"{"prompt": "a", "completion": null}"#, &["completion is neither a string"]);
-        complains(r#"{"prompt": "a", "response": ""}"#, &["empty"]);
-        complains(r#"{"messages": "a"}"#, &["messages is not a list"]);
-        complains(r#"{"messages": []}"#, &["last word"]);
-        complains(r#"{"messages": [{"role": "user", "content": "a"}]}"#, &["last word"]);
-        complains(r#"{"messages": [{"content": "a"}]}"#, &["message 1 of messages has no role"]);
-        complains(r#"{"messages": [{"role": "user"}]}"#, &["message 1 of messages has no content"]);
-        complains(r#"{"messages": [{"role": "user", "content": 1}]}"#, &["message 1", "no string"]);
-        complains(r#"{"messages": [{"role": "tool", "content": "a"}]}"#, &["\"tool\"", "assistant"]);
-        complains(
-            r#"{"messages": [{"role": "assistant", "content": "a"}]}"#,
-            &["after 0 turns", "one of the assistant", "the user should speak"],
-        );
-        let twice =
-            r#"{"messages": [{"role": "system", "content": "a"}, {"role": "system", "content": "a"}]}"#;
-        complains(twice, &["one of the system"]);
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let error = read(Path::new("no/such.jsonl")).unwrap_err().to_string();
-        assert!(error.contains("no/such.jsonl"), "{error}");
-    }
-
-    /// Characters ! a b . are 1, 3, 4, 2 behind the newline; user, assistant, end are 5, 6, 7.
-    #[test]
-    fn tokens_and_what_is_learned_by_hand() {
-        let tokenizer = Tokenizer::from_name("char", "!ab.\n").unwrap().with_chat();
-        let line = r#"{"messages": [{"role": "system", "content": "!"}, {"role": "user", "content": "ab"},
-            {"role": "assistant", "content": "b."}, {"role": "user", "content": "a"},
-            {"role": "assistant", "content": "a"}]}"#
-            .replace('\n', " ");
-        let chats = parse("x", &line).unwrap();
-        let example = encode(&chats[0], &tokenizer).unwrap();
-        assert_eq!(example.tokens, [5, 1, 0, 0, 3, 4, 7, 6, 4, 2, 7, 5, 3, 7, 6, 3, 7]);
-        let learned: Vec<usize> = (0..17).filter(|&at| example.answer[at]).collect();
-        assert_eq!(learned, [8, 9, 10, 15, 16]);
-        let prompt = encode_prompt(&chats[0].messages[..2], &tokenizer).unwrap();
-        assert_eq!(prompt, example.tokens[..8]);
-    }
-
-    #[test]
-    fn the_last_answer_ends_before_its_end() {
-        let answer = [0, 0, 1, 1, 0, 0, 0, 1, 1, 1].map(|learned| learned == 1).to_vec();
-        let example = Example { tokens: (10..20).collect(), answer, place: String::new() };
-        let (prompt, wanted) = example.last_exchange();
-        assert_eq!((prompt, wanted), (&[10, 11, 12, 13, 14, 15, 16][..], &[17, 18][..]));
-    }
-
-    #[test]
-    fn a_tokenizer_without_the_tokens_or_characters_is_refused() {
-        let chats = parse("x.jsonl", r#"{"prompt": "a", "response": "z"}"#).unwrap();
-        let tokenizer = Tokenizer::from_name("char", "ab").unwrap();
-        let error = |tokenizer: &Tokenizer| encode(&chats[0], tokenizer).unwrap_err().to_string();
-        assert!(error(&tokenizer).contains("char tokenizer has no chat tokens"));
-        assert!(error(&tokenizer.with_chat()).contains("x.jsonl:1: the character 'z'"));
-    }
-
-    #[test]
-    fn the_tales_questions_are_conversations() {
-        let exchanges = Tales::new().questions(1, 20, Part::Train, 240);
-        let chats = parse("sft.jsonl", &jsonl(&exchanges)).unwrap();
-        for (chat, exchange) in chats.iter().zip(&exchanges) {
-            let wanted =
-                [message(Role::User, &exchange.prompt()), message(Role::Assistant, &exchange.answer)];
-            assert_eq!(chat.messages, wanted);
-        }
-        assert_eq!(chats.len(), 20);
-    }
-}
+mod tests;

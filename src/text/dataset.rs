@@ -281,6 +281,10 @@ mod tests {
         assert!(matches!(read_text(&path), Err(DatasetError::Missing(_))));
         std::fs::write(&path, b"").unwrap();
         assert!(matches!(read_text(&path), Err(DatasetError::Empty(_))));
+        std::fs::write(&path, "\u{feff}").unwrap();
+        assert!(matches!(read_text(&path), Err(DatasetError::Empty(_))));
+        std::fs::write(&path, "\u{feff}To be").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "To be");
         std::fs::write(&path, b"good \xFF bad").unwrap();
         assert!(matches!(read_text(&path), Err(DatasetError::NotUtf8 { offset: 5, .. })));
     }

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use crate::engine::memory::available;
 
+/// What some editors begin a text with; it is no part of it.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The most bytes of a file of settings.
 pub const SETTINGS_BYTES: u64 = 1 << 24;
 
@@ -27,7 +30,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// The bytes of a regular file of no more than `most`.
+/// The bytes of a regular file of no more than `most`, without the mark (U+FEFF) that some editors begin a text with.
 ///
 /// # Errors
 /// As [`open`], and when the file is longer.
@@ -44,7 +47,15 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length as usize);
     // Some files do not know how long they are.
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(too_long()) } else { Ok(bytes) }
+    if bytes.len() as u64 > most {
+        return Err(too_long());
+    }
+    let mut mark = [0; 3];
+    let mark = BYTE_ORDER_MARK.encode_utf8(&mut mark);
+    if bytes.starts_with(mark.as_bytes()) {
+        bytes.drain(..mark.len());
+    }
+    Ok(bytes)
 }
 
 /// The text of a regular file of no more than `most` bytes.

@@ -1,14 +1,15 @@
 //! Preferences: two answers to one prompt, and which of them is the better.
 //!
 //! A line of a `.jsonl` is `{"prompt": "…", "chosen": "…", "rejected": "…"}`, as in TRL. Each may be a list of
-//! messages instead, and then the prompt may be left out: it is what both lists begin with. Other keys are left
-//! alone. Prompt and answer together are a [conversation](super::chat).
+//! messages instead, and then the prompt may be left out, or be only what the user said last: it is what both lists
+//! begin with. What precedes the answers may be in any form that a [conversation](super::chat) has; prompt and answer
+//! together are one. Other keys are left alone.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::chat::{Chat, ChatError, Example, Message, Role, encode, lines, said, takes_turns};
+use super::chat::{Chat, ChatError, Example, Form, Message, Role, asked, encode, lines, said, takes_turns};
 use super::dataset::read_text;
 use super::tokenizer::Tokenizer;
 
@@ -38,12 +39,15 @@ pub fn read(path: &Path) -> Result<Vec<Pair>, ChatError> {
     parse(&path.display().to_string(), &read_text(path)?)
 }
 
+const PREFERENCE: Form =
+    Form { what: "preference", example: r#"{"prompt": "Hi?", "chosen": "Ho.", "rejected": "Hm."}"# };
+
 /// The pairs of a text; `name` is what errors call it. Blank lines are passed over.
 ///
 /// # Errors
 /// As [`read`].
 pub fn parse(name: &str, text: &str) -> Result<Vec<Pair>, ChatError> {
-    lines(name, text, "preference", pair)
+    lines(name, text, PREFERENCE, pair)
 }
 
 /// The line of a `.jsonl` that holds a pair.
@@ -54,24 +58,32 @@ pub fn line(pair: &Pair) -> String {
 }
 
 fn pair(object: &Map<String, Value>, place: String) -> Result<Pair, String> {
-    let field = |key| object.get(key).ok_or_else(|| format!("there is no {key} answer"));
+    let field = |key| {
+        let example = PREFERENCE.example;
+        object
+            .get(key)
+            .ok_or_else(|| format!("there is no {key} answer, under \"{key}\": a line is such as {example}"))
+    };
     let (chosen, rejected) = (field("chosen")?, field("rejected")?);
     let mut chosen = said(chosen, Role::Assistant, "chosen")?;
     let mut rejected = said(rejected, Role::Assistant, "rejected")?;
     if chosen == rejected {
         return Err("chosen and rejected are the same: one of two answers has to be the better".into());
     }
-    let prompt = match object.get("prompt") {
-        Some(prompt) => said(prompt, Role::User, "prompt")?,
-        None => {
-            let shared = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count();
-            rejected.drain(..shared);
-            chosen.drain(..shared).collect()
+    let mut prompt = asked(object)?.map(|(prompt, _)| prompt);
+    // Both may repeat the prompt, as in UltraFeedback's files.
+    if prompt.as_ref().is_none_or(|_| chosen.first().is_some_and(|first| first.role != Role::Assistant)) {
+        let shared = chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count();
+        rejected.drain(..shared);
+        let repeated: Vec<Message> = chosen.drain(..shared).collect();
+        if prompt.is_some_and(|prompt| !repeated.ends_with(&prompt)) {
+            return Err("chosen and rejected do not begin with the prompt".into());
         }
-    };
-    if prompt.is_empty() {
-        return Err("there is no prompt, and chosen and rejected do not begin with the same messages".into());
+        prompt = Some(repeated);
     }
+    let prompt = prompt
+        .filter(|prompt| !prompt.is_empty())
+        .ok_or("there is no prompt, and chosen and rejected do not begin with the same messages")?;
     Ok(Pair {
         chosen: answer(&prompt, chosen, "chosen")?,
         rejected: answer(&prompt, rejected, "rejected")?,
@@ -134,15 +146,21 @@ mod tests {
                 "rejected": [{"role": "assistant", "content": "Hm."}]}"#,
             r#"{"chosen": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}],
                 "rejected": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hm."}]}"#,
+            r#"{"prompt": "Hi?", "score_chosen": 8,
+                "chosen": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}],
+                "rejected": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hm."}]}"#,
+            r#"{"conversations": [{"from": "human", "value": "Hi?"}], "chosen": {"from": "gpt", "value": "Ho."},
+                "rejected": {"from": "gpt", "value": "Hm."}}"#,
+            r#"{"instruction": "Hi?", "input": "", "chosen": "Ho.", "rejected": "Hm."}"#,
         ]
         .map(|line| line.replace('\n', " "));
         let pairs = parse("a.jsonl", &lines.join("\n")).unwrap();
-        for (pair, place) in pairs.iter().zip(["a.jsonl:1", "a.jsonl:3", "a.jsonl:4"]) {
+        for (pair, place) in pairs.iter().zip((1..).filter(|&line| line != 2)) {
             assert_eq!(pair.prompt, [message(Role::User, "Hi?")]);
             assert_eq!((pair.chosen.as_str(), pair.rejected.as_str()), ("Ho.", "Hm."));
-            assert_eq!(pair.place, place);
+            assert_eq!(pair.place, format!("a.jsonl:{place}"));
         }
-        assert_eq!(pairs.len(), 3);
+        assert_eq!(pairs.len(), 6);
         assert_eq!(parse("a.jsonl", &line(&pairs[0])).unwrap()[0], pairs[0]);
     }
 
@@ -158,6 +176,13 @@ mod tests {
         complains(r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#, &["the same", "better"]);
         complains(r#"{"prompt": "a", "chosen": "b", "rejected": ""}"#, &["prompt and rejected", "empty"]);
         complains(r#"{"prompt": "a", "chosen": 1, "rejected": "b"}"#, &["chosen is neither a string"]);
+        complains(
+            r#"{"prompt": "Oh?", "chosen": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+                "rejected": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}]}"#
+                .replace('\n', " ")
+                .as_str(),
+            &["do not begin with the prompt"],
+        );
         complains(r#"{"prompt": [], "chosen": "b", "rejected": "c"}"#, &["no prompt"]);
         complains(
             r#"{"prompt": [{"role": "assistant", "content": "a"}], "chosen": "b", "rejected": "c"}"#,
