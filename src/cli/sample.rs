@@ -21,9 +21,9 @@ pub struct Args {
     /// The folder of a trained run
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
-    /// What the text begins with
-    #[arg(long, default_value = "\n", value_name = "TEXT")]
-    prompt: String,
+    /// What the text begins with [default: a line's end, or else the first token there is]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     /// Tokens to write
     #[arg(long, default_value_t = 500, value_parser = whole::<usize>(0..=MOST_TOKENS))]
     max_tokens: usize,
@@ -75,13 +75,14 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         repetition_penalty: args.repetition_penalty,
     };
     let mut sampler = Sampler::new(strategy)?;
-    if args.prompt.is_empty() {
+    if args.prompt.as_deref() == Some("") {
         return Err(Usage("the prompt is empty: give at least one character to start from".into()).into());
     }
     let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
     let mut opened = args.device.open(autotune, output)?;
     let mut model = load(opened.device(), &args.model)?;
-    let prompt = model.tokenizer.encode(&args.prompt).context("the prompt cannot be read")?;
+    let begins = args.prompt.unwrap_or_else(|| model.tokenizer.opening());
+    let prompt = model.tokenizer.encode(&begins).context("the prompt cannot be read")?;
 
     let (mut written, mut seconds) = (0, 0.0);
     for sample in 0..args.num_samples {
@@ -91,9 +92,9 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
             output.line("\n---")?;
         }
         let Model { tokenizer, generator, .. } = &mut model;
-        let mut text = args.prompt.clone();
+        let mut text = begins.clone();
         if !output.json && !args.explain {
-            output.piece(&args.prompt)?;
+            output.piece(&begins)?;
         }
         let mut stream = tokenizer.stream();
         let mut recent = prompt.clone();

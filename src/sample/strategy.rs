@@ -86,12 +86,8 @@ impl Strategy {
         };
         let Self { temperature, top_k, top_p, min_p, repetition_penalty } = *self;
         let finite = temperature.is_finite() && temperature >= 0.0;
-        check(
-            "--temperature",
-            temperature,
-            finite,
-            "0 (always the likeliest token) or more, and 1 draws as the model expects",
-        )?;
+        let range = "0 (always the likeliest token) or more; 1 draws from the model as it is";
+        check("--temperature", temperature, finite, range)?;
         check("--top-k", 0.0, top_k != Some(0), "1 or more")?;
         let (p, least) = (top_p.unwrap_or(1.0), min_p.unwrap_or(0.0));
         check("--top-p", p, p > 0.0 && p <= 1.0, "above 0, at most 1")?;

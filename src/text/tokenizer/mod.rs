@@ -167,6 +167,18 @@ impl Tokenizer {
         bytes.unwrap_or_else(|| "\u{FFFD}".into())
     }
 
+    /// A text to begin with where none is given: a line's end, or the first token that is text by itself. Empty only
+    /// where there is no such token.
+    pub fn opening(&self) -> String {
+        let line_end = "\n".to_owned();
+        if self.encode(&line_end).is_ok() {
+            return line_end;
+        }
+        let text = |id| String::from_utf8(self.token_bytes(id)).ok();
+        let readable = |text: &String| self.encode(text).is_ok_and(|ids| !ids.is_empty());
+        (0..self.vocab_size() as u32).filter_map(text).find(readable).unwrap_or_default()
+    }
+
     /// The first place from byte `at` on where a text can be cut in two that have no other tokens than the whole.
     pub(super) fn cut(&self, text: &str, at: usize) -> usize {
         match self {
@@ -226,6 +238,15 @@ mod tests {
             let error = Tokenizer::from_name(unknown, "abc").unwrap_err().to_string();
             assert!(NAMES.iter().chain(&["bpe:N"]).all(|name| error.contains(name)), "{error}");
         }
+    }
+
+    #[test]
+    fn every_vocabulary_has_a_text_to_begin_with() {
+        let opening = |name: &str, corpus: &str| Tokenizer::from_name(name, corpus).unwrap().opening();
+        assert_eq!([opening("char", "a\nb"), opening("byte", ""), opening("gpt2", "")], ["\n"; 3]);
+        assert_eq!(opening("char", "GATTACA"), "A");
+        assert_eq!(opening("word", "one two"), " ");
+        assert_eq!(Tokenizer::from_name("char", "GATTACA").unwrap().with_mask().opening(), "A");
     }
 
     #[test]
