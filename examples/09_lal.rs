@@ -82,7 +82,8 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let mut trainer = Trainer::new(&mut cpu, config, model.clone(), Box::new(source))?;
     base.write_to(&mut cpu, &trainer.parameters(), trainer.config.seed)?;
     let ask = |cpu: &mut Cpu<f32>| -> Result<(f64, String), Box<dyn Error>> {
-        let replies = replies(cpu, &model, &tokenizer, &lessons.held_out, &Strategy::greedy(), 0)?;
+        let replies =
+            replies(cpu, &model, &tokenizer, &lessons.held_out, &Strategy::greedy(), 0, &mut |_, _| ())?;
         Ok((exact_match(&lessons.held_out, &replies, &tokenizer), replies[0].clone()))
     };
     let (before, first) = ask(&mut cpu)?;

@@ -221,7 +221,16 @@ fn pairs(device: &mut dyn Device, golden: &Golden, objective: Objective) -> Batc
                 device.write(&parameter.name, &weights).unwrap();
             }
             let train = golden.pairs();
-            PairSource::for_preferences("golden", objective, train, val, &config, device, &reference).unwrap()
+            PairSource::for_preferences(
+                "golden",
+                objective,
+                [train, val],
+                &config,
+                device,
+                &reference,
+                &mut |_, _| (),
+            )
+            .unwrap()
         }
     };
     assert_eq!(source.time(), Some(TIME));

@@ -8,6 +8,7 @@ use super::output::Output;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::ops::OPS;
 use crate::profile::bench::{Figure, PRESETS, ladder};
+use crate::profile::columns::wrapped;
 use crate::profile::roofline::Roofline;
 
 #[derive(Debug, clap::Args)]
@@ -40,10 +41,8 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     if output.json {
         output.event(&Event::Start { device: device.describe(), gflops, gbps })?;
     } else {
-        output.line(format!(
-            "{}\nlimits measured here: {gflops:.0} GFLOP/s, {gbps:.1} GB/s\n",
-            device.describe()
-        ))?;
+        output.line(wrapped(&device.describe(), 2))?;
+        output.line(format!("limits measured here: {gflops:.0} GFLOP/s, {gbps:.1} GB/s\n"))?;
         output.line(HEADING)?;
     }
     let presets = if device.slow() { &PRESETS[..2] } else { &PRESETS };
@@ -56,10 +55,13 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             }
             continue;
         }
+        if !output.json {
+            output.line(wrapped(&rung.shape, 2))?;
+        }
         for figure in rung.measure(device, &roofline)? {
             kernels += 1;
             if output.json {
-                output.event(&figure)?;
+                output.named("kernel", &figure)?;
             } else {
                 output.line(line(&figure))?;
             }
@@ -75,18 +77,16 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-const HEADING: &str =
-    "kernel                        µs  GFLOP/s    GB/s  % roof  shape (* is the device's choice)";
+const HEADING: &str = "kernel (*: the device's choice)      µs  GFLOP/s    GB/s  % roof";
 
 fn line(figure: &Figure) -> String {
     format!(
-        "{:<22}{} {:>8.1}  {:>7.1} {:>7.1}  {:>6.1}  {}",
+        "  {:<26}{} {:>9.1}  {:>7.1} {:>7.1}  {:>6.1}",
         format!("{}/{}", figure.op, figure.variant),
         if figure.chosen { '*' } else { ' ' },
         figure.us,
         figure.gflops,
         figure.gbps,
         figure.roofline_percent,
-        figure.shape,
     )
 }

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::device::{DeviceArgs, tuning_file};
 use super::failure::{Exit, Usage};
+use super::interrupt::stop_on_interrupt;
 use super::output::Output;
-use super::running::stop_on_interrupt;
 use super::values::{MOST_TOKENS, whole};
 use crate::engine::device::Device;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
@@ -67,6 +67,8 @@ enum Event<'a> {
 }
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+    // What comes after may be saved.
+    let output = output.outlasting();
     let strategy = Strategy {
         temperature: args.temperature,
         top_k: args.top_k,
@@ -83,7 +85,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     }
     let conversation = Conversation::new(args.system, args.max_tokens, args.seed);
     let mut lines = Lines::open()?;
-    let stop = stop_on_interrupt()?;
+    let stop = stop_on_interrupt(output, false)?;
     let mut chat =
         Chat { output, device: opened.device(), model, strategy, sampler, conversation, answers: 0 };
     if lines.is_typed() {

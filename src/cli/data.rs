@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::failure::{Exit, Usage};
@@ -78,18 +77,17 @@ impl DataPlaces {
     pub fn locate(&self, data: Option<&str>, output: Output) -> Result<Corpus, CorpusError> {
         let cache = corpus::cache_dir();
         let places = Places { data_dir: self.data_dir.as_deref(), cache_dir: cache.as_deref() };
-        let bar = if output.draws() { ProgressBar::no_length() } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("downloading {bar:30} {bytes} of {total_bytes}") {
-            bar.set_style(style);
-        }
+        let mut bar = None;
         let corpus = corpus::locate(data, places, &mut |progress| {
-            bar.set_length(progress.total);
-            bar.set_position(progress.bytes);
-        });
-        bar.finish_and_clear();
-        let corpus = corpus?;
+            let drawn = || output.bar("downloading {bar:24} {bytes} of {total_bytes}");
+            bar.get_or_insert_with(drawn).at(progress.bytes, progress.total);
+        })?;
+        drop(bar);
         match &corpus.source {
-            Source::Tales { instead: Some(reason), .. } => output.remark(reason),
+            Source::Tales { instead: Some(reason), .. } => output.remark(format!(
+                "cannot download {} ({reason}): going on with {TALES}, the built-in world",
+                corpus::DEFAULT
+            )),
             Source::Downloaded(Some(path)) => output.remark(format!("downloaded {}", path.display())),
             Source::Own(path) | Source::Found(path) => output.detail(format!("read {}", path.display())),
             Source::Downloaded(None) | Source::Tales { .. } => {}
@@ -143,21 +141,7 @@ pub fn lessons_at(data: &str) -> anyhow::Result<Piece> {
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     match args.verb {
-        Verb::List => {
-            for known in corpus::known() {
-                if output.json {
-                    output.event(known)?;
-                } else {
-                    output.line(format!("{:<16} {:>9} bytes  {}", known.name, known.bytes, known.licence))?;
-                    output.line(format!("{:16} {}", "", known.url))?;
-                }
-            }
-            if !output.json {
-                output.line(
-                    "tales            a small world of Lal's own, generated offline, of known entropy",
-                )?;
-            }
-        }
+        Verb::List => list(output)?,
         Verb::Get { name, places } => {
             let corpus = places.locate(Some(&name), output)?;
             let place = match &corpus.source {
@@ -167,14 +151,45 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
                 Source::Downloaded(None) => "nowhere: this machine has no cache folder".into(),
                 Source::Tales { .. } => "made on the spot".into(),
             };
-            output.line(format!("{name}: {} bytes, {place}", corpus.text.len()))?;
+            let bytes = corpus.text.len();
+            if output.json {
+                output.named("corpus", &json!({"name": name, "bytes": bytes, "place": place}))?;
+            } else {
+                output.line(format!("{name}: {bytes} bytes, {place}"))?;
+            }
         }
-        Verb::Prepare(args) => prepare(&args, output)?,
+        // A folder is written whole, whether or not anybody reads what is in it.
+        Verb::Prepare(args) => prepare(&args, output.outlasting())?,
     }
     if output.json {
-        output.line("{\"event\":\"done\"}")?;
+        output.event(&json!({"event": "done"}))?;
     }
     Ok(Exit::Done)
+}
+
+/// What needs no download: name and description.
+const BUILT_IN: [(&str, &str); 2] = [
+    (TALES, "a small world of Lal's own, generated offline, of known entropy"),
+    (FLAWED_TALES, "for finetune sft: the same as people tell it who err"),
+];
+
+fn list(output: Output) -> anyhow::Result<()> {
+    for known in corpus::known() {
+        if output.json {
+            output.named("corpus", known)?;
+        } else {
+            output.line(format!("{:<16} {:>9} bytes  {}", known.name, known.bytes, known.licence))?;
+            output.line(format!("  {}", known.url))?;
+        }
+    }
+    for (name, description) in BUILT_IN {
+        if output.json {
+            output.named("corpus", &json!({"name": name, "description": description}))?;
+        } else {
+            output.line(format!("{name:<16} {description}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
@@ -214,9 +229,8 @@ fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
     for (name, text) in files {
         let path = corpus::keep(&text, &args.folder, name)?;
         if output.json {
-            output.event(
-                &json!({"event": "file", "path": path, "bytes": text.len(), "lines": text.lines().count()}),
-            )?;
+            let (bytes, lines) = (text.len(), text.lines().count());
+            output.named("file", &json!({"path": path, "bytes": bytes, "lines": lines}))?;
         } else {
             output.line(format!(
                 "{}: {} bytes, {} lines",

@@ -1,11 +1,13 @@
 //! `lal devices`: the adapters of this machine.
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::failure::Exit;
 use super::output::Output;
 use crate::engine::device::DeviceError;
 use crate::engine::device::gpu::adapter::{self, AdapterEntry};
+use crate::profile::columns::wrapped;
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -42,25 +44,26 @@ pub fn run(output: Output) -> anyhow::Result<Exit> {
     for (index, adapter) in adapters.iter().enumerate() {
         let row = Row::new(index, adapter);
         if output.json {
-            output.event(&row)?;
+            output.named("device", &row)?;
             continue;
         }
         let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-        output.line(format!("{index}: {} ({}, {})", row.name, row.backend, row.driver))?;
-        output.line(format!(
+        output.line(wrapped(&format!("{index}: {} ({}, {})", row.name, row.backend, row.driver), 3))?;
+        let limits = format!(
             "   memory {}, binding {}, workgroup {} invocations and {} KiB{}",
             row.memory_bytes.map_or("unknown".into(), mib),
             mib(row.max_binding_bytes),
             row.workgroup_invocations,
             row.workgroup_memory_bytes >> 10,
             if row.software { "; a rasteriser on the CPU: `--device cpu` is faster" } else { "" }
-        ))?;
+        );
+        output.line(wrapped(&limits, 3))?;
     }
     if adapters.is_empty() {
         return Err(DeviceError::NoAdapter.into());
     }
     if output.json {
-        output.line(format!("{{\"event\":\"done\",\"adapters\":{}}}", adapters.len()))?;
+        output.named("done", &json!({"adapters": adapters.len()}))?;
     }
     Ok(Exit::Done)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use self::asking::{Asking, ByQuestion, Judged};
 use super::data::{DataPlaces, lessons_at};
 use super::device::{DeviceArgs, Opened, tuning_file};
-use super::failure::{Exit, Usage};
+use super::failure::{Exit, Usage, of_a_model};
 use super::output::Output;
 use super::train::floor;
 use super::values::{MOST, MOST_TOKENS, whole};
@@ -27,7 +27,7 @@ use crate::sample::strategy::Strategy;
 use crate::text::chat::{self, ChatError, Example};
 use crate::text::corpus::{DEFAULT, TALES};
 use crate::text::dataset::{Dataset, Split};
-use crate::text::pack::pack;
+use crate::text::pack::{TooLong, pack};
 use crate::text::tokenizer::{Special, Tokenizer};
 use crate::train::evaluate::{Loss, loss, text_windows};
 
@@ -236,7 +236,7 @@ fn text_loss(
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &model.tokenizer)?;
     let block_size = model.config.block_size;
-    dataset.check(block_size)?;
+    dataset.check(block_size).map_err(of_a_model)?;
     let stride = args.stride.unwrap_or(block_size);
     if !(1..=block_size).contains(&stride) {
         let what = format!("--stride {stride} is outside its range: 1 to {block_size}, the model's block");
@@ -251,7 +251,14 @@ fn text_loss(
 
 /// Of the answers alone.
 fn answer_loss(opened: &mut Opened, model: &Model, lessons: &Lessons, output: Output) -> anyhow::Result<f64> {
-    let windows = pack(&lessons.held_out, model.config.block_size, 0)?;
+    let windows = pack(&lessons.held_out, model.config.block_size, 0).map_err(
+        |TooLong { place, tokens, block_size }| {
+            let holds = block_size + 1;
+            Usage(format!(
+                "{place}: this conversation has {tokens} tokens, and the model reads {holds}: shorten it"
+            ))
+        },
+    )?;
     let loss = loss(opened.device(), &model.config, &windows, true)?;
     let answer = |example: &Example| -> Vec<u32> {
         let answer = example.tokens.iter().zip(&example.answer).filter(|(_, learned)| **learned);

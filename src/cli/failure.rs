@@ -1,8 +1,10 @@
 //! Exit codes, and errors as one readable line.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
+use super::output::tell;
+use super::visible::is_steering;
 use crate::engine::device::DeviceError;
 use crate::finetune::base::BaseError;
 use crate::finetune::constitution::ConstitutionError;
@@ -50,9 +52,24 @@ impl From<Exit> for ExitCode {
 pub fn report(error: &anyhow::Error) -> Exit {
     let exit = classify(error);
     if exit != Exit::Done {
-        eprintln!("error: {}", told(error));
+        tell(&format!("error: {}", told(error)));
     }
     exit
+}
+
+/// Ends the program where its arguments make no sense, or ask for help.
+pub fn refuse(error: clap::Error) -> ! {
+    let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LAL_"));
+    let mut given = std::env::args_os().chain(ours.map(|(_, value)| value));
+    // What clap prints has colours of its own and quotes what was given: where that would steer the terminal, without.
+    if error.use_stderr()
+        && std::io::stderr().is_terminal()
+        && given.any(|text| is_steering(&text.to_string_lossy()))
+    {
+        tell(error.render().to_string().trim_end());
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
 }
 
 /// The error and its causes in one line, without those that an error above them has already told.
@@ -69,11 +86,22 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 fn classify(error: &anyhow::Error) -> Exit {
+    // What goes missing while a run is under way was there when it was asked for.
+    let is_run = error.chain().any(|cause| cause.is::<SessionError>());
     for cause in error.chain() {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            // The reader of a pipe has seen enough: no failure.
-            if io.kind() == ErrorKind::BrokenPipe {
-                return Exit::Done;
+            match io.kind() {
+                // The reader of a pipe has seen enough: no failure.
+                ErrorKind::BrokenPipe => return Exit::Done,
+                ErrorKind::NotFound
+                | ErrorKind::AlreadyExists
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                    if !is_run =>
+                {
+                    return Exit::Usage;
+                }
+                _ => {}
             }
         }
         match cause.downcast_ref::<DeviceError>() {
@@ -107,7 +135,7 @@ fn classify(error: &anyhow::Error) -> Exit {
             || cause.is::<ConversationsError>()
             || cause.is::<ConstitutionError>()
             || matches!(cause.downcast_ref(), Some(CritiqueError::Chat(_)))
-            || matches!(cause.downcast_ref(), Some(PairsError::TooFew(_)))
+            || matches!(cause.downcast_ref(), Some(PairsError::TooFew { .. }))
             || cause.is::<StageError>()
             || cause.is::<Kept>()
             || cause.is::<OriginError>()
@@ -130,6 +158,19 @@ fn is_usage(error: &FolderError) -> bool {
         error,
         Taken(_) | Used(..) | NoRun(..) | Edited { .. } | Config(_) | Lock(LockError::Held { .. })
     )
+}
+
+/// What a text is too short for, where the verb has no flag that would change the model's block.
+pub fn of_a_model(error: DatasetError) -> anyhow::Error {
+    match error {
+        DatasetError::TooShort { name, part, have, block, text_needed } => Usage(format!(
+            "the {part} of {name} is too short: {have} tokens, and the model reads {} at a time; give a text of at \
+             least {text_needed} tokens",
+            block + 1
+        ))
+        .into(),
+        other => other.into(),
+    }
 }
 
 /// A request that makes no sense.

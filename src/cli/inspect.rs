@@ -2,6 +2,7 @@
 
 mod embeddings;
 
+use std::iter::repeat_n;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -15,6 +16,7 @@ use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::files::write_output;
 use crate::inspect::attention::{Head, heads, svg};
 use crate::inspect::logits::{Expectation, Expected, expectation};
+use crate::profile::columns::COLUMNS;
 use crate::sample::load::{Model, load};
 use crate::sample::strategy::Strategy;
 use crate::text::tokenizer::Tokenizer;
@@ -137,10 +139,18 @@ impl Reading {
     }
 }
 
-/// Tokens as they are shown: a space as `␣`, a line's end as `⏎`.
-fn names(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<String> {
-    let name = |&id: &u32| tokenizer.decode(&[id]).replace(' ', "␣").replace('\n', "⏎").replace('\t', "⇥");
-    tokens.iter().map(name).collect()
+/// Tokens as text: for a person, a space is shown as `␣`, a line's end as `⏎`, a tab as `⇥`; a program gets them as they
+/// are.
+fn names(tokenizer: &Tokenizer, tokens: &[u32], output: Output) -> Vec<String> {
+    let text = |&id: &u32| tokenizer.decode(&[id]);
+    match output.json {
+        true => tokens.iter().map(text).collect(),
+        false => tokens.iter().map(text).map(|text| shown(&text)).collect(),
+    }
+}
+
+fn shown(token: &str) -> String {
+    token.replace(' ', "␣").replace('\n', "⏎").replace('\t', "⇥")
 }
 
 fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
@@ -156,9 +166,10 @@ fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
         let what = format!("the model has layers 0 to {}, heads 0 to {}", layers - 1, n_head - 1);
         return Err(Usage(format!("{what}: choose --layer and --head among them")).into());
     }
-    let names = names(&model.tokenizer, &tokens);
+    let names = names(&model.tokenizer, &tokens, output);
     if let Some(path) = &args.svg {
-        write_output(path, svg(&heads, &names).as_bytes())?;
+        let shown: Vec<_> = names.iter().map(|name| shown(name)).collect();
+        write_output(path, svg(&heads, &shown).as_bytes())?;
         output.remark(format!("picture in {}", path.display()));
     }
     for head in &heads {
@@ -176,7 +187,8 @@ fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A head's map: a row for each query, two signs for each key, by the root of p so that little is still seen.
+/// A head's map: a row for each query, two signs for each key where there is room or one, by the root of p so that little
+/// is still seen.
 fn map(output: Output, head: &Head, names: &[String]) -> anyhow::Result<()> {
     const SHADES: [char; 6] = ['·', '░', '▒', '▓', '█', '█'];
     output.line(format!(
@@ -187,9 +199,10 @@ fn map(output: Output, head: &Head, names: &[String]) -> anyhow::Result<()> {
         head.distance()
     ))?;
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let signs = if width + 1 + 2 * names.len() > COLUMNS { 1 } else { 2 };
     for (t, name) in names.iter().enumerate() {
-        let row: String =
-            head.row(t).iter().flat_map(|p| [SHADES[(p.sqrt() * 5.0).round() as usize]; 2]).collect();
+        let shade = |p: &f64| SHADES[(p.sqrt() * 5.0).round() as usize];
+        let row: String = head.row(t).iter().map(shade).flat_map(|sign| repeat_n(sign, signs)).collect();
         output.line(format!("{name:>width$} {row}"))?;
     }
     Ok(())
@@ -209,13 +222,13 @@ fn logits(args: &LogitsArgs, output: Output) -> anyhow::Result<Exit> {
     let Expectation { tokens: expected, entropy, drawn_entropy, kept } =
         expectation(&logits, &tokens, strategy)?;
     let shown = &expected[..expected.len().min(args.top)];
-    let name = |token: &Expected| names(&model.tokenizer, &[token.id]).remove(0);
+    let name = |token: &Expected| names(&model.tokenizer, &[token.id], output).remove(0);
     if output.json {
         for token in shown {
             let Expected { id, logit, probability, drawn } = *token;
             output.event(&Event::Token { id, token: name(token), logit, probability, drawn })?;
         }
-        let (tokens, kept) = (names(&model.tokenizer, &tokens), Some(kept));
+        let (tokens, kept) = (names(&model.tokenizer, &tokens, output), Some(kept));
         output.event(&Event::Done {
             tokens,
             entropy: Some(entropy),

@@ -1,5 +1,6 @@
 //! The command line: one file per verb, each of them parse → call the library → print.
 
+mod bars;
 mod bench;
 mod chat;
 mod completions;
@@ -11,6 +12,7 @@ mod failure;
 mod finetune;
 mod given;
 mod inspect;
+mod interrupt;
 mod ops;
 mod output;
 mod profile;
@@ -20,6 +22,7 @@ mod subject;
 mod train;
 mod values;
 mod verify;
+mod visible;
 
 use std::process::ExitCode;
 
@@ -113,7 +116,7 @@ pub fn lal() -> ExitCode {
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),
         Verb::Data(args) => data::run(args, output),
-        Verb::Completions(args) => completions::run(&args, Lal::command()),
+        Verb::Completions(args) => completions::run(&args, output, Lal::command()),
     })
 }
 
@@ -154,6 +157,7 @@ fn quieten_lost_devices() {
 
 fn finish(result: anyhow::Result<Exit>) -> ExitCode {
     match result {
+        Ok(Exit::Done) if output::has_failed() => Exit::Failed.into(),
         Ok(exit) => exit.into(),
         Err(error) => failure::report(&error).into(),
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::failure::{Exit, Usage};
 use super::output::Output;
@@ -15,6 +16,7 @@ use crate::files::{FileError, write_output};
 use crate::inspect::activations::{activations, svg};
 use crate::ops::OPS;
 use crate::ops::dispatched::dispatched;
+use crate::profile::columns::wrapped;
 use crate::profile::probes::PROBES;
 
 #[derive(Debug, clap::Args)]
@@ -79,6 +81,9 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         let x: Vec<_> = (-80..=80).map(|i| i as f32 / 20.0).collect();
         write_output(path, svg(&activations(&x)?)?.as_bytes())?;
         output.remark(format!("picture in {}", path.display()));
+        if output.json {
+            output.event(&json!({"event": "done"}))?;
+        }
         return Ok(Exit::Done);
     }
     let wanted = |info: &&'static OpInfo| args.name.as_ref().is_none_or(|name| info.name == name);
@@ -96,15 +101,16 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let rows: Vec<_> = ops.into_iter().map(Row::new).collect();
     for row in &rows {
         if output.json {
-            output.event(row)?;
+            output.named("op", row)?;
         } else {
-            output.line(format!("{:<20} {}", row.op, row.formula))?;
-            output.line(format!("{:20} variants {}", "", row.variants.join(", ")))?;
-            output.line(format!("{:20} {}", "", row.shaders.join(" ")))?;
+            let beside = |text: &str| wrapped(&format!("{:21}{text}", ""), 21);
+            output.line(wrapped(&format!("{:<20} {}", row.op, row.formula), 21))?;
+            output.line(beside(&format!("variants {}", row.variants.join(", "))))?;
+            output.line(beside(&row.shaders.join(" ")))?;
         }
     }
     if output.json {
-        output.line(format!("{{\"event\":\"done\",\"ops\":{}}}", rows.len()))?;
+        output.named("done", &json!({"ops": rows.len()}))?;
     }
     Ok(Exit::Done)
 }

@@ -91,7 +91,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     for row in &report.rows {
-        output.event(row)?;
+        output.named("kernel", row)?;
     }
     output.event(&Event::Done {
         step_us: report.step_us,

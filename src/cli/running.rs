@@ -1,18 +1,18 @@
-//! What runs of every kind share: kernels, the interrupt, and what a person sees.
+//! What runs of every kind share: kernels, and what a person sees.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount};
 
+use super::bars::Bar;
 use super::device::{Opened, tuning_file};
-use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::files::{read_any, write_whole};
 use crate::run::folder::{RunFolder, TUNING};
 use crate::train::session::Event;
+use crate::train::source::REWARD;
 use crate::train::trainer::Trainer;
 
 /// What the run took beside what its plan said it would.
@@ -66,19 +66,6 @@ pub fn keep_choices(choices: Option<&str>, folder: &RunFolder) -> anyhow::Result
     Ok(choices.map_or(Ok(()), |text| write_whole(&path, text.as_bytes()))?)
 }
 
-/// A flag that Ctrl-C or a request to terminate sets; a second one ends the program at once.
-pub fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = stop.clone();
-    ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::Relaxed) {
-            std::process::exit(Exit::Interrupted as i32);
-        }
-    })
-    .map_err(|e| Usage(format!("cannot listen for Ctrl-C: {e}")))?;
-    Ok(stop)
-}
-
 /// The commands that a run points to when it ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Verbs<'a> {
@@ -92,12 +79,16 @@ pub struct Verbs<'a> {
 pub struct Screen<'a> {
     output: Output,
     /// How far the run is, for a person at a terminal.
-    pub bar: ProgressBar,
+    bar: Bar,
     verbs: Verbs<'a>,
     folder: &'a Path,
     tokens_per_step: f64,
     floor: Option<f64>,
     last_sample: String,
+    steps: u64,
+    eval_every: u64,
+    /// Steps done before this part of the run.
+    first: u64,
 }
 
 impl<'a> Screen<'a> {
@@ -108,16 +99,24 @@ impl<'a> Screen<'a> {
         floor: Option<f64>,
         verbs: Verbs<'a>,
     ) -> Self {
-        let bar = match output.draws() {
-            true => ProgressBar::new(trainer.config.steps),
-            false => ProgressBar::hidden(),
-        };
-        let template = "{bar:24} {pos}/{len}  {msg}  {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸─"));
+        Self {
+            output,
+            bar: output.bar("{bar:14} {pos}/{len}  {msg}  {eta} left"),
+            verbs,
+            folder,
+            tokens_per_step: trainer.shape().tokens(&trainer.model) as f64,
+            floor,
+            last_sample: String::new(),
+            steps: trainer.config.steps,
+            eval_every: trainer.config.eval_every,
+            first: 0,
         }
-        let tokens_per_step = trainer.shape().tokens(&trainer.model) as f64;
-        Self { output, bar, verbs, folder, tokens_per_step, floor, last_sample: String::new() }
+    }
+
+    /// So many steps have been done before.
+    pub fn begin(&mut self, step: u64) {
+        self.first = step;
+        self.bar.at(step, self.steps);
     }
 
     pub fn tell(&mut self, event: &Event) -> anyhow::Result<()> {
@@ -126,11 +125,25 @@ impl<'a> Screen<'a> {
         }
         match event {
             Event::Start {
-                adapter, parameters, vocab_size, train_tokens, val_tokens, memory_bytes, ..
+                adapter,
+                parameters,
+                trainable_parameters,
+                vocab_size,
+                train_tokens,
+                val_tokens,
+                memory_bytes,
+                ..
             } => {
+                let trained = match trainable_parameters < parameters {
+                    true => format!(", {} of them trained", HumanCount(*trainable_parameters as u64)),
+                    false => String::new(),
+                };
                 self.remark(&format!(
-                    "{} parameters, {vocab_size} tokens in the vocabulary; {} to learn from, {} to judge by",
-                    HumanCount(*parameters as u64),
+                    "{} parameters{trained}, {vocab_size} tokens in the vocabulary",
+                    HumanCount(*parameters as u64)
+                ));
+                self.remark(&format!(
+                    "{} tokens to learn from, {} to judge by",
                     HumanCount(*train_tokens as u64),
                     HumanCount(*val_tokens as u64),
                 ));
@@ -140,10 +153,17 @@ impl<'a> Screen<'a> {
                     self.folder.display()
                 ));
             }
-            Event::Step { step, loss, ms, .. } => {
-                self.bar.set_position(*step);
-                let rate = self.tokens_per_step * 1e3 / ms;
-                self.bar.set_message(format!("loss {loss:.4}  {} tokens/s", HumanCount(rate as u64)));
+            Event::Step { step, loss, ms, measures, .. } => {
+                let rate = HumanCount((self.tokens_per_step * 1e3 / ms) as u64);
+                let worth = worth(measures);
+                self.bar.at(*step, self.steps);
+                let loss = format!("loss {loss:.4}");
+                // What a policy loses says little, and nothing is held out from it.
+                let shown = if worth.is_empty() { &loss } else { worth.trim_start() };
+                self.bar.say(format!("{shown}  {rate} tokens/s"));
+                if !worth.is_empty() && (step.is_multiple_of(self.eval_every) || *step == self.steps) {
+                    self.remark(&format!("step {step:>6}  {loss}{worth}"));
+                }
             }
             Event::Eval { step, train_loss, val_loss, measures } => {
                 let mut more = self.floor.map_or(String::new(), |floor| format!(" (floor {floor:.4})"));
@@ -151,36 +171,76 @@ impl<'a> Screen<'a> {
                 self.remark(&format!("step {step:>6}  train {train_loss:.4}  val {val_loss:.4}{more}"));
             }
             Event::Sample { text, .. } => self.last_sample.clone_from(text),
-            Event::Saved { step } => {
-                if self.output.verbose {
-                    self.remark(&format!("saved at step {step}"));
+            Event::Saved { step } => self.output.detail(format!("saved at step {step}")),
+            Event::Done { step, val_loss, median_step_ms, tokens_per_second, interrupted, .. } => {
+                self.bar.clear();
+                if self.output.json {
+                    return Ok(());
                 }
-            }
-            Event::Done { step, val_loss, median_step_ms, tokens_per_second, run, interrupted, .. } => {
-                self.bar.finish_and_clear();
-                if !self.output.json {
-                    if !self.last_sample.is_empty() {
-                        self.output.line(format!("{}\n", self.last_sample))?;
-                    }
-                    let val = val_loss.map_or(String::new(), |loss| format!("val loss {loss:.4}, "));
+                if !self.last_sample.is_empty() {
+                    self.output.line(format!("{}\n", self.last_sample))?;
+                }
+                let run = word(self.folder);
+                let val = val_loss.map_or(String::new(), |loss| format!("val loss {loss:.4}, "));
+                if *step == self.first && !interrupted {
+                    self.output.line(format!("nothing to do: all {step} steps are done; {val}in {run}"))?;
+                    let again = self.verbs.again;
+                    self.output.line(format!("train on: {again} --resume {run} --steps {}", 2 * step))?;
+                } else {
                     self.output.line(format!(
                         "{} {step} steps: {val}{median_step_ms:.1} ms per step, {} tokens/s, in {run}",
                         if *interrupted { "stopped after" } else { "trained" },
                         HumanCount(*tokens_per_second as u64),
                     ))?;
-                    let next = if *interrupted {
-                        format!("continue: {} --resume {run}", self.verbs.again)
-                    } else {
-                        self.verbs.next.replace("RUN", run)
-                    };
-                    self.output.line(next)?;
                 }
+                self.output.line(match interrupted {
+                    true => format!("continue: {} --resume {run}", self.verbs.again),
+                    false => self.verbs.next.replace("RUN", &run),
+                })?;
             }
         }
         Ok(())
     }
 
     pub fn remark(&self, text: &str) {
-        self.bar.suspend(|| self.output.remark(text));
+        self.output.remark(text);
+    }
+}
+
+/// What a policy's replies are worth, and how far it is from its reference.
+fn worth(measures: &BTreeMap<&'static str, f64>) -> String {
+    let figure = |name: &str| Some(format!("  {name} {:.3}", measures.get(name)?));
+    if measures.contains_key(REWARD) {
+        [REWARD, "kl"].into_iter().filter_map(figure).collect()
+    } else {
+        String::new()
+    }
+}
+
+/// A path as a shell takes it for one word.
+fn word(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "_-./\\:+=@%,".contains(c);
+    match (path.chars().all(plain), cfg!(windows)) {
+        (true, _) => path,
+        (false, true) => format!("\"{path}\""),
+        (false, false) => format!("'{}'", path.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        for path in ["runs/a-1", "my run", "it's", "$HOME", "a;b"] {
+            let echoed = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {}", word(Path::new(path)))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(echoed.stdout).unwrap(), path);
+        }
     }
 }

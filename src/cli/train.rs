@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::data::DataPlaces;
 use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
+use super::interrupt::stop_on_interrupt;
 use super::output::Output;
-use super::running::{Screen, Verbs, autotune, choices, keep_choices, memory_used, stop_on_interrupt};
+use super::running::{Screen, Verbs, autotune, choices, keep_choices, memory_used};
 use crate::finetune::stage::{STAGE, Stage};
 use crate::inspect::masked::restored;
 use crate::models::abilities::Inability;
@@ -50,7 +51,7 @@ const MASKED_WINDOWS: usize = 400;
 /// What goes on with such a model, and what to do with it.
 fn verbs(model: &ModelConfig) -> Verbs<'static> {
     let next = match model.predicts_next() {
-        Ok(()) => "write: sample --model RUN --prompt \"O \"",
+        Ok(()) => "write: sample --model RUN",
         Err(Inability::PredictsNeighbours) => "look: lal inspect embeddings --model RUN --word the",
         Err(_) => "look: lal inspect attention --model RUN --prompt \"O \"",
     };
@@ -94,6 +95,7 @@ fn resume(path: &Path, args: &Args, output: Output) -> anyhow::Result<Plan> {
 }
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+    let output = output.outlasting();
     let Plan { resumed, config, corpus, origin } = match &args.resume {
         Some(path) => resume(path, &args, output)?,
         None => begin(&args, output)?,
@@ -116,13 +118,13 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let hidden = fills_in_tales.then(|| dataset.val.clone());
     let source = source::pretraining(&config, &model, dataset);
     let trainer = Trainer::new(opened.device(), config, model.clone(), source)?;
-    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts);
     let is_resumed = resumed.is_some();
     let folder = match (resumed, &args.out) {
         (Some(folder), _) => folder,
         (None, Some(path)) => RunFolder::create(path)?,
         (None, None) => RunFolder::create_numbered(Path::new("runs"), &trainer.config.preset, &corpus.name)?,
     };
+    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts, folder.path());
     let choices = choices(&opened)?;
     let note = || -> anyhow::Result<()> {
         keep_choices(choices.as_deref(), &folder)?;
@@ -133,7 +135,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         note()?;
     }
 
-    let stop = stop_on_interrupt()?;
+    let stop = stop_on_interrupt(output, true)?;
     let mut screen = Screen::new(output, &trainer, folder.path(), floor, verbs(&trainer.model));
     screen.tell(&start)?;
     let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
@@ -141,7 +143,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         note()?;
     }
     session.remarks().iter().for_each(|remark| screen.remark(remark));
-    screen.bar.set_position(session.trainer.step);
+    screen.begin(session.trainer.step);
     let planned = session.trainer.memory().total();
     let ending = session.run(&mut |event| screen.tell(event))?;
     if let (Some(val), Ending::Finished) = (&hidden, ending) {

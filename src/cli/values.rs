@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Command, Error, Parser};
 
+use super::failure;
+
 /// The most tokens that are written at once: weeks of them.
 pub const MOST_TOKENS: u64 = 1_000_000_000;
 /// The most of other things that are asked for by number.
@@ -29,7 +31,7 @@ pub fn parse<T: Parser>() -> T {
     let mut command = with_negative_numbers(T::command());
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = parsed.and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
-    parsed.unwrap_or_else(|error| explained(error, &mut command).exit())
+    parsed.unwrap_or_else(|error| failure::refuse(explained(error, &mut command).format(&mut command)))
 }
 
 /// The same for a command and those below it.

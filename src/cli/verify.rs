@@ -46,6 +46,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    // Whether all is right is also how the program ends.
+    let output = output.outlasting();
     if args.self_test {
         return self_test::run(args, output);
     }

@@ -2,7 +2,7 @@
 
 use crate::engine::device::Device;
 use crate::models::config::ModelConfig;
-use crate::sample::batch::{BatchGenerator, Reply};
+use crate::sample::batch::{BatchGenerator, Progress, Reply};
 use crate::sample::reply::ReplyError;
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
@@ -26,10 +26,12 @@ pub fn answers(
     examples: &[Example],
     strategy: &Strategy,
     seed: u64,
+    progress: Progress,
 ) -> Result<Vec<Reply>, ReplyError> {
     let (prompts, wanted): (Vec<_>, Vec<_>) = examples.iter().map(Example::last_exchange).unzip();
     let most = 2 * wanted.iter().map(|answer| answer.len()).max().unwrap_or(0) + MORE;
-    let mut generator = BatchGenerator::new(config.clone(), SIDE_BY_SIDE.min(examples.len()));
+    let generator = BatchGenerator::new(config.clone(), SIDE_BY_SIDE.min(examples.len()));
+    let mut generator = generator.with_progress(progress);
     let end = tokenizer.special(Special::End);
     generator.replies(device, &prompts, most, strategy, seed, end)
 }
@@ -45,8 +47,9 @@ pub fn replies(
     examples: &[Example],
     strategy: &Strategy,
     seed: u64,
+    progress: Progress,
 ) -> Result<Vec<String>, ReplyError> {
-    let replies = answers(device, config, tokenizer, examples, strategy, seed)?;
+    let replies = answers(device, config, tokenizer, examples, strategy, seed, progress)?;
     Ok(replies.iter().map(|reply| text(reply, tokenizer)).collect())
 }
 
@@ -100,7 +103,7 @@ mod tests {
         let short = ModelConfig { block_size: 3 + replies[at].said().len() - 1, ..config };
         let mut cpu = device::<f32>(&short);
         let one = &examples[at..=at];
-        let said = super::replies(&mut cpu, &short, &tokenizer, one, &greedy, 0).unwrap();
+        let said = super::replies(&mut cpu, &short, &tokenizer, one, &greedy, 0, &mut |_, _| ()).unwrap();
         assert_eq!(said, [tokenizer.decode(replies[at].said()) + "…"]);
         assert_eq!(exact_match(one, &said, &tokenizer), 0.0);
 

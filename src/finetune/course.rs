@@ -158,8 +158,15 @@ impl Course {
         let reference = Reader::load(&mut cpu, &self.model, "", Head::Tokens, sizes)?;
         self.sft.write_to(&mut cpu, reference.parameters(), self.seed)?;
         let objective = Objective::Preference(preference);
-        let source =
-            PairSource::for_preferences(TALES, objective, train, held_out, &config, &mut cpu, &reference)?;
+        let source = PairSource::for_preferences(
+            TALES,
+            objective,
+            [train, held_out],
+            &config,
+            &mut cpu,
+            &reference,
+            &mut |_, _| (),
+        )?;
         let (mut trainer, measures) = self.train(config, &mut cpu, Box::new(source))?;
         let estimate = trainer.estimate(&mut cpu, crate::text::dataset::Split::Val)?;
         let accuracy =
@@ -219,7 +226,8 @@ impl Course {
         let mut cpu = self.device()?;
         let examples = &self.asked.1[..questions.min(self.asked.1.len())];
         let strategy = Strategy::default();
-        let texts = replies(&mut cpu, &self.model, &self.tokenizer, examples, &strategy, self.seed)?;
+        let texts =
+            replies(&mut cpu, &self.model, &self.tokenizer, examples, &strategy, self.seed, &mut |_, _| ())?;
         let said = self.asked.0.iter().zip(texts).collect();
         Ok(Replies { constitution, tokenizer: &self.tokenizer, said })
     }
@@ -251,7 +259,8 @@ impl Course {
     /// Judges the model that the device holds.
     fn judge(&mut self, stage: &'static str, cpu: &mut Cpu<f32>) -> Result<Outcome> {
         let (questions, examples) = &self.held_out;
-        let said = replies(cpu, &self.model, &self.tokenizer, examples, &Strategy::greedy(), 0)?;
+        let said =
+            replies(cpu, &self.model, &self.tokenizer, examples, &Strategy::greedy(), 0, &mut |_, _| ())?;
         let tally: Tally = questions.iter().zip(&said).map(|(asked, reply)| judge(asked, reply)).collect();
         let constitution = Constitution::of_tales();
         let prompts = Prompt::of_questions(questions, examples);

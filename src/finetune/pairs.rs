@@ -7,6 +7,7 @@ use crate::objective::Objective;
 use crate::objective::preference::Preference;
 use crate::objective::reward::Reward;
 use crate::run::config::TrainConfig;
+use crate::sample::batch::Progress;
 use crate::text::chat::Example;
 use crate::text::dataset::{Purpose, Split};
 use crate::text::preferences::EncodedPair;
@@ -42,8 +43,10 @@ struct Compared {
 /// Why there is nothing to compare.
 #[derive(Debug, thiserror::Error)]
 pub enum PairsError {
-    #[error("{0} has too few pairs: some are needed to learn from, and others to judge by")]
-    TooFew(String),
+    #[error(
+        "{name} has too few pairs: {have}, and {HELD_OUT_OF} or more are needed, as every tenth is held out to judge by"
+    )]
+    TooFew { name: String, have: usize },
     #[error(transparent)]
     Reader(#[from] ReaderError),
 }
@@ -111,18 +114,18 @@ impl PairSource {
     pub fn for_preferences(
         name: &str,
         objective: Objective,
-        train: Vec<EncodedPair>,
-        val: Vec<EncodedPair>,
+        [train, val]: [Vec<EncodedPair>; 2],
         config: &TrainConfig,
         device: &mut dyn Device,
         reference: &Reader,
+        progress: Progress,
     ) -> Result<Self, PairsError> {
         let mut compare = |pairs: Vec<EncodedPair>| -> Result<Vec<Compared>, ReaderError> {
             let both: Vec<&[u32]> = pairs
                 .iter()
                 .flat_map(|pair| [pair.chosen.tokens.as_slice(), pair.rejected.tokens.as_slice()])
                 .collect();
-            let read = reference.read(device, &both)?;
+            let read = reference.read_with_progress(device, &both, &mut *progress)?;
             let difference = |(i, pair): (usize, EncodedPair)| {
                 let sum = |example: &Example, nll: &[f32]| -> f32 {
                     shares(&objective, example).iter().map(|&(at, share)| share * nll[at]).sum()
@@ -145,7 +148,8 @@ impl PairSource {
         config: &TrainConfig,
     ) -> Result<Self, PairsError> {
         let Some(first) = val.first().filter(|_| !train.is_empty()) else {
-            return Err(PairsError::TooFew(name.to_owned()));
+            let (name, have) = (name.to_owned(), train.len() + val.len());
+            return Err(PairsError::TooFew { name, have });
         };
         let all =
             train.iter().chain(&val).flat_map(|compared| [&compared.pair.chosen, &compared.pair.rejected]);

@@ -15,6 +15,7 @@ use crate::nn::Pass;
 use crate::objective::score::Score;
 use crate::objective::tokens;
 use crate::run::tensor_file::Entry;
+use crate::sample::batch::Progress;
 
 /// What is read off a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,8 +146,22 @@ impl Reader {
         device: &mut dyn Device,
         sequences: &[impl AsRef<[u32]>],
     ) -> Result<Vec<Read>, ReaderError> {
+        self.read_with_progress(device, sequences, &mut |_, _| ())
+    }
+
+    /// The same, with a call of `progress` before each batch.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_with_progress(
+        &self,
+        device: &mut dyn Device,
+        sequences: &[impl AsRef<[u32]>],
+        progress: Progress,
+    ) -> Result<Vec<Read>, ReaderError> {
         let mut all = Vec::with_capacity(sequences.len());
         for some in sequences.chunks(self.sequences) {
+            progress(all.len(), sequences.len());
             let mut targets = vec![0; self.sequences * self.time];
             for (row, sequence) in some.iter().enumerate() {
                 let next = &sequence.as_ref()[1..];

@@ -73,7 +73,7 @@ pub enum Judge {
 /// A policy in training beside its reference and its judge.
 pub struct Roller {
     tokenizer: Tokenizer,
-    generator: BatchGenerator,
+    generator: BatchGenerator<'static>,
     policy: Reader,
     reference: Reader,
     judge: Judge,

@@ -34,8 +34,11 @@ pub struct Conversations {
 pub enum ConversationsError {
     #[error(transparent)]
     TooLong(#[from] TooLong),
-    #[error("{0} has too few conversations: some are needed to learn from, and others to judge by")]
-    TooFew(String),
+    #[error(
+        "{name} has too few conversations: {have}, and {HELD_OUT_OF} or more are needed, as every tenth is held out to \
+         judge by"
+    )]
+    TooFew { name: String, have: usize },
 }
 
 /// Every tenth of `examples` held out, as (train, val).
@@ -59,7 +62,8 @@ impl Conversations {
         model: &ModelConfig,
     ) -> Result<Self, ConversationsError> {
         let Some(question) = val.first().filter(|_| !train.is_empty()) else {
-            return Err(ConversationsError::TooFew(name.to_owned()));
+            let (name, have) = (name.to_owned(), train.len() + val.len());
+            return Err(ConversationsError::TooFew { name, have });
         };
         let (train, val) =
             (pack(train, model.block_size, config.seed)?, pack(val, model.block_size, config.seed)?);
@@ -229,7 +233,9 @@ mod tests {
             Conversations::new("chats.jsonl", train, val, &config, &model).unwrap_err().to_string()
         };
         let good = [example(1, 2, 2)];
-        assert!(new(&[], &good).contains("chats.jsonl") && new(&good, &[]).contains("too few"));
+        assert!(new(&[], &good).contains("chats.jsonl"));
+        let nine = vec![example(1, 2, 2); 9];
+        assert!(new(&nine, &[]).contains("too few conversations: 9, and 10 or more"), "{}", new(&nine, &[]));
         assert!(new(&good, &[example(7, 8, 2)]).contains("x:7"), "{}", new(&good, &[example(7, 8, 2)]));
     }
 }

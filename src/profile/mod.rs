@@ -1,6 +1,7 @@
 //! Where the time of a model goes: each kernel of a step against what the device can reach.
 
 pub mod bench;
+pub mod columns;
 pub mod errors;
 pub mod html;
 pub mod measure;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use super::columns::wrapped;
 use super::errors::Errors;
 use super::measure::PartTimes;
 use super::roofline::Roofline;
@@ -160,21 +161,16 @@ impl Report {
 
     fn write_text(&self, f: &mut String, most: usize) -> std::fmt::Result {
         let Roofline { gflops, gbps } = self.roofline;
-        writeln!(f, "{} on {}", self.title, self.device)?;
+        writeln!(f, "{}", wrapped(&format!("{} on {}", self.title, self.device), 2))?;
         writeln!(f, "limits measured here: {gflops:.0} GFLOP/s, {gbps:.1} GB/s\n")?;
-        let op = self.rows.iter().take(most).map(|r| r.op.len() + r.variant.len() + 1).max().unwrap_or(0);
-        let shape = self.rows.iter().take(most).map(|r| r.shape.chars().count()).max().unwrap_or(0);
-        writeln!(
-            f,
-            "{:<op$}  {:<shape$}  calls         µs  GFLOP/s   GB/s  % roof   share  of bound",
-            "kernel", "shape"
-        )?;
+        writeln!(f, "{:<26}  calls         µs  GFLOP/s    GB/s  % roof   share", "kernel")?;
         for row in self.rows.iter().take(most) {
             let name = format!("{}/{}", row.op, row.variant);
-            write!(f, "{name:<op$}  {:<shape$}  {:>5}  {:>9.1}", row.shape, row.calls, row.us)?;
-            write!(f, "  {:>7.1}  {:>5.1}  {:>6.1}", row.gflops, row.gbps, row.roofline_percent)?;
-            write!(f, "  {:>5.1}%", 100.0 * row.share)?;
-            writeln!(f, "  {:>8}", row.error.map_or("-".into(), |error| format!("{error:.2}")))?;
+            write!(f, "{name:<26}  {:>5}  {:>9.1}", row.calls, row.us)?;
+            write!(f, "  {:>7.1}  {:>6.1}  {:>6.1}", row.gflops, row.gbps, row.roofline_percent)?;
+            writeln!(f, "  {:>5.1}%", 100.0 * row.share)?;
+            let error = row.error.map_or(String::new(), |error| format!(", error {error:.2} of bound"));
+            writeln!(f, "{}", wrapped(&format!("  {}{error}", row.shape), 2))?;
         }
         if self.rows.len() > most {
             let rest: f64 = self.rows[most..].iter().map(|row| row.share).sum();
@@ -192,30 +188,29 @@ impl Report {
             ms(self.step_us),
             self.flops as f64 / 1e9
         )?;
-        writeln!(
-            f,
+        let device = format!(
             "device   {}; its kernels one by one {} ({:+.1}%), {how}",
             ms(self.gpu_us),
             ms(self.kernels_us),
             100.0 * self.sum_error()
-        )?;
+        );
+        writeln!(f, "{}", wrapped(&device, 9))?;
         if let Some(why) = self.disagreement() {
-            writeln!(f, "         {why}")?;
+            writeln!(f, "{}", wrapped(&format!("         {why}"), 9))?;
         }
         let HostTimes { encode_us, submit_us, readback_us } = self.host;
         let pieces = match self.submissions {
             1 => String::new(),
             n => format!(" in {n} pieces"),
         };
-        writeln!(
-            f,
+        let host = format!(
             "host     {}: encoding {encode_us:.0} µs, submitting {submit_us:.0} µs{pieces}, reading back \
              {readback_us:.0} µs",
             ms(self.host_us())
-        )?;
+        );
+        writeln!(f, "{}", wrapped(&host, 9))?;
         let Memory { parameters, states, inputs, temporaries } = self.memory;
-        writeln!(
-            f,
+        let memory = format!(
             "memory   {}: parameters {}, states {}, inputs {}, temporaries {} in {} slots (at least {})",
             mib(self.memory.total()),
             mib(parameters),
@@ -224,10 +219,11 @@ impl Report {
             mib(temporaries),
             self.slots,
             mib(self.least_slot_bytes)
-        )?;
+        );
+        writeln!(f, "{}", wrapped(&memory, 9))?;
         let largest: Vec<_> =
             self.largest.iter().take(3).map(|t| format!("{} {} {}", t.name, t.shape, mib(t.bytes))).collect();
-        write!(f, "largest  {}", largest.join("; "))
+        write!(f, "{}", wrapped(&format!("largest  {}", largest.join("; ")), 9))
     }
 }
 

@@ -48,12 +48,16 @@ impl Reply {
 }
 
 /// Replies to prompts by a Transformer whose parameters the device holds.
-pub struct BatchGenerator {
+pub struct BatchGenerator<'a> {
     config: ModelConfig,
     batch_size: usize,
     /// By the number of new tokens of each stream.
     plans: HashMap<usize, PlanId>,
+    progress: Option<Progress<'a>>,
 }
+
+/// Called with how many replies there are so far, and how many there are to be.
+pub type Progress<'a> = &'a mut (dyn FnMut(usize, usize) + Send);
 
 /// The most tokens of each prompt that are read at once.
 const PORTION: usize = 64;
@@ -110,11 +114,16 @@ fn log_probability(logits: &[f32], token: u32) -> f32 {
     (f64::from(logits[token as usize] - largest) - sum.ln()) as f32
 }
 
-impl BatchGenerator {
+impl<'a> BatchGenerator<'a> {
     /// `batch_size` streams at a time. Their keys and values stay on the device, the same for all generators of as
     /// many streams.
     pub fn new(config: ModelConfig, batch_size: usize) -> Self {
-        Self { config, batch_size: batch_size.max(1), plans: HashMap::new() }
+        Self { config, batch_size: batch_size.max(1), plans: HashMap::new(), progress: None }
+    }
+
+    /// Calls `progress` before each batch of replies.
+    pub fn with_progress(self, progress: Progress<'a>) -> Self {
+        Self { progress: Some(progress), ..self }
     }
 
     /// A reply to each of `prompts`, of at most `most` tokens and as many as a block has room for: what is read fills
@@ -160,6 +169,9 @@ impl BatchGenerator {
         let mut replies = vec![Reply::default(); prompts.len()];
         let mut numbers = order.into_iter();
         for mut batch in batches {
+            if let Some(progress) = &mut self.progress {
+                progress(prompts.len() - numbers.len(), prompts.len());
+            }
             self.run(device, &mut batch, end)?;
             for (stream, number) in batch.into_iter().zip(&mut numbers) {
                 replies[number] = stream.into_reply();

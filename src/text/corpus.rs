@@ -58,7 +58,7 @@ pub enum Source {
     Tales {
         /// The exact least `val_loss`, in nats per character.
         floor: f64,
-        /// Why the default corpus could not be had; `None` if Tales were asked for.
+        /// Why the default corpus could not be downloaded; `None` if Tales were asked for.
         instead: Option<String>,
     },
 }
@@ -147,7 +147,7 @@ pub fn locate(
             let kept = places.cache_dir.and_then(|folder| keep(&text, folder, &known.file).ok());
             Ok(Corpus { name: name.to_owned(), text, source: Source::Downloaded(kept) })
         }
-        Err(error) if data.is_none() => Ok(tales(Some(error.to_string()))),
+        Err(CorpusError::Download { reason, .. }) if data.is_none() => Ok(tales(Some(reason))),
         Err(error) => Err(error),
     }
 }

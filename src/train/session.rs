@@ -1,6 +1,7 @@
 //! A run from its first step to its last: steps, estimates, samples, checkpoints, and what is told of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -29,9 +30,16 @@ use crate::text::tokenizer::{Special, Tokenizer};
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
     Start {
+        /// The folder.
+        run: String,
+        preset: String,
+        data: String,
+        steps: u64,
         device: &'static str,
         adapter: String,
         parameters: usize,
+        /// Of adapters and a head alone where these learn.
+        trainable_parameters: usize,
         vocab_size: usize,
         train_tokens: usize,
         val_tokens: usize,
@@ -75,18 +83,24 @@ pub enum Event {
 }
 
 impl Event {
-    /// Before the first step of `trainer` on `device`, such as "gpu"; there are so many tokens to learn from and to
-    /// judge by.
+    /// Before the first step of `trainer` on `device`, such as "gpu", in the folder `run`; there are so many tokens to
+    /// learn from and to judge by.
     pub fn start(
         device: &'static str,
         adapter: String,
         trainer: &Trainer,
         [train_tokens, val_tokens]: [usize; 2],
+        run: &Path,
     ) -> Self {
         Self::Start {
+            run: run.display().to_string(),
+            preset: trainer.config.preset.clone(),
+            data: trainer.source().name().to_owned(),
+            steps: trainer.config.steps,
             device,
             adapter,
             parameters: trainer.model.n_parameters(),
+            trainable_parameters: trainer.n_trained(),
             vocab_size: trainer.model.vocab_size,
             train_tokens,
             val_tokens,

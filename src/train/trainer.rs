@@ -306,6 +306,14 @@ impl Trainer {
         self.entries(|name, parameter| parameter && is_adapter(name))
     }
 
+    /// How many numbers are trained: where there are low-rank adapters, these and the objective's head.
+    pub fn n_trained(&self) -> usize {
+        let all = [self.parameters(), self.adapters()].concat();
+        let learns =
+            |entry: &&Entry| self.model.lora_rank == 0 || is_adapter(&entry.name) || entry.name == SCORE;
+        all.iter().filter(learns).map(|entry| entry.shape.len()).sum()
+    }
+
     /// The other tensors that a continued run needs: the optimiser's moments, what a recurrent net carries from
     /// window to window, and the cost of a policy's divergence.
     pub fn states(&self) -> Vec<Entry> {
@@ -380,6 +388,9 @@ impl Trainer {
 }
 
 /// What is trained beside the model and is no part of its file.
+/// The head that reads off rewards.
+const SCORE: &str = "score.weight";
+
 fn is_adapter(name: &str) -> bool {
     name.ends_with(".lora_a") || name.ends_with(".lora_b") || name.starts_with("value_head.")
 }

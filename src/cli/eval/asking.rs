@@ -109,7 +109,7 @@ impl Asking<'_> {
         lessons: Lessons,
         output: Output,
     ) -> anyhow::Result<Answered> {
-        let answered = self.ask(opened, model, lessons)?;
+        let answered = self.ask(opened, model, lessons, output)?;
         let (exact_match, judged) = (answered.exact_match(), answered.judged());
         let questions = answered.lessons.held_out.len();
         let by_question = by_question(&answered.lessons.questions, &answered.verdicts);
@@ -142,7 +142,7 @@ impl Asking<'_> {
         let mut model = load(opened.device(), other)?;
         // Another model may have another tokenizer.
         let lessons = self.about.lessons(&model.config, &model.tokenizer)?;
-        let second = self.ask(&mut opened, &mut model, lessons)?;
+        let second = self.ask(&mut opened, &mut model, lessons, output)?;
         let [a, b] = match &args.reward {
             Some(folder) => {
                 let mut opened = open(args, output)?;
@@ -160,16 +160,25 @@ impl Asking<'_> {
             return output.event(&Event::Against { model, win_rate, wins, ties, losses, judged });
         }
         let mean = b.iter().sum::<f64>() / b.len() as f64;
-        Ok(output.line(format!(
-            "win rate        {:>7.1}%   {wins} won, {ties} even, {losses} lost against {model} (reward {mean:.3})",
-            100.0 * win_rate,
-        ))?)
+        output.line(format!(
+            "win rate        {:>7.1}%   {wins} won, {ties} even, {losses} lost",
+            100.0 * win_rate
+        ))?;
+        Ok(output.line(format!("  against {model} (reward {mean:.3})"))?)
     }
 
-    fn ask(&self, opened: &mut Opened, model: &mut Model, lessons: Lessons) -> anyhow::Result<Answered> {
+    fn ask(
+        &self,
+        opened: &mut Opened,
+        model: &mut Model,
+        lessons: Lessons,
+        output: Output,
+    ) -> anyhow::Result<Answered> {
         let Model { config, tokenizer, .. } = &*model;
-        let (examples, seed) = (&lessons.held_out, self.about.args.seed);
-        let replies = answers(opened.device(), config, tokenizer, examples, self.strategy, seed)?;
+        let bar = output.progress("questions answered");
+        let mut progress = |done, of| bar.at(done as u64, of as u64);
+        let (examples, strategy, seed) = (&lessons.held_out, self.strategy, self.about.args.seed);
+        let replies = answers(opened.device(), config, tokenizer, examples, strategy, seed, &mut progress)?;
         let asked = lessons.questions.iter().zip(&replies);
         let verdicts = asked.map(|(asked, reply)| judge(asked, &text(reply, tokenizer))).collect();
         Ok(Answered { lessons, replies, verdicts, tokenizer: tokenizer.clone() })

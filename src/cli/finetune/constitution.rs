@@ -25,6 +25,7 @@ use crate::models::config::ModelConfig;
 use crate::objective::Objective;
 use crate::objective::preference::Preference;
 use crate::run::settings::Settings;
+use crate::sample::batch::Progress;
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
@@ -107,6 +108,7 @@ impl Job for Constitutional {
         device: &mut dyn Device,
         base: Option<&mut Base>,
         at: &Learner,
+        progress: Progress,
     ) -> anyhow::Result<Box<dyn Source>> {
         let Learner { config, model, tokenizer } = at;
         let Some(base) = base else { anyhow::bail!("nothing was read") };
@@ -124,7 +126,8 @@ impl Job for Constitutional {
             let reminder = self.constitution.reminder();
             let ask = |asked: &Exchange| chat(tokenizer, Some(&reminder), asked, asked.answer.clone());
             let reminded = self.asked.0.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
-            let said = answers(device, &bare, tokenizer, &reminded, &Strategy::default(), config.seed)?;
+            let said =
+                answers(device, &bare, tokenizer, &reminded, &Strategy::default(), config.seed, progress)?;
             // What did not end is nothing to learn from.
             let ended = self.asked.0.iter().zip(&said).filter(|(_, reply)| reply.ended);
             let said = ended.map(|(asked, reply)| (asked, text(reply, tokenizer))).collect();
@@ -133,7 +136,8 @@ impl Job for Constitutional {
             return Ok(Box::new(Conversations::new(TALES, &train, &val, config, model)?));
         }
         let examples = each(&self.asked.1);
-        let texts = replies(device, &bare, tokenizer, &examples, &Strategy::default(), config.seed)?;
+        let texts =
+            replies(device, &bare, tokenizer, &examples, &Strategy::default(), config.seed, progress)?;
         let prompts = Prompt::of_questions(&self.asked.0, &self.asked.1);
         let prompts = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, samples));
         let replies = Replies::new(&self.constitution, tokenizer, prompts, texts);
@@ -147,7 +151,15 @@ impl Job for Constitutional {
         let reference = Reader::load(device, &bare, "", Head::Tokens, [2 * config.batch_size, time])?;
         let preference = Preference { beta: self.options.beta, ..Preference::default() };
         let objective = Objective::Preference(preference);
-        let source = PairSource::for_preferences(TALES, objective, train, val, config, device, &reference)?;
+        let source = PairSource::for_preferences(
+            TALES,
+            objective,
+            [train, val],
+            config,
+            device,
+            &reference,
+            progress,
+        )?;
         Ok(Box::new(source))
     }
 
@@ -160,7 +172,7 @@ impl Job for Constitutional {
     ) -> anyhow::Result<()> {
         let (questions, examples) = &self.questions;
         tally::tell(device, step, at, questions, examples, output)?;
-        let texts = replies(device, &at.model, &at.tokenizer, examples, &Strategy::greedy(), 0)?;
+        let texts = tally::greedy_replies(device, at, examples, output)?;
         let prompts = Prompt::of_questions(questions, examples);
         let Violations { replies, violating, by_principle } =
             Replies::new(&self.constitution, &at.tokenizer, &prompts, texts).violations();
@@ -170,8 +182,9 @@ impl Job for Constitutional {
         let each: Vec<String> = by_principle.iter().map(|(name, count)| format!("{name} {count}")).collect();
         let (share, each) = (100.0 * violating as f64 / replies.max(1) as f64, each.join(", "));
         output.line(format!(
-            "step {step}: {violating} of {replies} replies violate a principle, {share:.1}%: {each}"
+            "step {step}: {violating} of {replies} replies violate a principle, {share:.1}%"
         ))?;
+        output.line(format!("  {each}"))?;
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ use crate::models::config::ModelConfig;
 use crate::objective::Objective;
 use crate::objective::preference::Preference;
 use crate::run::settings::Settings;
+use crate::sample::batch::Progress;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
 use crate::text::tales::Exchange;
@@ -115,6 +116,7 @@ impl Job for Dpo {
         device: &mut dyn Device,
         base: Option<&mut Base>,
         at: &Learner,
+        progress: Progress,
     ) -> anyhow::Result<Box<dyn Source>> {
         let (Some(comparisons), Some(base)) = (self.comparisons.take(), base) else {
             anyhow::bail!("nothing was read")
@@ -127,8 +129,15 @@ impl Job for Dpo {
         base.write_to(device, reference.parameters(), at.config.seed)?;
         let DpoOptions { loss: form, beta, label_smoothing, sft_weight } = self.options;
         let objective = Objective::Preference(Preference { form, beta, label_smoothing, sft_weight });
-        let source =
-            PairSource::for_preferences(&name, objective, train, held_out, &at.config, device, &reference)?;
+        let source = PairSource::for_preferences(
+            &name,
+            objective,
+            [train, held_out],
+            &at.config,
+            device,
+            &reference,
+            progress,
+        )?;
         Ok(Box::new(source))
     }
 

@@ -15,6 +15,7 @@ use crate::finetune::policy_options::PolicyOptions;
 use crate::finetune::recipes;
 use crate::finetune::rollout::{Judge, Prompt, REFERENCE, Roller};
 use crate::run::settings::Settings;
+use crate::sample::batch::Progress;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
 use crate::text::tales::{Exchange, Part};
@@ -82,6 +83,7 @@ impl Job for Ppo {
         device: &mut dyn Device,
         base: Option<&mut Base>,
         at: &Learner,
+        _progress: Progress,
     ) -> anyhow::Result<Box<dyn Source>> {
         let Learner { config, model, tokenizer } = at;
         let judge = match &self.options.reward {

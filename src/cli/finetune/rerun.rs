@@ -68,8 +68,8 @@ impl Rerun {
         let mut base = Base::open(Path::new(&base))?;
         // All but a policy have their batches before the first step, however they came by them.
         let source = match self.stage.method {
-            Method::Ppo(_) => job.source(device, Some(&mut base), &self.learner)?,
-            _ => job.source(&mut Cpu::<f32>::default(), Some(&mut base), &self.learner)?,
+            Method::Ppo(_) => job.source(device, Some(&mut base), &self.learner, &mut |_, _| ())?,
+            _ => job.source(&mut Cpu::<f32>::default(), Some(&mut base), &self.learner, &mut |_, _| ())?,
         };
         let trainer = Trainer::new(device, config.clone(), model.clone(), source)?;
         base.write_to(device, &trainer.parameters(), config.seed)?;

@@ -17,6 +17,7 @@ use crate::finetune::recipes;
 use crate::finetune::stage::RewardOptions;
 use crate::objective::reward;
 use crate::run::settings::Settings;
+use crate::sample::batch::Progress;
 use crate::text::preferences::EncodedPair;
 use crate::train::source::Source;
 
@@ -71,6 +72,7 @@ impl Job for Reward {
         _device: &mut dyn Device,
         _base: Option<&mut Base>,
         at: &Learner,
+        _progress: Progress,
     ) -> anyhow::Result<Box<dyn Source>> {
         let Some(Comparisons { name, train, held_out }) = self.comparisons.take() else {
             anyhow::bail!("nothing was read")

@@ -8,8 +8,9 @@ use super::resume::{self, file_at, weights_at};
 use crate::cli::data::lessons_at;
 use crate::cli::device::DeviceArgs;
 use crate::cli::failure::{Exit, Usage};
+use crate::cli::interrupt::stop_on_interrupt;
 use crate::cli::output::Output;
-use crate::cli::running::{Screen, Verbs, autotune, choices, keep_choices, memory_used, stop_on_interrupt};
+use crate::cli::running::{Screen, Verbs, autotune, choices, keep_choices, memory_used};
 use crate::engine::device::Device;
 use crate::finetune::base::Base;
 use crate::finetune::lessons::FLAWED_TALES;
@@ -19,6 +20,7 @@ use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
 use crate::run::origin::{Origin, Piece};
 use crate::run::settings::Settings;
+use crate::sample::batch::Progress;
 use crate::sample::load::described;
 use crate::text::corpus::TALES;
 use crate::text::tokenizer::Tokenizer;
@@ -74,7 +76,7 @@ pub trait Job {
         false
     }
 
-    /// The batches of what was read.
+    /// The batches of what was read. Where replies or a reference come before them, `progress` is called.
     ///
     /// # Errors
     /// When it does not fit the model, or the device fails.
@@ -83,6 +85,7 @@ pub trait Job {
         device: &mut dyn Device,
         base: Option<&mut Base>,
         at: &Learner,
+        progress: Progress,
     ) -> anyhow::Result<Box<dyn Source>>;
 
     /// Tells how good the model in training is, before the first step and behind the last.
@@ -139,6 +142,7 @@ pub fn run(
     given: &BTreeSet<String>,
     output: Output,
 ) -> anyhow::Result<Exit> {
+    let output = output.outlasting();
     let Plan { resumed, mut job, mut base, stage, learner, mut origin } = match &args.resume {
         Some(path) => resume::plan(path, args, method, given)?,
         None => begin(args, method, output)?,
@@ -158,12 +162,16 @@ pub fn run(
     };
 
     let mut opened = args.device.open(autotune(resumed.as_ref(), output)?, output)?;
-    let source = job.source(opened.device(), base.as_mut(), &learner)?;
+    let mut bar = None;
+    let mut progress = |done, of| {
+        bar.get_or_insert_with(|| output.progress("prepared")).at(done as u64, of as u64);
+    };
+    let source = job.source(opened.device(), base.as_mut(), &learner, &mut progress)?;
+    drop(bar);
     let trainer = Trainer::new(opened.device(), learner.config.clone(), learner.model.clone(), source)?;
     if let Some(base) = &mut base {
         base.write_to(opened.device(), &trainer.parameters(), learner.config.seed)?;
     }
-    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts);
     let is_resumed = resumed.is_some();
     let starts = resumed.as_ref().is_none_or(|folder| !folder.has_checkpoint());
     let name = stage.method.to_string();
@@ -172,6 +180,7 @@ pub fn run(
         (None, Some(path)) => RunFolder::create(path)?,
         (None, None) => RunFolder::create_numbered(Path::new("runs"), &learner.config.preset, &name)?,
     };
+    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts, folder.path());
     let choices = choices(&opened)?;
     let note = || -> anyhow::Result<()> {
         keep_choices(choices.as_deref(), &folder)?;
@@ -183,7 +192,7 @@ pub fn run(
         note()?;
     }
 
-    let stop = stop_on_interrupt()?;
+    let stop = stop_on_interrupt(output, true)?;
     let again = format!("finetune {name}");
     let verbs = Verbs { again: &again, next: job.next() };
     let mut screen = Screen::new(output, &trainer, folder.path(), None, verbs);
@@ -194,7 +203,7 @@ pub fn run(
         note()?;
     }
     session.remarks().iter().for_each(|remark| screen.remark(remark));
-    screen.bar.set_position(session.trainer.step);
+    screen.begin(session.trainer.step);
     let planned = session.trainer.memory().total();
     if starts {
         job.judge(session.device, session.trainer.step, &learner, output)?;

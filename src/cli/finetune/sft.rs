@@ -11,6 +11,7 @@ use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_CONVERSATIONS, TALES
 use crate::finetune::recipes;
 use crate::finetune::sft::Conversations;
 use crate::run::settings::Settings;
+use crate::sample::batch::Progress;
 use crate::text::chat::Example;
 use crate::text::corpus::TALES;
 use crate::train::source::Source;
@@ -57,6 +58,7 @@ impl Job for Sft {
         _device: &mut dyn Device,
         _base: Option<&mut Base>,
         at: &Learner,
+        _progress: Progress,
     ) -> anyhow::Result<Box<dyn Source>> {
         let Some(Lessons { name, train, held_out, .. }) = &self.lessons else {
             anyhow::bail!("nothing was read")

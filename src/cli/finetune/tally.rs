@@ -6,6 +6,7 @@ use super::run::Learner;
 use crate::cli::output::Output;
 use crate::engine::device::Device;
 use crate::finetune::answers::{exact_match, replies};
+use crate::sample::reply::ReplyError;
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::tales::Exchange;
@@ -24,6 +25,21 @@ struct Answers {
     reward: f64,
 }
 
+/// The likeliest replies of the model in training.
+///
+/// # Errors
+/// When the device fails.
+pub fn greedy_replies(
+    device: &mut dyn Device,
+    at: &Learner,
+    examples: &[Example],
+    output: Output,
+) -> Result<Vec<String>, ReplyError> {
+    let bar = output.progress("questions answered");
+    let mut progress = |done, of| bar.at(done as u64, of as u64);
+    replies(device, &at.model, &at.tokenizer, examples, &Strategy::greedy(), 0, &mut progress)
+}
+
 /// Tells how the model in training answers `questions`, which `examples` are as conversations.
 ///
 /// # Errors
@@ -39,7 +55,7 @@ pub fn tell(
     if questions.is_empty() {
         return Ok(());
     }
-    let replies = replies(device, &at.model, &at.tokenizer, examples, &Strategy::greedy(), 0)?;
+    let replies = greedy_replies(device, at, examples, output)?;
     let exact_match = exact_match(examples, &replies, &at.tokenizer);
     let tally: Tally = questions.iter().zip(&replies).map(|(asked, reply)| judge(asked, reply)).collect();
     let answers = Answers {
@@ -55,10 +71,13 @@ pub fn tell(
         return output.event(&answers);
     }
     let percent = |share: f64| format!("{:.1}%", 100.0 * share);
-    Ok(output.line(format!(
-        "step {step}: of {} held-out questions {} answered to the letter; accuracy {}, honesty {}, kindness {}, reward {:.2}",
-        answers.questions,
+    output.line(format!(
+        "step {step}: {} of {} held-out questions answered to the letter",
         percent(exact_match),
+        answers.questions,
+    ))?;
+    Ok(output.line(format!(
+        "  accuracy {}, honesty {}, kindness {}, reward {:.2}",
         percent(answers.accuracy),
         percent(answers.honesty),
         percent(answers.kindness),

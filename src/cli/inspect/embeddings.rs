@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::names;
+use super::{names, shown};
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
 use crate::cli::values::{MOST_TOKENS, whole};
@@ -59,6 +59,8 @@ struct Table {
 }
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+    // The picture comes last.
+    let output = if args.svg.is_some() { output.outlasting() } else { output };
     if args.word.is_empty() && args.analogy.is_empty() && !args.analogies && args.svg.is_none() {
         let ways = "--word WORD, --analogy A,B,C, --analogies or --svg FILE.svg";
         return Err(Usage(format!("there is nothing to show: give one of {ways}")).into());
@@ -109,7 +111,7 @@ impl Table {
     }
 
     fn name(&self, id: u32) -> String {
-        names(&self.tokenizer, &[id]).remove(0)
+        names(&self.tokenizer, &[id], self.output).remove(0)
     }
 
     /// What is near, nearest first.
@@ -164,7 +166,7 @@ impl Table {
         drawn.sort_unstable();
         drawn.dedup();
         let rows: Vec<_> = drawn.iter().map(|&id| self.embeddings.vector(id)).collect();
-        let labels: Vec<_> = drawn.iter().map(|&id| self.name(id)).collect();
+        let labels: Vec<_> = drawn.iter().map(|&id| shown(&self.name(id))).collect();
         let place = |id: u32| drawn.partition_point(|&other| other < id);
         let pairs: Vec<_> = pairs.iter().map(|pair| pair.map(place)).collect();
         Ok(Projection::new(&rows).to_svg(title, &labels, &pairs)?)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Args;
 use super::report::{Report, head};
-use crate::cli::failure::{Exit, Usage};
+use crate::cli::failure::{Exit, Usage, of_a_model};
 use crate::cli::finetune::rerun::Rerun;
 use crate::cli::output::Output;
 use crate::cli::subject::stored;
@@ -70,7 +70,7 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
         }
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
-    dataset.check(config.block_size)?;
+    dataset.check(config.block_size).map_err(of_a_model)?;
     model.check()?;
     let learns = Learns::Text { dataset, weights: args.model.clone() };
     Ok(Some(Subject { config, model, learns }))

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cli::failure::Exit;
 use crate::cli::output::Output;
 use crate::engine::device::gpu::Gpu;
+use crate::profile::columns::wrapped;
 use crate::verify::{Check, Kind};
 
 #[derive(Serialize)]
@@ -29,7 +30,6 @@ fn ulp(ulp: f64) -> String {
 
 #[derive(Serialize)]
 struct Done {
-    event: &'static str,
     passed: usize,
     failed: usize,
     skipped: usize,
@@ -55,14 +55,15 @@ pub fn head(output: Output, gpu: Option<&Gpu>) -> anyhow::Result<()> {
         return Ok(());
     };
     let (entry, target) = (gpu.adapter(), gpu.target());
-    output.line(format!("{} ({}, {})", entry.name, entry.backend, entry.driver))?;
-    output.line(format!(
+    output.line(wrapped(&format!("{} ({}, {})", entry.name, entry.backend, entry.driver), 2))?;
+    let limits = format!(
         "bindings of {} MiB, workgroups of {} invocations and {} KiB, {} of them along an axis",
         target.max_binding_bytes >> 20,
         target.workgroup_size,
         target.workgroup_memory >> 10,
         target.max_grid,
-    ))?;
+    );
+    output.line(wrapped(&limits, 2))?;
     Ok(())
 }
 
@@ -70,7 +71,7 @@ impl Report {
     /// Takes in a verdict; a failure is told at once, with the command that repeats it.
     pub fn take(&mut self, output: Output, check: Check, repeat: &str) -> anyhow::Result<()> {
         if output.json {
-            output.event(&Line {
+            let line = Line {
                 op: check.op,
                 variant: &check.variant,
                 case: &check.case,
@@ -79,7 +80,8 @@ impl Report {
                 bound: check.worst.bound,
                 pass: check.passed(),
                 failure: check.failure.as_deref(),
-            })?;
+            };
+            output.named("check", &line)?;
         } else if !check.passed() {
             output.line(format!("FAILED {check}\n       repeat: {repeat}"))?;
         } else {
@@ -105,7 +107,7 @@ impl Report {
     pub fn finish(&self, output: Output) -> anyhow::Result<Exit> {
         if output.json {
             let Self { passed, failed, skipped, .. } = *self;
-            output.event(&Done { event: "done", passed, failed, skipped })?;
+            output.named("done", &Done { passed, failed, skipped })?;
         } else {
             self.table(output)?;
         }
@@ -114,25 +116,26 @@ impl Report {
 
     fn table(&self, output: Output) -> anyhow::Result<()> {
         output.line(format!(
-            "\n{:<26} {:>6} {:>8} {:>9} {:>9}  on",
+            "\n{:<26} {:>6} {:>8} {:>9} {:>9}",
             "op", "checks", "of bound", "ulp", "relative"
         ))?;
         for (op, (checks, failures, worst)) in &self.ops {
             let mark = if *failures > 0 { format!("  {failures} FAILED") } else { String::new() };
-            let place = match worst {
+            let figures = match worst {
                 Some(check) if check.worst.error > 0.0 => format!(
-                    "{:>8.2} {:>9} {:>9.1e}  {}, {} at {}",
+                    "{:>8.2} {:>9} {:>9.1e}",
                     check.worst.ratio(),
                     ulp(check.worst.ulp()),
                     check.worst.relative(),
-                    check.variant,
-                    check.case,
-                    check.worst.at
                 ),
-                Some(_) => format!("{:>8} {:>9} {:>9}  every case", "0", "0", "0"),
+                Some(_) => format!("{:>8} {:>9} {:>9}", "0", "0", "0"),
                 None => format!("{:>8} {:>9} {:>9}  no kernel", "-", "-", "-"),
             };
-            output.line(format!("{op:<26} {checks:>6} {place}{mark}"))?;
+            output.line(format!("{op:<26} {checks:>6} {figures}{mark}"))?;
+            if let Some(check) = worst.as_ref().filter(|check| check.worst.error > 0.0) {
+                let place = format!("  {}, {} at {}", check.variant, check.case, check.worst.at);
+                output.line(wrapped(&place, 2))?;
+            }
         }
         output.line(format!("\n{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped))?;
         Ok(())

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::Args;
@@ -31,13 +30,6 @@ struct Line<'a> {
     why: &'a str,
 }
 
-#[derive(Serialize)]
-struct Done {
-    event: &'static str,
-    #[serde(flatten)]
-    total: Counts,
-}
-
 #[derive(Clone, Copy, Default, Serialize)]
 struct Counts {
     caught: usize,
@@ -54,18 +46,19 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         return Err(Usage("--self-test spoils shaders: leave out --device cpu".into()).into());
     };
     head(output, Some(gpu))?;
-    let bar =
-        if output.draws() { ProgressBar::new(test.mutants.len() as u64) } else { ProgressBar::hidden() };
+    let mut bar = output.progress("mutants");
+    let (mutants, mut tried) = (test.mutants.len() as u64, 0);
     let mut ops: BTreeMap<&str, Counts> = BTreeMap::new();
     test.run(crews, |fates| {
-        bar.inc(fates.len() as u64);
+        tried += fates.len() as u64;
+        bar.at(tried, mutants);
         for (mutant, fate) in fates {
             ops.entry(mutant.op).or_default().count(&fate);
-            bar.suspend(|| tell(mutant, &fate, output))?;
+            tell(mutant, &fate, output)?;
         }
         anyhow::Ok(())
     })?;
-    bar.finish_and_clear();
+    bar.clear();
     let mut total = Counts::default();
     for counts in ops.values() {
         total.caught += counts.caught;
@@ -74,7 +67,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     }
     let Counts { caught, equivalent, survived } = total;
     if output.json {
-        output.event(&Done { event: "done", total })?;
+        output.named("done", &total)?;
     } else {
         output.line(format!("\n{:<26} {:>6} {:>10} {:>8}", "op", "caught", "equivalent", "survived"))?;
         for (op, Counts { caught, equivalent, survived }) in &ops {
@@ -114,7 +107,7 @@ fn tell(mutant: &Mutant, fate: &Fate, output: Output) -> anyhow::Result<()> {
     };
     let Mutant { op, shader, kind, line, change, function, .. } = mutant;
     if output.json {
-        output.event(&Line { op, shader, kind, line: *line, change, fate: name, why })
+        output.named("mutant", &Line { op, shader, kind, line: *line, change, fate: name, why })
     } else if *fate == Fate::Survived {
         let place = format!("{kind} in `{function}` of shaders/{shader}.wgsl");
         Ok(output.line(format!("SURVIVED {op}, {place}: {change}"))?)
