@@ -198,7 +198,7 @@ fn every_line_of_json_has_an_event() {
         &["data", "get", "tales"],
         &["data", "prepare", &data, "--chars", "9000", "--questions", "20", "--held-out", "5"],
         &["completions", "bash"],
-        &["verify", "--device", "cpu", "--op", "relu"],
+        &["verify", "--device", "cpu", "--op", "gelu"],
         &["bench", "--device", "cpu", "--op", "gelu"],
         &["profile", "--device", "cpu", "--n-layer", "1", "--batch-size", "2"],
         &["sample", "--device", "cpu", "--max-tokens", "3", "--explain", "--model", &model],
