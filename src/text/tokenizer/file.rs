@@ -101,7 +101,7 @@ impl Tokenizer {
                 None => format!("it has {} merges, and {} belong to its tokens", merges.len(), wanted.len()),
             });
         }
-        compare(&tokenizer, &tokenizer.to_json(), json)?;
+        compare(&tokenizer, &tokenizer.frame(), json)?;
         let added = json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
         tokenizer.with_added(added.iter())
     }
@@ -136,22 +136,34 @@ impl Tokenizer {
     }
 
     fn to_json(&self) -> Value {
-        let vocabulary = self.vocabulary();
+        let base = match self {
+            Self::Extended(extended) => extended.base(),
+            plain => plain,
+        };
+        let mut json = self.frame();
+        json["model"]["vocab"] = base.vocabulary().into();
+        if json["model"]["type"] == "BPE" {
+            let lines = base.merges().into_iter().map(|(a, b)| format!("{a} {b}"));
+            json["model"]["merges"] = lines.collect();
+        }
+        json
+    }
+
+    /// The file without vocabulary and merges.
+    fn frame(&self) -> Value {
         let byte_level = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
         let added = |id: u32, content: &str| {
             json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
                    "normalized": false, "special": true})
         };
         let bpe = || {
-            let merges: Vec<String> = self.merges().iter().map(|(a, b)| format!("{a} {b}")).collect();
             json!({"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
-                   "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary,
-                   "merges": merges})
+                   "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false})
         };
         // No "<unk>" is in the vocabulary, so that an unknown character or word is an error there as well.
         let by_pattern = |pattern: &str| {
             (
-                json!({"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"}),
+                json!({"type": "WordLevel", "unk_token": "<unk>"}),
                 json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false}),
                 json!({"type": "Fuse"}),
                 json!([]),
@@ -167,7 +179,7 @@ impl Tokenizer {
             }
             Self::Bpe(_) => (bpe(), byte_level(true), byte_level(true), json!([])),
             Self::Extended(extended) => {
-                let mut json = extended.base().to_json();
+                let mut json = extended.base().frame();
                 let first = extended.base().vocab_size() as u32;
                 let specials = extended.specials().iter().zip(first..);
                 let mut all = json["added_tokens"].as_array().cloned().unwrap_or_default();

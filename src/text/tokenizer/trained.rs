@@ -72,7 +72,7 @@ impl Bpe {
     /// with it if it is none.
     pub(super) fn from_json(model: &Value) -> Result<Self, String> {
         let model = json!({"type": "BPE", "vocab": model["vocab"], "merges": model["merges"]});
-        let bpe = Self::new(BPE::deserialize(model).map_err(|error| error.to_string())?)?;
+        let bpe = Self::new(BPE::deserialize(&model).map_err(|error| error.to_string())?)?;
         bpe.check_merges()?;
         Ok(bpe)
     }
