@@ -274,7 +274,7 @@ fn requests_that_make_no_sense_exit_2_and_say_why() {
     for stage in ["dpo", "reward"] {
         let mut command = start.stage(stage, &start.pairs, &run);
         command.arg("--sft-weight=-1");
-        refused(command, &["--sft-weight -1", "0 or more"]);
+        refused(command, &["--sft-weight -1", "0 to 1000000"]);
     }
     // Principles, a tale in bytes and a reply, where a block holds the tale and the reply alone.
     let mut reminded = start.stage("constitution", "tales", &run);

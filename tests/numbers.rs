@@ -128,6 +128,7 @@ fn a_diverging_run_keeps_a_checkpoint_that_is_finite() {
     let output = resumed.assert().code(1).get_output().clone();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("the checkpoint of step 3 is kept") && said.contains("--learning-rate"), "{said}");
+    assert!(!std::fs::read_to_string(out.join("metrics.jsonl")).unwrap().contains("NaN"));
     let mut eval = lal();
     let told = events(eval.args(["eval", "--device", "cpu", "--data", "tales", "--model"]).arg(&out));
     assert!(told.last().unwrap()["val_loss"].as_f64().is_some_and(f64::is_finite), "{said} {told:?}");

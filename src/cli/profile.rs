@@ -169,14 +169,14 @@ fn workload(mode: Mode, asked: &Asked, device: &dyn Device) -> anyhow::Result<Wo
 }
 
 /// That no setting asks for another model than that of `folder`.
-fn check_model(settings: &Settings, model: &ModelConfig, folder: &Path) -> Result<(), Usage> {
-    match settings.differences(&Settings::of_model(model)).pop() {
+fn check_model(settings: &Settings, model: &ModelConfig, folder: &Path) -> anyhow::Result<()> {
+    match settings.differences(&Settings::of_model(model))?.pop() {
         None => Ok(()),
         Some((key, asked, has)) => {
             let (flag, folder) = (key.replace('_', "-"), folder.display());
-            Err(Usage(format!(
-                "--{flag} is {asked}, and {has} in {folder}: leave it out, or leave out --model"
-            )))
+            let what =
+                format!("--{flag} is {asked}, and {has} in {folder}: leave it out, or leave out --model");
+            Err(Usage(what).into())
         }
     }
 }

@@ -11,7 +11,7 @@ use super::output::Output;
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::files::{read_any, write_whole};
 use crate::run::folder::{RunFolder, TUNING};
-use crate::train::session::Event;
+use crate::train::event::Event;
 use crate::train::source::REWARD;
 use crate::train::trainer::Trainer;
 

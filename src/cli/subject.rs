@@ -18,7 +18,7 @@ pub fn stored(folder: &Path, asked: &Settings) -> anyhow::Result<(TrainConfig, M
     held.check_values()?;
     let model = held.config;
     let own = Settings::of_model(&model);
-    let other = asked.differences(&own).into_iter().find(|(setting, ..)| setting != "dropout");
+    let other = asked.differences(&own)?.into_iter().find(|(setting, ..)| setting != "dropout");
     if let Some((setting, asked, own)) = other {
         let folder = folder.display();
         let what =

@@ -20,7 +20,8 @@ use crate::run::settings::Settings;
 use crate::text::corpus::{Corpus, Source};
 use crate::text::dataset::Dataset;
 use crate::text::tokenizer::Tokenizer;
-use crate::train::session::{Ending, Event, Session};
+use crate::train::event::Event;
+use crate::train::session::{Ending, Session};
 use crate::train::source;
 use crate::train::trainer::Trainer;
 

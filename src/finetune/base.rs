@@ -167,7 +167,7 @@ impl Base {
     /// # Errors
     /// When another preset, tokenizer or size is asked for, which the error names.
     pub fn agrees(&self, asked: &Settings) -> Result<(), BaseError> {
-        for (setting, asked, base) in asked.differences(&self.settings) {
+        for (setting, asked, base) in asked.differences(&self.settings)? {
             if !matches!(setting.as_str(), "block_size" | "dropout") {
                 return Err(BaseError::Differs { setting, asked, base, name: self.name.clone() });
             }

@@ -169,7 +169,7 @@ impl RunFolder {
     /// When one of them was edited.
     pub fn check_model(&self, model: &ModelConfig) -> Result<(), FolderError> {
         let (described, _) = model_file::read_config(&self.path)?;
-        let mut differences = Settings::of_model(model).differences(&Settings::of_model(&described));
+        let mut differences = Settings::of_model(model).differences(&Settings::of_model(&described))?;
         match differences.pop() {
             None => Ok(()),
             Some((key, settings, described)) => {

@@ -1,6 +1,6 @@
 //! What a run tells of itself on the way: `metrics.jsonl` and `samples.txt`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -88,7 +88,7 @@ impl Journal {
 /// When it cannot be read.
 pub fn read_metrics(folder: &Path) -> Result<Vec<Value>, FileError> {
     let path = folder.join(METRICS);
-    let bytes = fs::read(&path).map_err(FileError::at("read", &path))?;
+    let bytes = read_any(&path)?.unwrap_or_default();
     Ok(bytes.split(|&byte| byte == b'\n').filter_map(metric).collect())
 }
 

@@ -7,7 +7,7 @@
 //! | `reward`, `principles` | stages that have them |
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf, absolute};
 
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::model_file::MODEL;
 use crate::files::{FileError, read_any, write_whole};
 use crate::text::corpus::{Corpus, Source, TALES, hexadecimal, known};
+use crate::text::file::open;
 
 pub const ORIGIN: &str = "origin.toml";
 
@@ -132,7 +133,7 @@ impl Piece {
 
     fn hashed(named: &Path, file: &Path) -> Result<Self, OriginError> {
         let read = || -> io::Result<(u64, String)> {
-            let (mut file, mut hash) = (File::open(file)?, Sha256::new());
+            let (mut file, mut hash) = (open(file)?, Sha256::new());
             let (mut bytes, mut buffer) = (0, vec![0; 1 << 16]);
             loop {
                 match file.read(&mut buffer)? {

@@ -167,17 +167,16 @@ impl Settings {
     }
 
     /// Of what both speak of, where they disagree: the setting, what these say, and what `other` says.
-    pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
-        let table = |settings| {
-            Table::try_from(settings)
-                .expect("settings are strings, numbers and truth values that TOML can hold")
-        };
-        let (own, other): (Table, Table) = (table(self), table(other));
+    ///
+    /// # Errors
+    /// When a number is outside its range.
+    pub fn differences(&self, other: &Self) -> Result<Vec<(String, String, String)>, ConfigError> {
+        let (own, other) = (table(self)?, table(other)?);
         let differing = |(key, value): (String, Value)| {
             let theirs = other.get(&key).filter(|theirs| **theirs != value)?;
             Some((key, value.to_string(), theirs.to_string()))
         };
-        own.into_iter().filter_map(differing).collect()
+        Ok(own.into_iter().filter_map(differing).collect())
     }
 
     /// These settings, and where they are silent those of `below`.
@@ -191,13 +190,7 @@ impl Settings {
 
     /// As a table, these settings over those of `below`.
     pub(super) fn laid_over(&self, below: &impl Serialize) -> Result<Table, ConfigError> {
-        check_counts(self)?;
-        check_counts(below)?;
-        let table = |settings: Result<Table, toml::ser::Error>| {
-            settings.expect("settings are strings, numbers and truth values that TOML can hold")
-        };
-        let mut merged = table(Table::try_from(below));
-        let own = table(Table::try_from(self));
+        let (own, mut merged) = (table(self)?, table(below)?);
         if own.contains_key("learning_rate") {
             // A new peak over an old end could rise where it should fall.
             merged.remove("min_learning_rate");
@@ -205,6 +198,12 @@ impl Settings {
         merged.extend(own);
         Ok(merged)
     }
+}
+
+/// Settings by name, each number within its range: TOML has none beyond 63 bits.
+fn table(settings: &impl Serialize) -> Result<Table, ConfigError> {
+    check_counts(settings)?;
+    Ok(Table::try_from(settings).expect("settings are strings, numbers and truth values that TOML can hold"))
 }
 
 #[cfg(test)]

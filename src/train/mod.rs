@@ -4,6 +4,7 @@ pub mod ablation;
 mod curves;
 pub mod estimate;
 pub mod evaluate;
+pub mod event;
 pub mod neighbours;
 pub mod on_text;
 pub mod plans;

@@ -1,15 +1,13 @@
 //! A run from its first step to its last: steps, estimates, samples, checkpoints, and what is told of them.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
 
 use super::curves::curves;
+use super::event::Event;
 use super::source::REWARD;
 use super::trainer::{Estimate, StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
@@ -24,90 +22,6 @@ use crate::sample::generator::{GenerateError, Generator};
 use crate::sample::strategy::{Sampler, Strategy, StrategyError};
 use crate::text::dataset::Split;
 use crate::text::tokenizer::{Special, Tokenizer};
-
-/// What happens in a run; in JSON an object with an `event` field.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub enum Event {
-    Start {
-        /// The folder.
-        run: String,
-        preset: String,
-        data: String,
-        steps: u64,
-        device: &'static str,
-        adapter: String,
-        parameters: usize,
-        /// Of adapters and a head alone where these learn.
-        trainable_parameters: usize,
-        vocab_size: usize,
-        train_tokens: usize,
-        val_tokens: usize,
-        /// Bytes that training takes on the device, by the plan's own account.
-        memory_bytes: u64,
-    },
-    Step {
-        step: u64,
-        loss: f32,
-        learning_rate: f64,
-        grad_norm: f32,
-        ms: f64,
-        /// What else the objective measured.
-        #[serde(flatten)]
-        measures: BTreeMap<&'static str, f64>,
-    },
-    Eval {
-        step: u64,
-        train_loss: f64,
-        val_loss: f64,
-        /// What else the objective measures on what is held out.
-        #[serde(flatten)]
-        measures: BTreeMap<&'static str, f64>,
-    },
-    Sample {
-        step: u64,
-        text: String,
-    },
-    Saved {
-        step: u64,
-    },
-    Done {
-        step: u64,
-        val_loss: Option<f64>,
-        best_val_loss: Option<f64>,
-        median_step_ms: f64,
-        tokens_per_second: f64,
-        run: String,
-        interrupted: bool,
-    },
-}
-
-impl Event {
-    /// Before the first step of `trainer` on `device`, such as "gpu", in the folder `run`; there are so many tokens to
-    /// learn from and to judge by.
-    pub fn start(
-        device: &'static str,
-        adapter: String,
-        trainer: &Trainer,
-        [train_tokens, val_tokens]: [usize; 2],
-        run: &Path,
-    ) -> Self {
-        Self::Start {
-            run: run.display().to_string(),
-            preset: trainer.config.preset.clone(),
-            data: trainer.source().name().to_owned(),
-            steps: trainer.config.steps,
-            device,
-            adapter,
-            parameters: trainer.model.n_parameters(),
-            trainable_parameters: trainer.n_trained(),
-            vocab_size: trainer.model.vocab_size,
-            train_tokens,
-            val_tokens,
-            memory_bytes: trainer.memory().total(),
-        }
-    }
-}
 
 /// Why a run ended early. What was saved before stays as it was.
 #[derive(Debug, thiserror::Error)]

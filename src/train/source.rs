@@ -33,6 +33,18 @@ pub const REWARD: &str = "reward";
 /// Figures of a batch beside its loss, by name.
 pub type Measures = Vec<(&'static str, f64)>;
 
+/// Each measure's mean over the batches that have it.
+pub(super) fn mean(batches: impl Iterator<Item = Measures>) -> Measures {
+    let mut sums: Vec<(&'static str, f64, f64)> = Vec::new();
+    for (name, value) in batches.flatten() {
+        match sums.iter_mut().find(|(known, ..)| *known == name) {
+            Some((_, sum, count)) => (*sum, *count) = (*sum + value, *count + 1.0),
+            None => sums.push((name, value, 1.0)),
+        }
+    }
+    sums.into_iter().map(|(name, sum, count)| (name, sum / count)).collect()
+}
+
 /// Why a source has no batches.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::estimate::least_memory;
 use super::plans::{StepShape, evaluation, training};
-use super::source::{Batch, Measures, Source, SourceError};
+use super::source::{Batch, Measures, Source, SourceError, mean};
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::hash::hash;
 use crate::engine::op::OpError;
@@ -160,12 +160,10 @@ impl Trainer {
         }
         let t = (self.step + 1) as f64;
         let learning_rate = self.schedule.rate(self.step);
-        // Of the betas that the kernel averages with: near 1 those of 64 bits are far from them.
-        let correction = |beta: f64| (1.0 - f64::from(beta as f32).powf(t)) as f32;
         let mut step = Step {
             learning_rate: learning_rate as f32,
-            correction1: correction(self.config.beta1),
-            correction2: correction(self.config.beta2),
+            correction1: (1.0 - self.config.beta1.powf(t)) as f32,
+            correction2: (1.0 - self.config.beta2.powf(t)) as f32,
             ..Step::default()
         };
         let accumulates = self.config.grad_accum > 1;
@@ -387,22 +385,10 @@ impl Trainer {
     }
 }
 
-/// What is trained beside the model and is no part of its file.
 /// The head that reads off rewards.
 const SCORE: &str = "score.weight";
 
+/// What is trained beside the model and is no part of its file.
 fn is_adapter(name: &str) -> bool {
     name.ends_with(".lora_a") || name.ends_with(".lora_b") || name.starts_with("value_head.")
-}
-
-/// Each measure's mean over the batches that have it.
-fn mean(batches: impl Iterator<Item = Measures>) -> Measures {
-    let mut sums: Vec<(&'static str, f64, f64)> = Vec::new();
-    for (name, value) in batches.flatten() {
-        match sums.iter_mut().find(|(known, ..)| *known == name) {
-            Some((_, sum, count)) => (*sum, *count) = (*sum + value, *count + 1.0),
-            None => sums.push((name, value, 1.0)),
-        }
-    }
-    sums.into_iter().map(|(name, sum, count)| (name, sum / count)).collect()
 }

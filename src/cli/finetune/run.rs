@@ -24,7 +24,8 @@ use crate::sample::batch::Progress;
 use crate::sample::load::described;
 use crate::text::corpus::TALES;
 use crate::text::tokenizer::Tokenizer;
-use crate::train::session::{Ending, Event, Session};
+use crate::train::event::Event;
+use crate::train::session::{Ending, Session};
 use crate::train::source::Source;
 use crate::train::trainer::Trainer;
 

@@ -1,14 +1,13 @@
 //! Which of an op's kernels is used: measured once per op and shape, then remembered.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::Kernel;
 use crate::engine::plan::PlanNode;
-use crate::files::write_shared;
+use crate::files::{read_any, write_shared};
 
 /// The variant chosen for each op with its parameters and operand shapes.
 pub type Choices = BTreeMap<String, String>;
@@ -143,11 +142,14 @@ fn key(node: &PlanNode) -> String {
 
 /// The choices in a file; none when it is missing or damaged.
 fn read(path: &Path) -> BTreeMap<String, Choices> {
-    fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    let bytes = read_any(path).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::engine::device::gpu::test_node;
 
