@@ -9,7 +9,7 @@ use std::any::TypeId;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -31,17 +31,11 @@ fn limited(arguments: &[String], folder: &Path) -> Output {
     for variable in support::lal().get_envs().map(|(name, _)| name.to_owned()) {
         command.env_remove(variable);
     }
-    command.args(arguments).current_dir(folder).stdin(Stdio::null());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command.args(arguments).current_dir(folder);
     let begun = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if begun.elapsed() > PATIENCE {
-            let _ = child.kill();
-            panic!("lal {} takes more than {PATIENCE:?}", arguments.join(" "));
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.wait_with_output().unwrap()
+    let output = assert_cmd::Command::from_std(command).timeout(PATIENCE).output();
+    assert!(begun.elapsed() < PATIENCE, "lal {} takes more than {PATIENCE:?}", arguments.join(" "));
+    output.unwrap()
 }
 
 fn words(line: &str) -> Vec<String> {

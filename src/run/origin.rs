@@ -7,7 +7,6 @@
 //! | `reward`, `principles` | stages that have them |
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf, absolute};
 
@@ -61,8 +60,6 @@ pub enum OriginError {
     File(#[from] FileError),
     #[error("{path} does not say what the run was made of: {source}; give another copy of the folder")]
     Bad { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("{0} is no file: give the path of one")]
-    NoFile(PathBuf),
     #[error("{0} is no UTF-8, so that a run cannot note it: rename it")]
     NotUtf8(PathBuf),
     #[error(
@@ -91,9 +88,6 @@ impl Piece {
     /// # Errors
     /// When there is no such file, or it cannot be read.
     pub fn of_file(path: &Path) -> Result<Self, OriginError> {
-        if !fs::metadata(path).map_err(FileError::at("read", path))?.is_file() {
-            return Err(OriginError::NoFile(path.to_owned()));
-        }
         Self::hashed(path, path)
     }
 
@@ -275,6 +269,8 @@ fn same_place(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The SHA-256 of "abc" and of "abd" (FIPS 180-2, and `sha256sum`).
