@@ -32,21 +32,28 @@ fn steps(run: &Path) -> usize {
     metrics.lines().filter(|line| line.contains("\"event\":\"step\"")).count()
 }
 
+/// A line, after which the stream is closed.
+fn first_line(stream: impl Read) -> String {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line
+}
+
+fn rest(mut stream: impl Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 /// Ends with success although nobody reads on after a line; gives what was said on the other stream.
 #[track_caller]
 fn outlasts_its_reader(command: &assert_cmd::Command, of_stderr: bool) -> String {
     let mut child = unguarded(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let (mut line, mut other) = (String::new(), String::new());
-    let read = match of_stderr {
-        true => {
-            BufReader::new(stderr).read_line(&mut line).and_then(|_| { stdout }.read_to_string(&mut other))
-        }
-        false => {
-            BufReader::new(stdout).read_line(&mut line).and_then(|_| { stderr }.read_to_string(&mut other))
-        }
+    let (line, other) = match of_stderr {
+        true => (first_line(stderr), rest(stdout)),
+        false => (first_line(stdout), rest(stderr)),
     };
-    read.unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "after {line:?}: {other}");
     assert!(!line.is_empty());
     other
@@ -246,7 +253,7 @@ fn a_terminal_is_shown_what_would_steer_it_and_a_pipe_gets_it_as_it_is() {
 /// A model of characters that can read questions about tales.
 fn reader(folder: &Path) -> PathBuf {
     let run = folder.join("reader");
-    let shape = ["--n-layer", "1", "--n-head", "1", "--n-embd", "8", "--block-size", "400"];
+    let shape = ["--n-layer", "1", "--n-head", "1", "--n-embd", "8", "--block-size", "1024"];
     let mut train = tiny(&["train"], "tales", &run);
     train.args(shape).args(["--position", "rope", "--steps", "2", "--eval-iters", "1"]).assert().success();
     run
