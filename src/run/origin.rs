@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::model_file::MODEL;
 use crate::files::{FileError, read_any, write_whole};
 use crate::text::corpus::{Corpus, Source, TALES, hexadecimal, known};
-use crate::text::file::open;
+use crate::text::file::{open_within, text_bytes};
 
 pub const ORIGIN: &str = "origin.toml";
 
@@ -88,7 +88,7 @@ impl Piece {
     /// # Errors
     /// When there is no such file, or it cannot be read.
     pub fn of_file(path: &Path) -> Result<Self, OriginError> {
-        Self::hashed(path, path)
+        Self::hashed(path, path, text_bytes())
     }
 
     /// The weights in a folder.
@@ -96,7 +96,7 @@ impl Piece {
     /// # Errors
     /// When there are none, or they cannot be read.
     pub fn of_model(folder: &Path) -> Result<Self, OriginError> {
-        Self::hashed(folder, &folder.join(MODEL))
+        Self::hashed(folder, &folder.join(MODEL), u64::MAX)
     }
 
     /// # Errors
@@ -125,9 +125,10 @@ impl Piece {
         })
     }
 
-    fn hashed(named: &Path, file: &Path) -> Result<Self, OriginError> {
+    /// A file of no more than `most` bytes.
+    fn hashed(named: &Path, file: &Path, most: u64) -> Result<Self, OriginError> {
         let read = || -> io::Result<(u64, String)> {
-            let (mut file, mut hash) = (open(file)?, Sha256::new());
+            let (mut file, mut hash) = (open_within(file, most)?, Sha256::new());
             let (mut bytes, mut buffer) = (0, vec![0; 1 << 16]);
             loop {
                 match file.read(&mut buffer)? {

@@ -30,25 +30,31 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// The bytes of a regular file of no more than `most`, without the mark (U+FEFF) that some editors begin a text with.
+/// Opens a regular file of no more than `most` bytes for reading.
 ///
 /// # Errors
 /// As [`open`], and when the file is longer.
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub fn open_within(path: &Path, most: u64) -> io::Result<File> {
     let file = open(path)?;
-    let length = file.metadata()?.len();
-    let too_long = || {
-        let what = format!("it has more than the {} MiB that there is room for", most >> 20);
-        io::Error::new(ErrorKind::InvalidData, what)
-    };
-    if length > most {
-        return Err(too_long());
-    }
-    let mut bytes = Vec::with_capacity(length as usize);
+    if file.metadata()?.len() > most { Err(too_long(most)) } else { Ok(file) }
+}
+
+fn too_long(most: u64) -> io::Error {
+    let what = format!("it has more than the {} MiB that there is room for", most >> 20);
+    io::Error::new(ErrorKind::InvalidData, what)
+}
+
+/// The bytes of a regular file of no more than `most`, without the mark (U+FEFF) that some editors begin a text with.
+///
+/// # Errors
+/// As [`open_within`].
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_within(path, most)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
     // Some files do not know how long they are.
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        return Err(too_long());
+        return Err(too_long(most));
     }
     let mut mark = [0; 3];
     let mark = BYTE_ORDER_MARK.encode_utf8(&mut mark);
