@@ -255,8 +255,8 @@ fn logits(args: &LogitsArgs, output: Output) -> anyhow::Result<Exit> {
         output.line(format!("and {} more, {:.2}% together", expected.len() - shown.len(), 100.0 * rest))?;
     }
     output.line(format!(
-        "\nthe model: {entropy:.2} bits, as uncertain as {:.1} equal choices; drawn from {kept} tokens: \
-         {drawn_entropy:.2} bits",
+        "\nthe model: {entropy:.2} bits, as uncertain as {:.1} equal choices\n\
+         drawn from {kept} tokens: {drawn_entropy:.2} bits",
         entropy.exp2()
     ))?;
     Ok(Exit::Done)
