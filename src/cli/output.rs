@@ -37,7 +37,7 @@ struct Named<'a, T> {
 
 /// Standard output takes no more.
 static LOST: AtomicBool = AtomicBool::new(false);
-/// And that is a failure: not because nobody reads it.
+/// A full disk is a failure, unlike a reader that has gone away.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
 impl Output {

@@ -197,7 +197,7 @@ mod tests {
         );
     }
 
-    /// Characters ! a b . are 1, 3, 4, 2 behind the newline; user, assistant, end are 5, 6, 7.
+    /// Characters ! a b . are 1, 3, 4, 2, after the newline's 0; user, assistant, end are 5, 6, 7.
     #[test]
     fn tokens_and_what_is_compared_by_hand() {
         let tokenizer = Tokenizer::from_name("char", "!ab.\n").unwrap().with_chat();

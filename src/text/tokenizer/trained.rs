@@ -253,7 +253,7 @@ mod tests {
             let bytes: usize = ids.iter().map(|&id| bpe.tokens()[id as usize].len()).sum();
             assert!(bytes == text.len() && 2 * ids.len() < text.len(), "{} tokens", ids.len());
         }
-        // Seconds, even where other tests run beside it; by the square it would be minutes.
+        // Seconds, even while other tests run; in quadratic time it would be minutes.
         assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
     }
 

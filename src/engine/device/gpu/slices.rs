@@ -72,7 +72,7 @@ pub(super) fn sliced(source: &str) -> Option<String> {
     numbered.then(|| format!("{}{header}{{{lines}{}{DECLARATION}", &source[..main], &source[body + 1..]))
 }
 
-/// The three extents of a workgroup, of which WGSL lets trailing ones be left out.
+/// The three extents of a workgroup; WGSL lets the last ones be left out.
 fn three(size: &str) -> String {
     let given = size.trim_end_matches(',').split(',').count();
     format!("{size}{}", ", 1".repeat(3_usize.saturating_sub(given)))
