@@ -122,8 +122,8 @@ pub enum OptionsError {
 
 impl PolicyOptions {
     /// # Errors
-    /// When a number is outside its range, or an iteration is no whole number of steps.
-    pub fn check(&self, config: &TrainConfig) -> Result<(), OptionsError> {
+    /// When a number is outside its range.
+    pub fn check_ranges(&self) -> Result<(), OptionsError> {
         let counts = [
             ("--prompts", self.prompts),
             ("--samples", self.samples),
@@ -132,13 +132,6 @@ impl PolicyOptions {
         ];
         if let Some((name, count)) = counts.into_iter().find(|(_, count)| !(1..=MOST).contains(count)) {
             return Err(OptionsError::Count { name, count });
-        }
-        if self.algorithm == Algorithm::Grpo && self.samples < 2 {
-            return Err(OptionsError::Alone);
-        }
-        let (replies, step) = (self.prompts.saturating_mul(self.samples), config.examples_per_step());
-        if !replies.is_multiple_of(step) {
-            return Err(OptionsError::Steps { replies, prompts: self.prompts, samples: self.samples, step });
         }
         let positive = |x: f64| is_positive(x) && x <= GREATEST;
         let not_negative = |x: f64| (0.0..=GREATEST).contains(&x);
@@ -159,6 +152,20 @@ impl PolicyOptions {
             if !is_good(value) {
                 return Err(OptionsError::Range { name, value, range });
             }
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// When a number is outside its range, or an iteration is no whole number of steps.
+    pub fn check(&self, config: &TrainConfig) -> Result<(), OptionsError> {
+        self.check_ranges()?;
+        if self.algorithm == Algorithm::Grpo && self.samples < 2 {
+            return Err(OptionsError::Alone);
+        }
+        let (replies, step) = (self.prompts.saturating_mul(self.samples), config.examples_per_step());
+        if !replies.is_multiple_of(step) {
+            return Err(OptionsError::Steps { replies, prompts: self.prompts, samples: self.samples, step });
         }
         Ok(())
     }

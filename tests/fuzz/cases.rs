@@ -23,6 +23,8 @@ pub struct Cases {
     seeds: Seeds,
     verbs: Vec<Verb>,
     seed: u64,
+    /// The commands of readers that refuse a run as it is.
+    refused: BTreeSet<(&'static str, &'static str)>,
 }
 
 /// What was tried, and how it ended.
@@ -60,7 +62,7 @@ impl Cases {
     pub fn new(root: &Path, device: &str, seed: u64) -> Self {
         let seeds = Seeds::make(root.to_owned(), device);
         let verbs = flags::verbs(root, "").into_iter().collect();
-        Self { seeds, verbs, seed }
+        Self { seeds, verbs, seed, refused: BTreeSet::new() }
     }
 
     /// Runs a case in the folder `scratch`, which is emptied first.
@@ -108,9 +110,12 @@ impl Cases {
         target.damage.apply(dice, &file, &self.seeds);
         let settings = target.damage == Damage::Values && file.extension().is_some_and(|name| name == "toml");
         let text = if settings { fs::read(&file).unwrap_or_default() } else { Vec::new() };
-        let long = flags::asks_for_work(&String::from_utf8_lossy(&text));
+        let text = String::from_utf8_lossy(&text);
+        // A run has as many steps as its preset where its settings, cut off, name none.
+        let long = flags::asks_for_work(&text) || settings && !text.contains("steps");
         let arguments = self.seeds.arguments(command);
-        Case { target: target.name, arguments, variables: Vec::new(), harmless: target.harmless, long }
+        let harmless = target.harmless && !self.refused.contains(&(run, command));
+        Case { target: target.name, arguments, variables: Vec::new(), harmless, long }
     }
 
     fn watch(&self, case: &Case, scratch: &Path, here: &Path) -> Ending {
@@ -128,8 +133,9 @@ impl Cases {
         }
     }
 
-    /// The readers that do not read what is right: runs that no command takes, and commands that take no run.
-    pub fn wrong_readers(&self, scratch: &Path) -> Vec<String> {
+    /// The readers that do not read what is right: runs that no command takes, and commands that take no run. What only some
+    /// of a reader's commands take is no finding later.
+    pub fn wrong_readers(&mut self, scratch: &Path) -> Vec<String> {
         let ends = |(run, command): (&str, &str)| {
             let here = emptied(scratch);
             self.seeds.copy(run, &here);
@@ -138,7 +144,7 @@ impl Cases {
             watch(&mut lal, &scratch.join("said.txt"), LIMITS) == Ending::Exit(0)
         };
         let readers: BTreeSet<_> = TARGETS.iter().flat_map(|target| target.readers).collect();
-        let mut wrong = Vec::new();
+        let (mut wrong, mut refused) = (Vec::new(), BTreeSet::new());
         for (runs, commands) in readers {
             let pairs = runs.iter().flat_map(|run| commands.iter().map(|command| (*run, *command)));
             let done: Vec<_> = pairs.filter(|pair| ends(*pair)).collect();
@@ -146,7 +152,10 @@ impl Cases {
             wrong.extend(idle.map(|run| format!("nothing reads the run {run}")));
             let idle = commands.iter().filter(|command| done.iter().all(|(_, other)| other != *command));
             wrong.extend(idle.map(|command| format!("lal {command}")));
+            let pairs = runs.iter().flat_map(|run| commands.iter().map(|command| (*run, *command)));
+            refused.extend(pairs.filter(|pair| !done.contains(pair)));
         }
+        self.refused = refused;
         wrong
     }
 

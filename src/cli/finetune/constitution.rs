@@ -60,16 +60,22 @@ struct Violated {
     by_principle: Vec<(String, usize)>,
 }
 
+/// # Errors
+/// When a number is outside its range.
+pub fn check_ranges(options: &ConstitutionOptions) -> anyhow::Result<()> {
+    let ConstitutionOptions { questions, samples, beta, .. } = *options;
+    for (flag, value, range) in [("--questions", questions, 1..=MOST), ("--samples", samples, 2..=1000)] {
+        if !range.contains(&(value as u64)) {
+            let (least, most) = (range.start(), range.end());
+            return Err(Usage(format!("{flag} {value} is outside its range: {least} to {most}")).into());
+        }
+    }
+    Ok(check_beta(beta)?)
+}
+
 impl Constitutional {
     pub fn new(options: ConstitutionOptions) -> anyhow::Result<Self> {
-        let ConstitutionOptions { questions, samples, beta, .. } = options;
-        for (flag, value, range) in [("--questions", questions, 1..=MOST), ("--samples", samples, 2..=1000)] {
-            if !range.contains(&(value as u64)) {
-                let (least, most) = (range.start(), range.end());
-                return Err(Usage(format!("{flag} {value} is outside its range: {least} to {most}")).into());
-            }
-        }
-        check_beta(beta)?;
+        check_ranges(&options)?;
         let constitution = match &options.principles {
             Some(path) => Constitution::read(path)?,
             None => Constitution::of_tales(),

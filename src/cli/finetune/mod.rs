@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use clap::Subcommand;
 
 use self::run::Job;
-use super::failure::Exit;
+use super::failure::{Exit, Usage};
 use super::output::Output;
 use crate::finetune::stage::Method;
 
@@ -50,6 +50,16 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         }
     };
     run::run(&stage, method, &given, output)
+}
+
+/// # Errors
+/// When a count is outside its range, and with it perhaps beyond the integers of TOML.
+fn check_counts(method: &Method) -> anyhow::Result<()> {
+    match method {
+        Method::Ppo(options) => options.check_ranges().map_err(|error| Usage(error.to_string()).into()),
+        Method::Constitution(options) => constitution::check_ranges(options),
+        Method::Sft | Method::Reward(_) | Method::Dpo(_) => Ok(()),
+    }
 }
 
 /// What a stage that learns in this way does.

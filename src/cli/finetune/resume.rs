@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
-use super::job;
 use super::run::{Learner, Plan, StageArgs};
+use super::{check_counts, job};
 use crate::cli::data::lessons_at;
 use crate::cli::failure::Usage;
 use crate::finetune::base::Base;
@@ -31,6 +31,7 @@ pub fn plan(
         let what = format!("this is a run of {method}: continue it with finetune {method} --resume");
         return Err(Usage(what).into());
     }
+    [&stage.method, &asked].into_iter().try_for_each(check_counts)?;
     let (mut config, mut differences) = folder.settings()?.resumed(&args.settings)?;
     differences.extend(stage.method.differences(&asked, given));
     if let Some(rank) = args.lora_rank.filter(|&rank| rank != stage.lora_rank) {
