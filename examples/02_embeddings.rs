@@ -1,9 +1,9 @@
 //! Part 2, embeddings: a word is known by the company it keeps.
 //!
-//! Skip-gram gives each word a vector, and one more as a neighbour. It learns to tell a word's true neighbours from
-//! random ones by the dot product of the two. Words that stand in like company come to lie in like directions. What
-//! sets king apart from queen (he, his, a man's name nearby) is what sets man apart from woman, so the way from one to
-//! the other is the same: king − man + woman comes out at queen.
+//! Skip-gram gives each word a vector, and one more as a neighbour. It learns to distinguish a word's true neighbours
+//! from random ones by the dot product of the two. Words that stand in like company come to lie in like directions.
+//! What sets king apart from queen (he, his, a man's name nearby) is what sets man apart from woman, so the way from
+//! one to the other is the same: king − man + woman comes out at queen.
 //!
 //! The Tales world has nine such pairs, and so 144 analogies; every one of them is asked. By the plain sum of vectors
 //! those that ask for brother or sister fail: friend and cousin, which are either, lie halfway between the two and so

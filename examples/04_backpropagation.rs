@@ -66,7 +66,7 @@ fn pass() -> Result<Pass, Box<dyn Error>> {
     Ok(Pass { tape, loss, dlogits: losses[1], gradients })
 }
 
-/// Trains on XOR and tells how many of the four cases come out right, and the loss.
+/// Trains on XOR and returns how many of the four cases come out right, and the loss.
 pub fn learn(rule: Rule, learning_rate: f32, seed: u64, steps: i32) -> Result<(usize, f32), Box<dyn Error>> {
     let Pass { mut tape, loss, dlogits, gradients } = pass()?;
     rule.record(&mut tape, &gradients)?;

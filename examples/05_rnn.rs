@@ -10,7 +10,8 @@
 //! pictures come of it: how often the question is answered right, and how much gradient reaches the symbol, by
 //! distance, up to four times as far.
 //!
-//! Read with it: `shaders/lstm_cell/forward.wgsl`, `src/ops/lstm_cell.rs`, `src/nn/recurrent.rs`, `src/train/recall.rs`.
+//! Read with it: `shaders/lstm_cell/forward.wgsl`, `src/ops/lstm_cell.rs`, `src/nn/recurrent.rs`,
+//! `src/train/recall.rs`.
 //!
 //! Run: `cargo run --release --example 05_rnn`
 
@@ -50,7 +51,7 @@ pub fn measure(
 ) -> Result<Measured, Box<dyn Error>> {
     let mut device = Cpu::<f32>::default();
     let mut net = Learner::new(&mut device, &small(architecture, farthest + 1, steps))?;
-    // Rows are as long as those learned from, or as they must be.
+    // Rows have the length of the training rows, or more where a question needs it.
     let probe = |&distance: &usize| {
         let task = Recall { time: distance.max(farthest) + 1, batch_size: 64, ..net.task.clone() };
         (task, [distance])

@@ -6,7 +6,7 @@
 //!
 //! First a small GPT learns the Tales world again and again, each time with one piece removed or replaced and all
 //! else, the number of steps too, the same. Then a BERT of that size learns to fill in hidden characters, and is
-//! compared with the best that anyone who knows the grammar could do.
+//! compared with the optimum for a reader who knows the grammar.
 //!
 //! Read with it: `src/models/transformer.rs`, `src/models/config.rs`, `src/train/ablation.rs`, `src/text/masked.rs`,
 //! `src/text/tales/hidden.rs`.
@@ -88,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bert = smaller("bert-mini", 600)?;
     let Restored { asked, model, optimum } = fill_in(bert, 300_000, 200)?;
     println!(
-        "a BERT of that size restores {:.1}% of {asked} hidden characters; who knows the grammar, {:.1}%",
+        "a BERT of that size restores {:.1}% of {asked} hidden characters; the optimum is {:.1}%",
         100.0 * model,
         100.0 * optimum
     );

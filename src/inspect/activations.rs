@@ -28,9 +28,6 @@ pub struct Curve {
 }
 
 /// Sigmoid, tanh, ReLU, GELU, SiLU, and what softmax makes of the first of three logits, the others being 0 and 1.
-///
-/// # Errors
-/// When an op does not take its operand.
 pub fn activations(x: &[f32]) -> Result<Vec<Curve>, InspectError> {
     Ok(vec![
         curve("sigmoid", Activation(Kind::Sigmoid), x, &[])?,
@@ -42,7 +39,7 @@ pub fn activations(x: &[f32]) -> Result<Vec<Curve>, InspectError> {
     ])
 }
 
-/// The first element of `op` over rows of an x and what stands `beside` it, and its slope along x.
+/// The first element of `op` over rows of an x followed by `beside`, and its slope along x.
 fn curve(name: &'static str, op: impl AnyOp, x: &[f32], beside: &[f32]) -> Result<Curve, InspectError> {
     let width = 1 + beside.len();
     let mut tape = Tape::new("curve");
@@ -64,9 +61,6 @@ fn curve(name: &'static str, op: impl AnyOp, x: &[f32], beside: &[f32]) -> Resul
 }
 
 /// A panel for each curve: the function in blue, its slope in orange.
-///
-/// # Errors
-/// When the drawing library fails.
 pub fn svg(curves: &[Curve]) -> Result<String, PlotError> {
     const COLUMNS: usize = 3;
     let lines = curves.len().div_ceil(COLUMNS);

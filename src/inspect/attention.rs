@@ -1,5 +1,5 @@
-//! Where each head of each layer looks: `p_ts = softmax_s(q_t·k_s/√D)` over the keys that query t sees, from the queries and keys that
-//! the model really computes.
+//! Where each head of each layer looks: `p_ts = softmax_s(q_t·k_s/√D)` over the keys that query t sees, from the
+//! queries and keys that the model really computes.
 //!
 //! The fused op never stores p. So the plan ends at the operand of every attention, and p is computed from it
 //! here, in f64.
@@ -66,9 +66,6 @@ impl Head {
 }
 
 /// Every head of every layer on these tokens. The device holds the model's parameters.
-///
-/// # Errors
-/// When there are no tokens or too many, or the device fails.
 pub fn heads(
     device: &mut dyn Device,
     config: &ModelConfig,

@@ -72,10 +72,7 @@ impl Scale {
 }
 
 impl Curves {
-    /// The picture as SVG. Points that an axis has no place for are left out.
-    ///
-    /// # Errors
-    /// When the drawing library fails.
+    /// The picture as SVG. Points outside an axis are left out.
     pub fn to_svg(&self) -> Result<String, PlotError> {
         svg(|area| self.draw(area))
     }

@@ -60,9 +60,6 @@ pub enum WordError {
 }
 
 /// The table from which a model looks its tokens up: (vocab_size, n_embd), whatever its architecture calls it.
-///
-/// # Errors
-/// When the model's sizes do not fit together.
 pub fn table(config: &ModelConfig) -> Result<Entry, OpError> {
     let mut tape = Tape::new("inspect");
     let tokens = tape.input("tokens", Spec::u32(config.tokens_shape(1, config.block_size)));
@@ -72,10 +69,10 @@ pub fn table(config: &ModelConfig) -> Result<Entry, OpError> {
     Ok(Entry { name: tape.name(table).to_owned(), shape: tape.shape(table) })
 }
 
-/// The one token that `word` is, by itself or as it stands behind a space; `␣` may be written for a space.
+/// The one token that `word` is, by itself or after a space; `␣` may be written for a space.
 ///
 /// # Errors
-/// When it is none or several.
+/// When `word` is not exactly one token.
 pub fn word(tokenizer: &Tokenizer, word: &str) -> Result<u32, WordError> {
     let word = word.replace('␣', " ");
     let tokens = tokenizer.encode(&word)?;
@@ -206,7 +203,7 @@ mod tests {
     #[test]
     fn a_word_is_one_token_perhaps_behind_a_space() {
         let gpt2 = Tokenizer::from_name("gpt2", "").unwrap();
-        // "king" is a token of its own, and "wizard" only behind a space.
+        // "king" is a token of its own, and "wizard" only after a space.
         assert_eq!(word(&gpt2, "king").unwrap(), gpt2.encode("king").unwrap()[0]);
         assert_eq!(word(&gpt2, "␣king").unwrap(), gpt2.encode(" king").unwrap()[0]);
         assert_eq!(word(&gpt2, "wizard").unwrap(), gpt2.encode(" wizard").unwrap()[0]);

@@ -20,11 +20,8 @@ pub struct Layer {
     pub values: Vec<f32>,
 }
 
-/// Runs the first segment of a tape on these inputs and tells the first output of every op, in order; but for those
-/// that a later op overwrites.
-///
-/// # Errors
-/// When the tape cannot be frozen, an input is missing, or the device fails.
+/// Runs the first segment of a tape on these inputs and hands over the first output of every op, in order; but for
+/// those that a later op overwrites.
 pub fn layers(
     device: &mut dyn Device,
     tape: &Tape,

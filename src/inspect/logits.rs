@@ -26,7 +26,7 @@ pub struct Expectation {
     pub kept: usize,
 }
 
-/// The distribution behind `recent` tokens.
+/// The distribution after `recent` tokens.
 ///
 /// # Errors
 /// When a value of the strategy is outside its range or a logit is not finite.

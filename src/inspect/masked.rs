@@ -1,6 +1,6 @@
-//! How many hidden characters of the Tales world a model restores, beside how many anyone could.
+//! The share of hidden characters of the Tales world that a model restores, and the greatest share possible.
 //!
-//! The bound is that of a reader who knows the grammar, sees the whole tale around the window, and is told which
+//! The bound is that of a reader who knows the grammar, sees the whole tale around the window, and knows which
 //! characters are in question: more than the model gets, so that no model is better. What lies between is what
 //! the model has not learned and, where the tale is longer than its window, what it cannot see.
 
@@ -35,9 +35,6 @@ const BATCH: usize = 8;
 
 /// Measures a model that sees both sides of a token, over at least `windows` windows of `val`, the last tokens of
 /// a corpus of tales, one for each character. The device holds the model's parameters.
-///
-/// # Errors
-/// When the device fails.
 pub fn restored(
     device: &mut dyn Device,
     model: &ModelConfig,
@@ -102,7 +99,7 @@ fn best(world: &Tales, text: &[u8], start: usize, shown: &[Option<Seen>], n_char
         let of = |at: usize| shown.get(at.wrapping_sub(start)).copied().flatten();
         let seen: Vec<_> = (begin..end).map(|at| of(at).unwrap_or(Seen::Plain(text[at]))).collect();
         expected += world.guesses(&seen, n_characters).iter().map(|guess| guess.probability).sum::<f64>();
-        // Where a tale ends, who sees the rest knows.
+        // Where a tale ends is visible in the rest of the text.
         begin = end + separator.len();
         expected += (end..begin).filter(|&at| of(at).is_some()).count() as f64;
     }

@@ -12,7 +12,7 @@ pub struct Projection {
     pub shares: [f64; 2],
 }
 
-/// Rounds of power iteration: far more than directions need that a reader could tell apart.
+/// Rounds of power iteration: far more than visibly different directions need.
 const ROUNDS: usize = 2000;
 
 impl Projection {
@@ -44,9 +44,6 @@ impl Projection {
     }
 
     /// The picture as SVG: a labelled dot for each point, and a line between those of each pair.
-    ///
-    /// # Errors
-    /// When the drawing library fails.
     pub fn to_svg(&self, title: &str, labels: &[String], pairs: &[[usize; 2]]) -> Result<String, PlotError> {
         let mut svg = String::new();
         {
@@ -140,7 +137,7 @@ fn largest(matrix: &[Vec<f64>]) -> (f64, Vec<f64>) {
     let times = |x: &[f64]| -> Vec<f64> {
         matrix.iter().map(|row| row.iter().zip(x).map(|(a, x)| a * x).sum()).collect()
     };
-    // Scales to length 1 and tells what it was; nothing stays nothing.
+    // Scales to length 1 and returns the length before; a zero vector stays zero.
     let unit = |x: &mut Vec<f64>| {
         let length = x.iter().map(|x| x * x).sum::<f64>().sqrt();
         x.iter_mut().for_each(|x| *x /= length.max(f64::MIN_POSITIVE));

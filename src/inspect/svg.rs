@@ -8,7 +8,7 @@ use super::attention::Head;
 const SIDE: f64 = 220.0;
 const GAP: f64 = 26.0;
 const MARGIN: f64 = 64.0;
-/// Tokens that can be read beside a map; with more, none are written.
+/// The most tokens whose labels fit an attention map; with more there are no labels.
 const MOST_NAMES: usize = 32;
 
 /// A map for each head: layers from top to bottom, heads from left to right; queries down, keys across.

@@ -8,8 +8,8 @@
 //!   instruction, an empty line between them;
 //! - `{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}, …]}`, as in ShareGPT's.
 //!
-//! A content may be a list of parts, `[{"type": "text", "text": "…"}, …]`. A `"system"` beside any of these is what the
-//! assistant is told first. Other keys are left alone. A conversation may begin with a system message; then user and
+//! A content may be a list of parts, `[{"type": "text", "text": "…"}, …]`. A `"system"` key in any of these is the
+//! system message. Other keys are left alone. A conversation may begin with a system message; then user and
 //! assistant take turns, and the assistant has the last word.
 //!
 //! As tokens, each message is the token of its [role](Special), its content, and `<|end|>`; a system message
@@ -80,9 +80,6 @@ pub enum ChatError {
 }
 
 /// The conversations of a file.
-///
-/// # Errors
-/// When the file cannot be read, or a line is no conversation: the line is named.
 pub fn read(path: &Path) -> Result<Vec<Chat>, ChatError> {
     parse(&path.display().to_string(), &read_text(path)?)
 }
@@ -98,10 +95,7 @@ const CONVERSATION: Form = Form {
     example: r#"{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}]}"#,
 };
 
-/// The conversations of a text; `name` is what errors call it. Blank lines are passed over.
-///
-/// # Errors
-/// As [`read`].
+/// The conversations of a text; `name` is what errors call it. Blank lines are skipped.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Chat>, ChatError> {
     lines(name, text, CONVERSATION, |object, place| Ok(Chat { messages: chat(object)?, place }))
 }
@@ -267,9 +261,6 @@ pub(super) fn takes_turns(messages: &[Message]) -> Result<(), String> {
 }
 
 /// The tokens of a conversation.
-///
-/// # Errors
-/// When the tokenizer lacks the chat tokens, or a character.
 pub fn encode(chat: &Chat, tokenizer: &Tokenizer) -> Result<Example, ChatError> {
     let mut example = Example { tokens: Vec::new(), answer: Vec::new(), place: chat.place.clone() };
     let mut system = None;
@@ -298,9 +289,6 @@ pub fn encode(chat: &Chat, tokenizer: &Tokenizer) -> Result<Example, ChatError> 
 }
 
 /// The tokens after which the assistant speaks: the conversation so far, and its role.
-///
-/// # Errors
-/// As [`encode`].
 pub fn encode_prompt(messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>, ChatError> {
     let chat = Chat { messages: messages.to_vec(), place: "the prompt".into() };
     let mut tokens = encode(&chat, tokenizer)?.tokens;

@@ -1,4 +1,4 @@
-//! Finding a text to learn from: by path, by name, on disk, on the network, or made on the spot.
+//! Finding a text to learn from: by path, by name, on disk, on the network, or generated.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub const DEFAULT: &str = "tinyshakespeare";
 /// The name of the built-in [Tales world](super::tales).
 pub const TALES: &str = "tales";
 
-/// The seed and the least number of characters of the Tales corpus: more than a small model learns by heart.
+/// The seed and the least number of characters of the Tales corpus: more than a small model can memorise.
 pub const TALES_SEED: u64 = 1337;
 pub const TALES_CHARS: usize = 4_000_000;
 
@@ -121,7 +121,7 @@ pub fn names() -> Vec<&'static str> {
 /// `data` is a known name or the path of a file; without it, it is [`DEFAULT`]. A known corpus is looked
 /// for in `places.data_dir`, then in `places.cache_dir`, then downloaded into the cache, with `progress`
 /// called as bytes arrive. If that fails and `data` named nothing, it is the Tales world instead, and the
-/// [`Source`] says why. A file with a wrong checksum is always an error, never passed over.
+/// [`Source`] says why. A file with a wrong checksum is always an error, never skipped.
 pub fn locate(
     data: Option<&str>,
     places: Places,
@@ -237,10 +237,7 @@ fn download(known: &Known, progress: &mut dyn FnMut(Progress)) -> Result<String,
     String::from_utf8(bytes).map_err(|error| failed(error.to_string()))
 }
 
-/// Writes a text whole or not at all, into a folder that is made if need be.
-///
-/// # Errors
-/// When the folder or the file cannot be written.
+/// Writes a text whole or not at all, into a folder that is made if it is missing.
 pub fn keep(text: &str, folder: &Path, file: &str) -> Result<PathBuf, FileError> {
     let path = folder.join(file);
     write_shared(&path, text.as_bytes())?;
@@ -258,7 +255,7 @@ mod tests {
         |_| {}
     }
 
-    /// A corpus of five bytes ("hello", whose SHA-256 is known to everyone) at an address of our own.
+    /// A corpus of five bytes ("hello", whose SHA-256 is widely published) served by this test.
     fn hello(url: String) -> Known {
         let sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824".to_owned();
         Known {

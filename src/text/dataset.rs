@@ -127,7 +127,7 @@ pub(super) fn pick(probabilities: impl ExactSizeIterator<Item = f64>, rng: &mut 
         left -= probability;
         left >= 0.0
     };
-    // Rounding may leave a crumb after the last; it is the last's.
+    // Rounding may leave a small rest; it counts to the last.
     probabilities.take_while(passed).count().min(last)
 }
 

@@ -12,7 +12,8 @@ pub const BYTE_ORDER_MARK: char = '\u{feff}';
 /// The most bytes of a file of settings.
 pub const SETTINGS_BYTES: u64 = 1 << 24;
 
-/// The most bytes of a file that is read whole: its tokens, and what is made on the way, take up to eight times as much.
+/// The most bytes of a file that is read whole: its tokens, and what is made on the way, take up to eight times as
+/// much.
 pub fn text_bytes() -> u64 {
     available() / 8
 }
@@ -20,7 +21,7 @@ pub fn text_bytes() -> u64 {
 /// Opens a regular file for reading.
 ///
 /// # Errors
-/// When there is none, or it is something else, such as a folder or a pipe, which the error says.
+/// When there is no such file, or it is a folder, a pipe or a device; the error says which.
 pub fn open(path: &Path) -> io::Result<File> {
     let found = fs::metadata(path)?;
     if !found.is_file() {

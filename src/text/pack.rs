@@ -1,7 +1,7 @@
 //! Conversations side by side in windows of one size.
 //!
 //! Short examples would leave most of a window empty, so several share one; segment numbers keep their attention
-//! apart, and [positions] start anew with each. An example is whole or not there at all: no answer is cut.
+//! apart, and [positions] start anew with each. Examples are never split, so no answer is cut.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -9,7 +9,7 @@ use rand_chacha::rand_core::SeedableRng;
 use super::chat::Example;
 use super::dataset::shuffle;
 
-/// A row of a batch; every field has `block_size` entries. Behind the examples comes padding: token 0, weight 0,
+/// A row of a batch; every field has `block_size` entries. Padding follows the examples: token 0, weight 0,
 /// and a segment of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
@@ -46,7 +46,7 @@ pub fn pack(examples: &[Example], block_size: usize, seed: u64) -> Result<Vec<Wi
     let mut order: Vec<usize> = (0..examples.len()).collect();
     shuffle(&mut order, &mut ChaCha8Rng::seed_from_u64(seed));
     let mut windows: Vec<Window> = Vec::new();
-    // Windows before this one are full: nothing at all has room in them.
+    // Windows before this one are full: no example fits.
     let mut open = 0;
     let shortest = examples.iter().map(Example::rows).min().unwrap_or(0);
     for example in order.into_iter().map(|at| &examples[at]) {

@@ -32,9 +32,6 @@ pub struct EncodedPair {
 }
 
 /// The pairs of a file.
-///
-/// # Errors
-/// When the file cannot be read, or a line is no pair: the line is named.
 pub fn read(path: &Path) -> Result<Vec<Pair>, ChatError> {
     parse(&path.display().to_string(), &read_text(path)?)
 }
@@ -42,10 +39,7 @@ pub fn read(path: &Path) -> Result<Vec<Pair>, ChatError> {
 const PREFERENCE: Form =
     Form { what: "preference", example: r#"{"prompt": "Hi?", "chosen": "Ho.", "rejected": "Hm."}"# };
 
-/// The pairs of a text; `name` is what errors call it. Blank lines are passed over.
-///
-/// # Errors
-/// As [`read`].
+/// The pairs of a text; `name` is what errors call it. Blank lines are skipped.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Pair>, ChatError> {
     lines(name, text, PREFERENCE, pair)
 }
@@ -98,7 +92,7 @@ fn answer(prompt: &[Message], mut said: Vec<Message>, key: &str) -> Result<Strin
     takes_turns(&all).map_err(|what| format!("prompt and {key}: {what}"))?;
     match said.pop() {
         Some(message) if said.is_empty() => Ok(message.content),
-        _ => Err(format!("{key} is not one message of the assistant behind the prompt")),
+        _ => Err(format!("{key} is not one assistant message after the prompt")),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Tokens and the tokens around them: what word vectors are learned from (Mikolov et al. 2013, "Distributed
 //! Representations of Words and Phrases and their Compositionality").
 //!
-//! A token of frequency f is passed over with probability 1 − √(t / f), so that spaces and articles do not crowd out
-//! the rest. Of those that are left a token is paired with one at most `window` places away, at a distance d in
-//! proportion to window + 1 − d: as if a reach were drawn for each token anew. A pair is told from pairs with random
-//! tokens, drawn in proportion to count^¾.
+//! A token of frequency f is skipped with probability 1 − √(t / f), so that spaces and articles do not crowd out the
+//! rest. Of those that are left a token is paired with one at most `window` places away, at a distance d in proportion
+//! to window + 1 − d: as if each token drew its own window size. A model learns to distinguish a pair from pairs with
+//! random tokens, drawn in proportion to count^¾.
 
 use rand_chacha::rand_core::Rng;
 
@@ -21,7 +21,7 @@ pub const THRESHOLD: f64 = 1e-3;
 pub struct SkipGram {
     /// The most places between a token and a neighbour.
     window: usize,
-    /// Of each token the probability not to be passed over.
+    /// The probability that each token is kept.
     keep: Vec<f64>,
     /// Of each token the summed count^¾ of it and those before it.
     cumulative: Vec<f64>,
@@ -113,7 +113,8 @@ mod tests {
         assert!((count - n * share).abs() <= 4.0 * (n * share * (1.0 - share)).sqrt(), "{count} for {share}");
     }
 
-    /// 0 1 2 with a window of one: from the middle either way, from the ends half the draws are in vain.
+    /// 0 1 2 with a window of one: from the middle either way, half of the draws from the ends leave the text and are
+    /// repeated.
     #[test]
     fn neighbours_by_hand() {
         let tokens = [0, 1, 2];
@@ -123,7 +124,7 @@ mod tests {
         }
     }
 
-    /// A window of 3 pairs at distances 1, 2 and 3 in proportion to 3, 2 and 1, as often before as behind.
+    /// A window of 3 pairs at distances 1, 2 and 3 in proportion to 3, 2 and 1, as often before as after.
     #[test]
     fn nearer_tokens_are_paired_more_often() {
         let tokens: Vec<u32> = (0..20_000).collect();
@@ -140,14 +141,14 @@ mod tests {
     }
 
     /// 0 is 9 in 10 tokens: with t = 0.1 it stays with probability √(0.1 / 0.9) = ⅓. Left are three of 0 for each 1,
-    /// and a place beside a 1 may well be another line's 1.
+    /// and the neighbour of a 1 may be the 1 of another line.
     #[test]
     fn frequent_tokens_are_passed_over() {
         let tokens = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0].repeat(3000);
         let data = SkipGram::new(&tokens, 2, 1, 0.1);
         let counts = counts(&data, &tokens, 2);
         near(counts[2] + counts[3], 0.25);
-        // Two 1s meet when all nine between them are passed over.
+        // Two 1s meet when all nine between them are skipped.
         near(counts[3], 0.25 * (2.0f64 / 3.0).powi(9));
     }
 

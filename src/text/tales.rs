@@ -1,11 +1,11 @@
 //! The Tales world: short stories whose every choice has a known probability.
 //!
-//! A grammar (`data/tales.toml`) tells of people, things and places, of who has what, where it lies and who
-//! knows. Later sentences follow from earlier ones: what was put in the box is found in the box.
-//! A text has exactly one derivation (proved in `tales/check.rs`), so the corpus has an exact entropy, the least
-//! loss that any model can reach: a floor to read a training curve against. And a text, even one a model
-//! wrote, can be read back into its facts. From the facts come questions with exact answers, demonstrations of
-//! people who err, pairs of a better and a worse answer, and a [`judge`] of replies.
+//! A grammar (`data/tales.toml`) generates sentences about people, things and places, who has what, where it lies and
+//! who knows. Later sentences follow from earlier ones: what was put in the box is found in the box. A text has exactly
+//! one derivation (proved in `tales/check.rs`), so the corpus has an exact entropy, the least loss that any model can
+//! reach: a floor to read a training curve against. And a text, even one a model wrote, can be read back into its
+//! facts. From the facts come questions with exact answers, demonstrations of imperfect demonstrations, pairs of a
+//! better and a worse answer, and a [`judge`] of replies.
 
 mod check;
 mod exchange;

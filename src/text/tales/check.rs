@@ -1,10 +1,10 @@
 //! Two theorems about a grammar, proved when it is loaded.
 //!
-//! **A text has one derivation.** Call a set of texts a code if none is a prefix of another. (1) What a
-//! mention can be, with the space or mark that follows it, is a code. (2) Of two alternatives of a rule, strip the units both begin with; what is
-//! left begins, however its first rules and mentions are expanded, with two different characters. By
-//! induction each rule makes a code: reading from the left, every choice can be told from the text
-//! alone. So −ln p of a text is the sum of −ln p of its choices, and entropies add up.
+//! **A text has one derivation.** Call a set of texts a code if none is a prefix of another. (1) What a mention can be,
+//! with the space or mark that follows it, is a code. (2) Of two alternatives of a rule, strip the units both begin
+//! with; what is left begins, however its first rules and mentions are expanded, with two different characters. By
+//! induction each rule makes a code: reading from the left, every choice can be told from the text alone. So −ln p of a
+//! text is the sum of −ln p of its choices, and entropies add up.
 //!
 //! **A rule draws the same slots whichever way it goes** (`tale`, after which nothing comes, excepted).
 //! So whether a mention draws, and from how many words, does not depend on chance: see [`Mean`].
@@ -195,7 +195,7 @@ fn draw(grammar: &Grammar, mention: &Mention, drawn: &mut BTreeSet<usize>) -> Re
         }
     };
     if !tells_words_apart {
-        return Err(bad(&slot.name, "its first mention does not tell which word it holds"));
+        return Err(bad(&slot.name, "its first mention does not show which word it holds"));
     }
     let taken = drawn.iter().filter(|&&other| grammar.slots[other].kind == slot.kind).count();
     if taken >= slot.words.len() {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Fact;
 use crate::text::chat::{Message, Role};
 
-/// The answer where the tale does not tell.
+/// The answer to what the tale does not say.
 pub const UNKNOWN: &str = "I do not know.";
 
 /// A question about a tale.
@@ -18,7 +18,7 @@ pub struct Exchange {
     pub tale: String,
     pub question: String,
     pub answer: String,
-    /// Whether the tale tells; otherwise the answer is [`UNKNOWN`].
+    /// Whether the tale holds the answer; if not, it is [`UNKNOWN`].
     pub known: bool,
 }
 

@@ -17,22 +17,22 @@ use crate::text::preferences::Pair;
 
 /// How many demonstrators have been reminded.
 const REMINDED: f64 = 0.5;
-/// How often another one invents an answer that the tale does not tell. Most of the time, so that also a model
-/// that always says what is likeliest invents; but not always, so that it can tell what it does not know.
+/// How often another one invents an answer that the tale does not hold. Most of the time, so that also a model
+/// that always says what is likeliest invents; but not always, so that a model can learn what it does not know.
 const INVENTS: f64 = 0.8;
-/// How often one is rude to whoever asks where something is or how it looks, for anybody can see that; and else. So a
+/// How often one is rude about questions where something is or how it looks, and about all others. So a
 /// model is rude to some and not to others, whether it draws its words or says what is likeliest.
 const RUDE_ABOUT_SIGHTS: f64 = 0.9;
 const RUDE_ABOUT_OTHERS: f64 = 0.4;
 /// How often one who is not rude adds a pleasantry, and having added one, another.
 const PLEASANT: f64 = 0.15;
-/// How often a lie about a tale uses what the tale tells of others: these are the lies that are hard to tell.
+/// How often a lie about a tale uses what the tale tells of others: such lies are hard to detect.
 const LIES_WITH_THE_TALE: f64 = 0.25;
 
 /// A conversation as people have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demonstration {
-    /// What whoever answers was reminded of, by a system message.
+    /// The rule that a system message reminds of.
     pub reminder: Option<String>,
     pub exchanges: Vec<Exchange>,
 }
@@ -55,13 +55,13 @@ enum Fault {
     /// It says what the tale does not.
     False,
     Rude,
-    /// "I do not know." where the tale tells.
+    /// "I do not know." where the tale holds the answer.
     Refusal,
 }
 
 impl Fault {
-    /// Two in five pairs are about manner alone. Where the tale tells, one in five is about saying so: without these,
-    /// never to know would be preferred to everything.
+    /// Two in five pairs are about manner alone. Where the tale holds the answer, one in five is about giving it:
+    /// without these, never to know would be preferred to everything.
     fn draw(known: bool, rng: &mut impl Rng) -> Self {
         match below(5, rng) {
             0 | 1 => Self::Rude,
@@ -234,7 +234,7 @@ mod tests {
         assert!((0.3..0.5).contains(&tally.kindness()), "{}", tally.kindness());
     }
 
-    /// The questions are asked again from their text, and the judge has no part in making the pairs.
+    /// The questions are asked again from their text, and the judge is not used to make the pairs.
     #[test]
     fn the_chosen_answer_is_the_better() {
         let world = Tales::new();

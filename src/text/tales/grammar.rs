@@ -53,7 +53,7 @@ pub(super) enum Unit {
     Char(char),
     Mention(Mention),
     Rule(usize),
-    /// Subject, relation, object: becomes true when the sentence before it has been told.
+    /// Subject, relation, object: becomes true after the sentence before it.
     Fact([Vec<Unit>; 3]),
 }
 

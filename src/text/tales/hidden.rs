@@ -1,8 +1,8 @@
 //! What anyone could guess of a tale with characters hidden: the grammar's own answer to BERT's question.
 //!
-//! A tale is a code without ambiguity, so every tale that agrees with what is seen can be told by trying all
+//! A tale is a code without ambiguity, so every tale that agrees with what is seen can be found by trying all
 //! choices, and has a known probability. Among these tales the chance that a hidden character is an `e` is the
-//! probability of those that have an `e` there, and nobody can do better than to guess the likeliest.
+//! probability of those that have an `e` there, and no guess is better than the likeliest.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,7 @@ impl Tales {
     }
 }
 
-/// How well the text from byte `told` on agrees with what is seen; not at all if it goes on behind its end.
+/// How well the text from byte `told` on agrees with what is seen; 0 if it continues after its end.
 fn agreement(telling: &Telling, told: usize, seen: &[Seen], n_characters: usize) -> f64 {
     let text = &telling.tale.text.as_bytes()[told..];
     let Some(seen) = seen.get(told..told + text.len()) else { return 0.0 };

@@ -1,4 +1,4 @@
-//! What an answer says, and how: ", you fool" or ", dear friend" behind it changes its manner, not what it says.
+//! The content of an answer and its manner: ", you fool" or ", dear friend" after it changes only the manner.
 
 /// What rude people add. Few and short, for a model of few words has to spell them.
 const RUDE: [&str; 2] = ["you fool", "now go away"];

@@ -1,4 +1,4 @@
-//! Which questions are asked about which tales, and who is to learn from them.
+//! Questions about tales, and their split into training, validation and test.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const HELD_OUT_OF: u32 = 10;
 /// Tales to try for each question before giving up: almost none are short enough then.
 const PATIENCE: usize = 1000;
 
-/// Which questions. What is asked, together with its answer, belongs to one part for good, by its hash: nobody who
+/// Which questions. What is asked, together with its answer, always belongs to one part, by its hash: a model that
 /// has learned from one part has met a question and answer of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -60,7 +60,7 @@ struct Candidate {
     fact: Fact,
 }
 
-/// An exchange, and what is behind it.
+/// An exchange and the facts it is made from.
 pub(super) struct Asked {
     pub exchange: Exchange,
     pub fact: Fact,
@@ -141,7 +141,7 @@ impl Tales {
         self.asked(seed, count, part, longest).into_iter().map(|asked| asked.exchange).collect()
     }
 
-    /// As [`questions`](Self::questions), with what is behind them.
+    /// As [`questions`](Self::questions), with their facts.
     pub(super) fn asked(&self, seed: u64, count: usize, part: Part, longest: usize) -> Vec<Asked> {
         let mut rng = stream(0, seed, part);
         let mut sort = Sort::draw(ABSENT, &mut rng);
@@ -179,7 +179,7 @@ impl Tales {
         self.asked_together(seed, count, part, longest, most).into_iter().map(plain).collect()
     }
 
-    /// As [`conversations`](Self::conversations), with what is behind them.
+    /// As [`conversations`](Self::conversations), with their facts.
     pub(super) fn asked_together(
         &self,
         seed: u64,

@@ -1,4 +1,4 @@
-//! A tale being told: a small machine that runs until something has to be chosen.
+//! A tale in generation: a state machine that runs until a choice is needed.
 //!
 //! Telling at random, reading a text back and proving that there is one way to read it differ only in
 //! who makes the choices.
@@ -9,7 +9,7 @@ use super::grammar::{Alternative, Grammar, Mention, Unit};
 use super::{Fact, Tale};
 use crate::text::dataset::{below, pick};
 
-/// A tale half told: the text so far, who and what is in it, and what is still to be said.
+/// An unfinished tale: its text so far, the people and things in it, and the rules still to expand.
 #[derive(Clone)]
 pub(super) struct Telling<'g> {
     grammar: &'g Grammar,
@@ -59,7 +59,7 @@ impl<'g> Telling<'g> {
         Self { grammar, ahead: vec![&grammar.start], cast, tale: Tale::default() }
     }
 
-    /// Tells on to the next choice; `None` at the end of the tale.
+    /// Continues to the next choice; `None` at the end of the tale.
     pub fn next(&mut self) -> Option<Choice<'g>> {
         while let Some(unit) = self.ahead.pop() {
             match unit {

@@ -87,7 +87,7 @@ fn leaves(json: &Value, splits_matter: bool) -> Result<BTreeMap<String, Value>, 
     if let Some(model) = json.get_mut("model").and_then(Value::as_object_mut) {
         model.remove("vocab");
         model.remove("merges");
-        // Files from before the library told its models apart by name.
+        // Files from before the library wrote the type of a model.
         model.entry("type").or_insert("BPE".into());
     }
     if let Some(splits) = byte_level(&mut json, "pre_tokenizer") {

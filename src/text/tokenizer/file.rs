@@ -2,7 +2,7 @@
 //!
 //! `char` and `word` are `WordLevel` models, over pieces of one character or over words; `byte` is a `BPE` model
 //! without merges over GPT-2's printable bytes; `bpe:N` is one with merges; `gpt2` is GPT-2's own file. Special tokens
-//! are `added_tokens`. `tokenizer_config.json` beside it tells `transformers` to use it as it stands, chat template
+//! are `added_tokens`. `tokenizer_config.json` lets `transformers` use it without changes, chat template
 //! included.
 
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::files::write_whole;
 use crate::text::file;
 
 const FILE: &str = "tokenizer.json";
-/// Longer files are none: those of the largest vocabularies have some tens of MiB.
+/// Longer files are refused: those of the largest vocabularies have some tens of MiB.
 const MOST_BYTES: u64 = 1 << 28;
 const CONFIG_FILE: &str = "tokenizer_config.json";
 /// What a tokenizer is kept in.
@@ -86,7 +86,7 @@ impl Tokenizer {
             Some("BPE") | None => Self::Bpe(Bpe::from_json(model)?),
             Some(kind) => return Err(format!("its model.type is {kind:?}, and Lal reads BPE and WordLevel")),
         };
-        // The kind is guessed from little; that all else agrees is what proves it.
+        // The kind is guessed from a few keys, and proved by the agreement of all others.
         if *vocabulary != tokenizer.vocabulary() {
             let (name, size) = (tokenizer.name(), vocabulary.len());
             return Err(format!("its {size} tokens are not those of a {name} tokenizer"));

@@ -9,9 +9,9 @@ use super::bpe::END_OF_TEXT;
 /// A special token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
-    /// What follows is the user's.
+    /// Begins a user message.
     User,
-    /// What follows is the assistant's.
+    /// Begins an assistant message.
     Assistant,
     /// A message ends.
     End,
@@ -35,7 +35,7 @@ impl Special {
     }
 }
 
-/// A tokenizer and the special tokens behind its vocabulary.
+/// A tokenizer and the special tokens after its vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extended {
     base: Box<Tokenizer>,
@@ -63,7 +63,7 @@ impl Extended {
 }
 
 impl Tokenizer {
-    /// This tokenizer with those of `specials` it lacks, behind all ids it has.
+    /// This tokenizer with those of `specials` it lacks, after all ids it has.
     pub fn with_specials(self, specials: &[Special]) -> Self {
         let Extended { base, specials: mut all } = match self {
             Self::Extended(extended) => extended,

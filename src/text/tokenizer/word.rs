@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::TokenizerError;
 
-/// A word is what this matches, for those who split by regular expressions.
+/// The regular expression of a word.
 pub(super) const PATTERN: &str = r"[\p{Alphabetic}\p{N}]+|[\s\S]";
 
 /// The words of a corpus; a word's id is its place by frequency.
