@@ -37,14 +37,14 @@
 //! use lal::engine::device::{Device, HostData};
 //! use lal::engine::plan::Plan;
 //! use lal::engine::step::Step;
-//! use lal::engine::tape::{Init, Tape};
+//! use lal::engine::tape::{Init, Parameter, Tape};
 //! use lal::engine::tensor::Spec;
 //! use lal::ops::gelu::{Form, Gelu};
 //! use lal::ops::matmul::Matmul;
 //!
 //! let mut tape = Tape::new("step");
 //! let x = tape.input("x", Spec::f32([1, 2]));
-//! let weight = tape.parameter("weight", [3, 2], Init::Constant(0.5));
+//! let weight = tape.parameter("weight", [3, 2], Init::Constant(0.5), Parameter::Hidden);
 //! let hidden = tape.apply_one(Matmul::LINEAR, &[x, weight])?;
 //! let y = tape.apply_one(Gelu(Form::Exact), &[hidden])?;
 //! let dy = tape.input("dy", Spec::f32([1, 3]));

@@ -10,7 +10,7 @@ use lal::engine::hash::{keep, mask_key, threshold};
 use lal::engine::op::{OpError, Var};
 use lal::engine::plan::Plan;
 use lal::engine::step::Step;
-use lal::engine::tape::{Init, Tape};
+use lal::engine::tape::{Init, Parameter, Tape};
 use lal::engine::tensor::Spec;
 use lal::engine::twin::Elements;
 use lal::ops::attention::Attention;
@@ -55,7 +55,7 @@ fn run(
 ) -> [Vec<f64>; 2] {
     let mut tape = Tape::new("all");
     let rows = [e.b, e.t, e.h * e.d];
-    let x = tape.parameter("qkv", [e.b, e.t, 3 * e.h * e.d], Init::Constant(0.0));
+    let x = tape.parameter("qkv", [e.b, e.t, 3 * e.h * e.d], Init::Constant(0.0), Parameter::Outer);
     let upstream = tape.input("dout", Spec::f32(rows));
     let out = record(&mut tape, x).expect("operands fit");
     let gradients = tape.backward(&[(out, upstream)], &HashMap::new()).expect("derivatives exist");

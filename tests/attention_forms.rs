@@ -11,7 +11,7 @@ use lal::engine::device::{Device, HostData};
 use lal::engine::op::Var;
 use lal::engine::plan::Plan;
 use lal::engine::step::Step;
-use lal::engine::tape::{Init, Tape};
+use lal::engine::tape::{Init, Parameter, State, Tape};
 use lal::engine::tensor::Spec;
 use lal::nn::attention::rotary_table;
 use lal::ops::attention::Attention;
@@ -21,6 +21,8 @@ use lal::ops::causal_conv_cached::CausalConvCached;
 use lal::ops::rope::Rope;
 use safetensors::SafeTensors;
 use serde_json::Value;
+
+const ZERO: Init = Init::Constant(0.0);
 
 struct Form {
     name: String,
@@ -102,12 +104,12 @@ fn agrees_with_pytorch(device: &mut dyn Device, form: &Form, tensors: &Tensors, 
     let [batch, time] = form.rows;
     let mut tape = Tape::new("all");
     let qkv_name = format!("{}.qkv", form.name);
-    let qkv = tape.parameter(&qkv_name, [batch, time, form.row()], Init::Constant(0.0));
+    let qkv = tape.parameter(&qkv_name, [batch, time, form.row()], ZERO, Parameter::Outer);
     let dout = tape.input("dout", Spec::f32([batch, time, form.op.n_head * form.width]));
     let segments = (!form.segments.is_empty()).then(|| tape.input("segments", Spec::u32(form.rows)));
     let with_segments = |operands: &[Var]| operands.iter().copied().chain(segments).collect::<Vec<_>>();
     let w = (form.conv_kernel > 0)
-        .then(|| tape.parameter(&form.weights(), [form.conv_kernel, form.row()], Init::Constant(0.0)));
+        .then(|| tape.parameter(&form.weights(), [form.conv_kernel, form.row()], ZERO, Parameter::Outer));
     let convolved = w.map_or(qkv, |w| {
         tape.apply_one(CausalConv { transposed: false }, &with_segments(&[qkv, w])).unwrap()
     });
@@ -192,14 +194,14 @@ fn decodes_as_at_once(device: &mut dyn Device, form: &Form, tensors: &Tensors, r
         let x = match form.conv_kernel {
             0 => x,
             taps => {
-                let w = tape.parameter(&form.weights(), [taps, form.row()], Init::Constant(0.0));
-                let tail = tape.state("tail", [1, taps - 1, form.row()], Init::Constant(0.0));
+                let w = tape.parameter(&form.weights(), [taps, form.row()], ZERO, Parameter::Outer);
+                let tail = tape.state("tail", [1, taps - 1, form.row()], ZERO, State::Transient);
                 tape.apply(CausalConvCached, &[x, w, tail]).unwrap()[0]
             }
         };
         let x = form.rotate(&mut tape, x, ROOM);
         let cache = ["keys", "values"]
-            .map(|name| tape.state(name, [1, ROOM, op.n_kv_head * form.width], Init::Constant(0.0)));
+            .map(|name| tape.state(name, [1, ROOM, op.n_kv_head * form.width], ZERO, State::Transient));
         let cached = AttentionCached { n_head: op.n_head, n_kv_head: op.n_kv_head, alibi: op.alibi };
         let result = tape.apply(cached, &[x, cache[0], cache[1]]).unwrap()[0];
         let plan = Arc::new(Plan::new(&tape, &[result]).unwrap());

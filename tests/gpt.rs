@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
 use lal::engine::device::{Device, HostData};
-use lal::engine::plan::{Home, Plan};
+use lal::engine::plan::Plan;
 use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
@@ -69,10 +69,8 @@ fn numbers(value: &Value) -> Vec<f64> {
 impl Golden {
     fn load(&self, device: &mut dyn Device, plan: &Plan, weight: f32) -> lal::engine::device::PlanId {
         let id = device.load(&Arc::new(plan.clone()), 0).unwrap();
-        for place in &plan.places {
-            if let Home::Persistent { name, parameter: true, .. } = &place.home {
-                device.write(name, &self.tensors[&format!("weight/{name}")]).unwrap();
-            }
+        for (name, ..) in plan.parameters() {
+            device.write(name, &self.tensors[&format!("weight/{name}")]).unwrap();
         }
         let tokens = flat(&self.json["tokens"]);
         device.set_input(id, "tokens", HostData::U32(&tokens)).unwrap();

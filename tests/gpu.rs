@@ -9,7 +9,7 @@ use lal::engine::device::{Device, DeviceError, HostData, PlanId};
 use lal::engine::op::OpError;
 use lal::engine::plan::Plan;
 use lal::engine::step::Step;
-use lal::engine::tape::{Init, Tape};
+use lal::engine::tape::{Init, Parameter, State, Tape};
 use lal::engine::tensor::Spec;
 use lal::ops::add::Add;
 use lal::ops::gelu::{Form, Gelu};
@@ -31,8 +31,8 @@ fn plan(len: usize) -> Result<Arc<Plan>, OpError> {
     let spec = Spec::f32([len]);
     let mut tape = Tape::new("forward");
     let x = tape.input("x", spec);
-    let w = tape.parameter("w", [len], Init::Normal(1.0));
-    let total = tape.state("total", [len], Init::Constant(7.0));
+    let w = tape.parameter("w", [len], Init::Normal(1.0), Parameter::Outer);
+    let total = tape.state("total", [len], Init::Constant(7.0), State::Transient);
     tape.clear_at_start(total);
     let activated = tape.apply_one(Gelu(Form::Tanh), &[w])?;
     let y = tape.apply_one(Add, &[activated, x])?;
@@ -120,9 +120,9 @@ fn what_is_not_there_is_named() -> Outcome {
     let unknown = Gpu::open(GpuOptions { adapter: Some("no such GPU".into()), ..GpuOptions::default() });
     assert!(unknown.is_err_and(|e| said(e).contains("no adapter is called `no such GPU`")));
     let huge = Arc::new({
-        let mut tape = Tape::new("huge");
+        let (mut tape, zero) = (Tape::new("huge"), Init::Constant(0.0));
         let parts: Vec<_> =
-            (0..4096).map(|i| tape.state(&i.to_string(), [60 << 20], Init::Constant(0.0))).collect();
+            (0..4096).map(|i| tape.state(&i.to_string(), [60 << 20], zero, State::Transient)).collect();
         tape.apply(Add, &parts[..2])?;
         Plan::new(&tape, &[])?
     });
@@ -136,7 +136,8 @@ fn equal_choices_give_equal_bits() -> Outcome {
     let Some(mut first) = gpu(tuned(Default::default())) else { return Ok(()) };
     let plan = {
         let mut tape = Tape::new("products");
-        let [a, b, sum] = ["a", "b", "sum"].map(|name| tape.parameter(name, [65, 65], Init::Normal(1.0)));
+        let [a, b, sum] = ["a", "b", "sum"]
+            .map(|name| tape.parameter(name, [65, 65], Init::Normal(1.0), Parameter::Hidden));
         let product = tape.apply_one(Matmul::default(), &[a, b])?;
         // Timing it must leave the sum as it is.
         let added = tape.apply_one(Matmul { accumulate: true, ..Matmul::default() }, &[product, b, sum])?;

@@ -9,9 +9,9 @@ use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
 use lal::engine::device::{Device, HostData, PlanId};
 use lal::engine::op::{OpError, Record, Var};
-use lal::engine::plan::{Home, Plan};
+use lal::engine::plan::Plan;
 use lal::engine::step::Step;
-use lal::engine::tape::{Init, Tape};
+use lal::engine::tape::{Class, Init, Parameter, State, Tape};
 use lal::engine::tensor::{Shape, Spec};
 use lal::nn::Pass;
 use lal::nn::recurrent::{Cell, Recurrent, carry};
@@ -66,16 +66,14 @@ impl Golden {
 
     /// A parameter of that name and shape.
     fn parameter(&self, tape: &mut Tape, case: &str, name: &str) -> Var {
-        tape.parameter(name, self.get(case, name).shape, Init::Constant(0.0))
+        tape.parameter(name, self.get(case, name).shape, Init::Constant(0.0), Parameter::Hidden)
     }
 
     /// Loads a plan and gives its parameters the values of the fixture, where it has them.
     fn load(&self, device: &mut dyn Device, case: &str, plan: &Plan) -> PlanId {
         let id = device.load(&Arc::new(plan.clone()), 0).unwrap();
-        for place in &plan.places {
-            if let Home::Persistent { name, parameter: true, .. } = &place.home
-                && let Some(tensor) = self.0.get(&format!("{case}/{name}"))
-            {
+        for (name, ..) in plan.parameters() {
+            if let Some(tensor) = self.0.get(&format!("{case}/{name}")) {
                 device.write(name, &tensor.elements).unwrap();
             }
         }
@@ -191,7 +189,7 @@ fn recurrent_layers_are_pytorchs_and_carry_their_state() {
             let [time, batch_size, _] = *golden.get(case, "x1").shape.dims() else { panic!("x has rank 3") };
             let n_hidden = golden.get(case, "weight_hh").shape.width();
             let mut tape = Tape::new("window");
-            let x = tape.parameter("x", golden.get(case, "x1").shape, Init::Constant(0.0));
+            let x = tape.parameter("x", golden.get(case, "x1").shape, Init::Constant(0.0), Parameter::Outer);
             let layer = Recurrent { cell, n_hidden, batch_size };
             let unrolled = layer.record(&mut tape, x, Pass::Train).unwrap();
             let dy = tape.input("dy", Spec::f32([time * batch_size, n_hidden]));
@@ -256,32 +254,29 @@ const REST: AdamW = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.
 fn muon_is_the_papers() {
     for case in ["muon_wide", "muon_tall"] {
         let rule = muon::Muon::default();
-        check_steps(case, 3, 0.5, |tape, gradients| muon::update(tape, rule, REST, gradients, |_| true));
+        check_steps(case, 3, 0.5, |tape, gradients| muon::update(tape, rule, REST, gradients));
     }
 }
 
 #[test]
 fn muon_leaves_embeddings_and_vectors_to_adamw() {
     let mut tape = Tape::new("update");
-    let all = [("hidden.weight", [4, 3].into()), ("embedding.weight", [5, 3].into()), ("norm", [3].into())];
+    let all = [
+        ("hidden.weight", Shape::from([4, 3]), Parameter::Hidden),
+        ("embedding.weight", [5, 3].into(), Parameter::Outer),
+        ("norm", [3].into(), Parameter::Outer),
+    ];
     let pairs: Vec<_> = all
         .into_iter()
-        .map(|(name, shape): (&str, Shape)| {
-            let p = tape.parameter(name, shape, Init::Constant(0.0));
+        .map(|(name, shape, kind)| {
+            let p = tape.parameter(name, shape, Init::Constant(0.0), kind);
             (p, tape.input(&format!("d{name}"), Spec::f32(shape)))
         })
         .collect();
-    let is_hidden = |name: &str| !name.starts_with("embedding");
-    let norm = muon::update(&mut tape, muon::Muon::default(), REST, &pairs, is_hidden).unwrap();
+    let norm = muon::update(&mut tape, muon::Muon::default(), REST, &pairs).unwrap();
     let plan = Plan::new(&tape, &[norm]).unwrap();
-    let mut states: Vec<_> = (plan.places.iter())
-        .filter_map(|place| match &place.home {
-            Home::Persistent { name, parameter: false, .. } if !name.contains("squares") => {
-                Some(name.as_str())
-            }
-            _ => None,
-        })
-        .collect();
+    let saved = |(name, _, class)| (class == Class::State(State::Saved)).then_some(name);
+    let mut states: Vec<&str> = plan.persistent().filter_map(saved).collect();
     states.sort_unstable();
     let expected = [
         "adamw.m.embedding.weight",

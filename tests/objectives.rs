@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
 use lal::engine::device::{Device, HostData, Results};
-use lal::engine::plan::{Home, Plan};
+use lal::engine::plan::Plan;
 use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
@@ -155,10 +155,8 @@ fn run(
     results.extend(parameters.iter().map(|parameter| gradients[parameter]));
     let plan = Arc::new(Plan::new(&tape, &results).unwrap());
     let id = device.load(&plan, 0).unwrap();
-    for place in &plan.places {
-        if let Home::Persistent { name, parameter: true, .. } = &place.home {
-            device.write(name, &golden.tensors[name]).unwrap();
-        }
+    for (name, ..) in plan.parameters() {
+        device.write(name, &golden.tensors[name]).unwrap();
     }
     device.set_input(id, "tokens", HostData::U32(&batch.tokens)).unwrap();
     device.set_input(id, "weights", HostData::F32(&batch.weights)).unwrap();

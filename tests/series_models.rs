@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::{Device, HostData};
-use lal::engine::plan::{Home, Plan};
+use lal::engine::plan::Plan;
 use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
@@ -145,11 +145,8 @@ fn sinusoids_reach_the_model() {
     let plan = Arc::new(training(&model, shape, &rule).unwrap());
     let mut device = Cpu::<f32>::default();
     device.load(&plan, 0).unwrap();
-    let states = plan.places.iter().filter_map(|place| match &place.home {
-        Home::Persistent { name, .. } if name.contains("sinusoids") => Some(name),
-        _ => None,
-    });
-    let tables: Vec<_> = states.map(|name| device.read(name).unwrap()).collect();
+    let tables = plan.persistent().filter(|(name, ..)| name.contains("sinusoids"));
+    let tables: Vec<_> = tables.map(|(name, ..)| device.read(name).unwrap()).collect();
     assert_eq!(tables.len(), 1);
     for (got, want) in tables[0][8..12].iter().zip([2f64.sin(), 2f64.cos(), 0.02f64.sin(), 0.02f64.cos()]) {
         let want = 0.02 * 2f64.sqrt() * want;

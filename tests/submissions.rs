@@ -8,9 +8,9 @@ use assert_cmd::Command;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
 use lal::engine::device::timeline::Detail;
 use lal::engine::device::{Device, DeviceError, Results};
-use lal::engine::plan::{Home, Plan};
+use lal::engine::plan::Plan;
 use lal::engine::step::Step;
-use lal::engine::tape::{Init, Tape};
+use lal::engine::tape::{Init, Parameter, Tape};
 use lal::ops::OPS;
 use lal::ops::matmul::Matmul;
 use lal::profile::workload::Workload;
@@ -55,12 +55,8 @@ fn train(gpu: &mut Gpu, work: &Workload) -> Result<(Left, u64, u64), DeviceError
         }
     }
     let submissions = (gpu.submissions() - before, gpu.submissions() - loaded);
-    let names = work.plan.places.iter().filter_map(|place| match &place.home {
-        Home::Persistent { name, .. } => Some(name.clone()),
-        _ => None,
-    });
-    let tensors =
-        names.map(|name| Ok((name.clone(), gpu.read(&name)?))).collect::<Result<_, DeviceError>>()?;
+    let read = |(name, ..): (&str, _, _)| Ok((name.to_owned(), gpu.read(name)?));
+    let tensors = work.plan.persistent().map(read).collect::<Result<_, DeviceError>>()?;
     Ok((Left { results, tensors }, submissions.0, submissions.1))
 }
 
@@ -130,7 +126,7 @@ fn every_op_can_be_sliced() {
 /// A product of two square matrices.
 fn product(n: usize) -> Result<Arc<Plan>, Box<dyn std::error::Error>> {
     let mut tape = Tape::new("products");
-    let [a, b] = ["a", "b"].map(|name| tape.parameter(name, [n, n], Init::Normal(1.0)));
+    let [a, b] = ["a", "b"].map(|name| tape.parameter(name, [n, n], Init::Normal(1.0), Parameter::Hidden));
     let product = tape.apply_one(Matmul::default(), &[a, b])?;
     Ok(Arc::new(Plan::new(&tape, &[product])?))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lal::engine::device::cpu::{Cpu, Precision};
 use lal::engine::device::gpu::{Gpu, GpuOptions};
 use lal::engine::device::{Device, HostData};
-use lal::engine::plan::{Home, Place, Plan};
+use lal::engine::plan::Plan;
 use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
@@ -79,11 +79,7 @@ fn train(
         let grad_norm = all.pop().unwrap();
         reports.push([all.iter().sum(), grad_norm]);
     }
-    let parameter = |place: &Place| match &place.home {
-        Home::Persistent { name, parameter: true, .. } => Some(name.clone()),
-        _ => None,
-    };
-    let weights = plan.places.iter().filter_map(parameter).flat_map(|name| device.read(&name).unwrap());
+    let weights = plan.parameters().flat_map(|(name, ..)| device.read(name).unwrap());
     (reports, weights.collect())
 }
 

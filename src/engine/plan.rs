@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::dispatch::Operands;
 use super::op::{AnyOp, Cost, OpError, Var};
-use super::tape::{Init, Role, Tape};
-use super::tensor::{Dtype, Spec};
+use super::tape::{Class, Init, Parameter, Role, Tape};
+use super::tensor::{Dtype, Shape, Spec};
 
 /// Where a value's elements live. Every buffer is whole: wgpu tracks hazards per buffer, so two values in
 /// one buffer could not be read and written by the same dispatch.
@@ -15,7 +15,7 @@ pub enum Home {
     /// Written by the host; belongs to this plan.
     Input(String),
     /// Shared by name with every plan on the device.
-    Persistent { name: String, init: Init, parameter: bool },
+    Persistent { name: String, init: Init, class: Class },
     /// The memory of this slot, shared by lifetime.
     Slot(usize),
 }
@@ -107,10 +107,9 @@ impl Plan {
             }
             let home = match value.role {
                 Role::Input => Home::Input(value.name.clone()),
-                Role::Parameter(init) | Role::Frozen(init) => {
-                    Home::Persistent { name: value.name.clone(), init, parameter: true }
+                Role::Persistent { init, class, .. } => {
+                    Home::Persistent { name: value.name.clone(), init, class }
                 }
-                Role::State(init) => Home::Persistent { name: value.name.clone(), init, parameter: false },
                 Role::Temporary => Home::Slot(slot_of[i]),
             };
             place_of[i] = places.len();
@@ -158,14 +157,30 @@ impl Plan {
             .unwrap_or_else(|| panic!("the plan has no segment `{name}`"))
     }
 
+    /// The tensors that last from run to run, in the order they were declared.
+    pub fn persistent(&self) -> impl Iterator<Item = (&str, Shape, Class)> {
+        self.places.iter().filter_map(|place| match &place.home {
+            Home::Persistent { name, class, .. } => Some((name.as_str(), place.spec.shape, *class)),
+            Home::Input(_) | Home::Slot(_) => None,
+        })
+    }
+
+    /// The parameters among them.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, Shape, Parameter)> {
+        self.persistent().filter_map(|(name, shape, class)| match class {
+            Class::Parameter(kind) => Some((name, shape, kind)),
+            Class::State(_) => None,
+        })
+    }
+
     /// Bytes this plan takes on a device.
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();
         for place in &self.places {
             let part = match place.home {
                 Home::Input(_) => &mut memory.inputs,
-                Home::Persistent { parameter: true, .. } => &mut memory.parameters,
-                Home::Persistent { parameter: false, .. } => &mut memory.states,
+                Home::Persistent { class: Class::Parameter(_), .. } => &mut memory.parameters,
+                Home::Persistent { class: Class::State(_), .. } => &mut memory.states,
                 Home::Slot(_) => continue,
             };
             *part = part.saturating_add(place.spec.bytes());

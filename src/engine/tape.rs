@@ -30,14 +30,59 @@ pub enum Init {
 pub enum Role {
     /// Written by the host before each run.
     Input,
-    /// Trained: kept by name, saved in `model.safetensors`.
-    Parameter(Init),
-    /// A parameter that training leaves as it is.
-    Frozen(Init),
-    /// Kept by name from run to run: optimiser moments, accumulated gradients, key-value caches.
-    State(Init),
+    /// Kept by name from run to run. `trained` by an optimiser, or left as it is.
+    Persistent { init: Init, class: Class, trained: bool },
     /// Made and used within a run.
     Temporary,
+}
+
+/// What a persistent tensor is: where it is saved, and which optimiser updates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Parameter(Parameter),
+    State(State),
+}
+
+/// What a parameter is to its model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// A matrix between the embeddings and the output head: Muon's.
+    Hidden,
+    /// An embedding, the output head, a bias, a norm's weight: AdamW's, whatever updates the hidden ones.
+    Outer,
+    /// The head of an objective, which its model is saved with. Trained where the model is frozen, too.
+    Head,
+    /// A head that only training needs, such as a critic. As [`Head`](Self::Head), but saved in checkpoints alone.
+    TrainingHead,
+    /// A factor of a low-rank adapter, hidden too. Trained where the model is frozen; the model's file holds the
+    /// product, merged into a weight.
+    Adapter,
+}
+
+impl Parameter {
+    /// Whether Muon updates it.
+    pub fn is_hidden(self) -> bool {
+        matches!(self, Self::Hidden | Self::Adapter)
+    }
+
+    /// Whether it is trained where the model is frozen.
+    pub fn is_added(self) -> bool {
+        matches!(self, Self::Head | Self::TrainingHead | Self::Adapter)
+    }
+
+    /// Whether the model's file holds it under its own name.
+    pub fn is_exported(self) -> bool {
+        matches!(self, Self::Hidden | Self::Outer | Self::Head)
+    }
+}
+
+/// Whether a run that is resumed needs a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It does: checkpoints hold it. An optimiser's moments, the state of a recurrent net.
+    Saved,
+    /// It begins anew: accumulated gradients, key-value caches, tables.
+    Transient,
 }
 
 /// A value on the tape.
@@ -86,7 +131,7 @@ impl Tape {
         }
     }
 
-    /// From here on parameters are frozen, but for adapters.
+    /// From here on parameters are frozen, but for those [added](Parameter::is_added) to the model.
     pub fn freeze(&mut self) {
         self.frozen = true;
     }
@@ -101,20 +146,17 @@ impl Tape {
         self.value(name.into(), spec, Role::Input)
     }
 
-    /// A trained tensor, named after the current scope.
-    pub fn parameter(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Var {
-        let role = if self.frozen { Role::Frozen(init) } else { Role::Parameter(init) };
+    /// A tensor to be trained, named after the current scope.
+    pub fn parameter(&mut self, name: &str, shape: impl Into<Shape>, init: Init, kind: Parameter) -> Var {
+        let trained = !self.frozen || kind.is_added();
+        let role = Role::Persistent { init, class: Class::Parameter(kind), trained };
         self.value(self.scoped_name(name), Spec::f32(shape), role)
     }
 
-    /// A tensor that is trained even where others are frozen, named after the current scope.
-    pub fn adapter(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Var {
-        self.value(self.scoped_name(name), Spec::f32(shape), Role::Parameter(init))
-    }
-
     /// A tensor that lasts from run to run, by its full name.
-    pub fn state(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Var {
-        self.value(name.into(), Spec::f32(shape), Role::State(init))
+    pub fn state(&mut self, name: &str, shape: impl Into<Shape>, init: Init, kind: State) -> Var {
+        let role = Role::Persistent { init, class: Class::State(kind), trained: false };
+        self.value(name.into(), Spec::f32(shape), role)
     }
 
     /// Sets a state to zero whenever the first segment begins.
@@ -166,7 +208,13 @@ impl Tape {
 
     /// Whether an optimiser will change this value.
     pub fn is_trained(&self, var: Var) -> bool {
-        matches!(self.values[var.0].role, Role::Parameter(_))
+        matches!(self.values[var.0].role, Role::Persistent { trained: true, .. })
+    }
+
+    /// Whether it is a parameter between the embeddings and the output head.
+    pub fn is_hidden(&self, var: Var) -> bool {
+        let role = self.values[var.0].role;
+        matches!(role, Role::Persistent { class: Class::Parameter(kind), .. } if kind.is_hidden())
     }
 
     /// Trained parameters in the order they were declared.
@@ -184,7 +232,7 @@ impl Tape {
 
     /// For each value, whether a parameter lies upstream of it.
     pub(crate) fn depend_on_parameters(&self) -> Vec<bool> {
-        let mut depends: Vec<_> = self.values.iter().map(|v| matches!(v.role, Role::Parameter(_))).collect();
+        let mut depends: Vec<_> = (0..self.values.len()).map(|v| self.is_trained(Var(v))).collect();
         for node in &self.nodes {
             let any = node.inputs.iter().any(|v| depends[v.0]);
             for out in &node.outputs {

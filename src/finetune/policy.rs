@@ -247,14 +247,14 @@ mod tests {
     use super::*;
     use crate::engine::device::cpu::Cpu;
     use crate::engine::plan::Plan;
-    use crate::engine::tape::{Init, Tape};
+    use crate::engine::tape::{Init, State, Tape};
 
     /// The moments of the first rewards, 1 ± 3, serve all later ones; where all are alike they are only shifted.
     #[test]
     fn rewards_are_told_in_the_moments_of_the_first() {
         let mut cpu = Cpu::<f32>::default();
         let mut tape = Tape::new("moments");
-        tape.state(REWARD_MOMENTS, [2], Init::Constant(0.0));
+        tape.state(REWARD_MOMENTS, [2], Init::Constant(0.0), State::Saved);
         cpu.load(&Arc::new(Plan::new(&tape, &[]).unwrap()), 0).unwrap();
         assert_eq!(reward_moments(&mut cpu, [7.0, 0.0]).unwrap(), [7.0, 1.0]);
         assert_eq!(reward_moments(&mut cpu, [1.0, 3.0]).unwrap(), [1.0, 3.0]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::device::{Device, DeviceError, HostData, PlanId, Results};
 use crate::engine::op::OpError;
-use crate::engine::plan::{Home, Plan};
+use crate::engine::plan::Plan;
 use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
@@ -93,12 +93,8 @@ impl Reader {
             scope => tape.scoped(scope, record),
         };
         let plan = Arc::new(plan?);
-        let parameter = |(name, shape): (&String, _)| Entry { name: name.clone(), shape };
-        let parameters = plan.places.iter().filter_map(|place| match &place.home {
-            Home::Persistent { name, parameter: true, .. } => Some((name, place.spec.shape)),
-            _ => None,
-        });
-        let parameters = parameters.map(parameter).collect();
+        let entry = |(name, shape, _): (&str, _, _)| Entry { name: name.to_owned(), shape };
+        let parameters = plan.parameters().map(entry).collect();
         Ok(Self { plan: device.load(&plan, 0)?, parameters, sequences, time })
     }
 

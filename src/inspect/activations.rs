@@ -11,7 +11,7 @@ use crate::engine::device::{Device, HostData};
 use crate::engine::op::AnyOp;
 use crate::engine::plan::Plan;
 use crate::engine::step::Step;
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, Parameter, Tape};
 use crate::engine::tensor::Spec;
 use crate::ops::activation::{Activation, Kind};
 use crate::ops::gelu::{Form, Gelu};
@@ -43,7 +43,7 @@ pub fn activations(x: &[f32]) -> Result<Vec<Curve>, InspectError> {
 fn curve(name: &'static str, op: impl AnyOp, x: &[f32], beside: &[f32]) -> Result<Curve, InspectError> {
     let width = 1 + beside.len();
     let mut tape = Tape::new("curve");
-    let rows = tape.parameter("rows", [x.len(), width], Init::Constant(0.0));
+    let rows = tape.parameter("rows", [x.len(), width], Init::Constant(0.0), Parameter::Outer);
     let dy = tape.input("dy", Spec::f32([x.len(), width]));
     let y = tape.apply_one(op, &[rows])?;
     let gradients = tape.backward(&[(y, dy)], &HashMap::new())?;

@@ -3,7 +3,7 @@
 use super::Trunk;
 use super::config::ModelConfig;
 use crate::engine::op::{OpError, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, Parameter, Tape};
 use crate::ops::embedding::Embedding;
 
 /// tokens (batch, time) → logits (batch, time, vocab_size). Trained to the end, a row's softmax is the share
@@ -13,7 +13,7 @@ use crate::ops::embedding::Embedding;
 /// When the tokens are none.
 pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var) -> Result<Trunk, OpError> {
     tape.scoped("bigram", |tape| {
-        let table = tape.parameter("weight", [config.vocab_size; 2], Init::Constant(0.0));
+        let table = tape.parameter("weight", [config.vocab_size; 2], Init::Constant(0.0), Parameter::Outer);
         Ok(Trunk { hidden: tape.apply_one(Embedding, &[tokens, table])?, head: None, carried: Vec::new() })
     })
 }

@@ -3,7 +3,7 @@
 use super::config::{ModelConfig, NormPlace, Position};
 use super::{Reading, Trunk};
 use crate::engine::op::{OpError, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, State, Tape};
 use crate::nn::Pass;
 use crate::nn::attention::{Positions, SelfAttention, rotary_table};
 use crate::nn::embedding::{embed, embed_at, table};
@@ -99,7 +99,8 @@ fn positions(tape: &mut Tape, config: &ModelConfig) -> Option<Var> {
         Position::Sinusoidal => {
             let name = tape.scoped_name("sinusoids");
             let amplitude = SINUSOIDS_RMS * std::f32::consts::SQRT_2;
-            Some(tape.state(&name, shape, Init::Sinusoidal { amplitude, width: config.n_embd }))
+            let init = Init::Sinusoidal { amplitude, width: config.n_embd };
+            Some(tape.state(&name, shape, init, State::Transient))
         }
         Position::None | Position::Rope | Position::Alibi => None,
     }

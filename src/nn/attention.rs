@@ -3,7 +3,7 @@
 use super::Pass;
 use super::linear::Linear;
 use crate::engine::op::{OpError, Record, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, Parameter, State, Tape};
 use crate::ops::attention::Attention;
 use crate::ops::attention_cached::AttentionCached;
 use crate::ops::causal_conv::CausalConv;
@@ -49,7 +49,7 @@ const CONV_STD: f32 = 0.5;
 /// layers.
 pub fn rotary_table(tape: &mut Tape, block_size: usize, width: usize, base: f32) -> Var {
     let name = format!("rotary.{block_size}.{width}.{base}");
-    tape.state(&name, [block_size, width], Init::Rotary { base, width })
+    tape.state(&name, [block_size, width], Init::Rotary { base, width }, State::Transient)
 }
 
 impl SelfAttention {
@@ -78,7 +78,7 @@ impl SelfAttention {
                 // Plans share tensors by name: those that decode as many streams side by side share a cache.
                 let cache = ["keys", "values"].map(|name| {
                     let name = tape.scoped_name(&format!("{name}.{batch}"));
-                    tape.state(&name, [batch, self.block_size, shared], Init::Constant(0.0))
+                    tape.state(&name, [batch, self.block_size, shared], Init::Constant(0.0), State::Transient)
                 });
                 tape.apply(AttentionCached { n_head, n_kv_head, alibi }, &[qkv, cache[0], cache[1]])?[0]
             }
@@ -96,10 +96,12 @@ impl SelfAttention {
     /// qkv, as it is and from the tokens before. Its `weight` (conv_kernel, width of qkv) starts normal.
     fn convolve(&self, tape: &mut Tape, qkv: Var, pass: Pass) -> Result<Var, OpError> {
         let (batch, width) = (tape.spec(qkv).shape.dims()[0], tape.spec(qkv).shape.width());
-        let weight = tape.parameter("weight", [self.conv_kernel, width], Init::Normal(CONV_STD));
+        let weight =
+            tape.parameter("weight", [self.conv_kernel, width], Init::Normal(CONV_STD), Parameter::Outer);
         if pass == Pass::Decode {
             let name = tape.scoped_name(&format!("tail.{batch}"));
-            let tail = tape.state(&name, [batch, self.conv_kernel - 1, width], Init::Constant(0.0));
+            let shape = [batch, self.conv_kernel - 1, width];
+            let tail = tape.state(&name, shape, Init::Constant(0.0), State::Transient);
             return Ok(tape.apply(CausalConvCached, &[qkv, weight, tail])?[0]);
         }
         let operands: Vec<_> = [qkv, weight].into_iter().chain(self.segments).collect();

@@ -1,13 +1,13 @@
 //! Token and position embeddings.
 
 use crate::engine::op::{OpError, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, Parameter, Tape};
 use crate::ops::add::Add;
 use crate::ops::embedding::Embedding;
 
 /// A table of `rows` vectors of width `n`, normal with standard deviation 0.02: `weight` (rows, n).
 pub fn table(tape: &mut Tape, rows: usize, n: usize) -> Var {
-    tape.parameter("weight", [rows, n], Init::Normal(0.02))
+    tape.parameter("weight", [rows, n], Init::Normal(0.02), Parameter::Outer)
 }
 
 /// tokens (batch, time) → (batch, time, n): each token's row of `table`, plus its position's of `positions`.

@@ -2,7 +2,7 @@
 
 use crate::engine::matrix::{Mat, MatMut, product};
 use crate::engine::op::{OpError, Record, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, Parameter, Tape};
 use crate::ops::combine::Combine;
 use crate::ops::matmul::Matmul;
 
@@ -42,16 +42,18 @@ impl Linear {
     /// When `x` does not fit.
     pub fn record(self, tape: &mut Tape, x: Var, n_out: usize) -> Result<Var, OpError> {
         let n_in = tape.spec(x).shape.width();
-        let mut operands = vec![x, tape.parameter("weight", [n_out, n_in], Init::Normal(self.std))];
+        let weight = tape.parameter("weight", [n_out, n_in], Init::Normal(self.std), Parameter::Hidden);
+        let mut operands = vec![x, weight];
         if self.bias {
-            operands.push(tape.parameter("bias", [n_out], Init::Constant(0.0)));
+            operands.push(tape.parameter("bias", [n_out], Init::Constant(0.0), Parameter::Outer));
         }
         let y = tape.apply_one(Matmul { bias: self.bias, ..Matmul::LINEAR }, &operands)?;
         if self.lora_rank == 0 {
             return Ok(y);
         }
-        let a = tape.adapter("lora_a", [self.lora_rank, n_in], Init::Normal(1.0 / (n_in as f32).sqrt()));
-        let b = tape.adapter("lora_b", [n_out, self.lora_rank], Init::Constant(0.0));
+        let (rank, std) = (self.lora_rank, 1.0 / (n_in as f32).sqrt());
+        let a = tape.parameter("lora_a", [rank, n_in], Init::Normal(std), Parameter::Adapter);
+        let b = tape.parameter("lora_b", [n_out, rank], Init::Constant(0.0), Parameter::Adapter);
         let low = tape.apply_one(Matmul::LINEAR, &[x, a])?;
         let delta = tape.apply_one(Matmul::LINEAR, &[low, b])?;
         tape.apply_one(Combine { a: 1.0, b: LORA_SCALE, in_place: true }, &[y, delta])

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::op::{OpError, Record, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, Parameter, Tape};
 use crate::ops::combine::Combine;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::residual_norm::ResidualNorm;
@@ -34,9 +34,9 @@ pub struct Norms {
 impl Norms {
     /// `weight` (n), one, and for a layer norm `bias` (n), zero.
     fn parameters(self, tape: &mut Tape, n: usize) -> Vec<Var> {
-        let mut parameters = vec![tape.parameter("weight", [n], Init::Constant(1.0))];
+        let mut parameters = vec![tape.parameter("weight", [n], Init::Constant(1.0), Parameter::Outer)];
         if self.bias && self.kind == Norm::Layer {
-            parameters.push(tape.parameter("bias", [n], Init::Constant(0.0)));
+            parameters.push(tape.parameter("bias", [n], Init::Constant(0.0), Parameter::Outer));
         }
         parameters
     }

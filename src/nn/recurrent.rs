@@ -2,7 +2,7 @@
 
 use super::Pass;
 use crate::engine::op::{OpError, Record, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, Parameter, State, Tape};
 use crate::ops::gru_cell::GruCell;
 use crate::ops::lstm_cell::LstmCell;
 use crate::ops::matmul::Matmul;
@@ -64,11 +64,12 @@ impl Recurrent {
             return Err(OpError::new(format!("{inputs} is not whole steps of {batch} rows")));
         }
         let weight = Init::Normal(1.0 / (3.0 * n as f32).sqrt());
-        let input_weight = tape.parameter("weight_ih", [width, inputs.width()], weight);
-        let input_bias = tape.parameter("bias_ih", [width], Init::Constant(0.0));
-        let state_weight = tape.parameter("weight_hh", [width, n], weight);
-        let state_bias =
-            (self.cell == Cell::Gru).then(|| tape.parameter("bias_hh", [width], Init::Constant(0.0)));
+        let input_weight = tape.parameter("weight_ih", [width, inputs.width()], weight, Parameter::Hidden);
+        let bias =
+            |tape: &mut Tape, name| tape.parameter(name, [width], Init::Constant(0.0), Parameter::Outer);
+        let input_bias = bias(tape, "bias_ih");
+        let state_weight = tape.parameter("weight_hh", [width, n], weight, Parameter::Hidden);
+        let state_bias = (self.cell == Cell::Gru).then(|| bias(tape, "bias_hh"));
         let biased = Matmul { bias: true, ..Matmul::LINEAR };
         let gx = tape.apply_one(biased, &[x, input_weight, input_bias])?;
         let project = Matmul { bias: state_bias.is_some(), ..Matmul::LINEAR };
@@ -97,13 +98,14 @@ impl Recurrent {
     }
 
     fn state(&self, tape: &mut Tape, name: &str, pass: Pass) -> Var {
-        let of_pass = match pass {
-            Pass::Train => "train",
-            Pass::Evaluate => "evaluate",
-            Pass::Decode => "decode",
+        // Training carries its state from window to window, and over a pause.
+        let (of_pass, kind) = match pass {
+            Pass::Train => ("train", State::Saved),
+            Pass::Evaluate => ("evaluate", State::Transient),
+            Pass::Decode => ("decode", State::Transient),
         };
         let name = tape.scoped_name(&format!("{name}.{of_pass}"));
-        tape.state(&name, [self.batch_size, self.n_hidden], Init::Constant(0.0))
+        tape.state(&name, [self.batch_size, self.n_hidden], Init::Constant(0.0), kind)
     }
 }
 

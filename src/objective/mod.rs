@@ -15,7 +15,7 @@ use self::preference::{Form, Preference};
 use self::reward::Reward;
 use self::score::Score;
 use crate::engine::op::{OpError, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, State, Tape};
 use crate::engine::tensor::Spec;
 use crate::models::Trunk;
 
@@ -123,5 +123,5 @@ impl Objective {
 
 /// `n` times the same number.
 fn constant(tape: &mut Tape, n: usize, value: f32) -> Var {
-    tape.state(&format!("constant.{value}.{n}"), [n], Init::Constant(value))
+    tape.state(&format!("constant.{value}.{n}"), [n], Init::Constant(value), State::Transient)
 }

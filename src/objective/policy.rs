@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::score::Score;
 use super::{BatchShape, Loss, tokens};
 use crate::engine::op::{OpError, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, State, Tape};
 use crate::engine::tensor::Spec;
 use crate::models::Trunk;
 use crate::ops::combine::Combine;
@@ -64,8 +64,8 @@ impl Policy {
         if self.kl != 0.0 {
             operands.push(numbers(tape, "reference"));
         }
-        tape.state(KL_COEFFICIENT, [1], Init::Constant(self.reward_kl));
-        tape.state(REWARD_MOMENTS, [2], Init::Constant(0.0));
+        tape.state(KL_COEFFICIENT, [1], Init::Constant(self.reward_kl), State::Saved);
+        tape.state(REWARD_MOMENTS, [2], Init::Constant(0.0), State::Saved);
 
         let nll = tokens::nll(tape, trunk, targets)?;
         operands.insert(0, nll);

@@ -1,7 +1,7 @@
 //! A head that gives one number for each row: a reward, or what is expected of one.
 
 use crate::engine::op::{OpError, Record, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, Parameter, Tape};
 use crate::ops::matmul::Matmul;
 use crate::ops::reshape::Reshape;
 
@@ -18,15 +18,18 @@ impl Score {
     /// Declares `score.weight`, which rewards are read off by, as Hugging Face's sequence classifiers call it.
     pub fn reward(tape: &mut Tape, n_embd: usize) -> Self {
         let init = Init::Normal(1.0 / (n_embd as f32).sqrt());
-        tape.scoped("score", |tape| Self { weight: tape.adapter("weight", [1, n_embd], init), bias: None })
+        tape.scoped("score", |tape| Self {
+            weight: tape.parameter("weight", [1, n_embd], init, Parameter::Head),
+            bias: None,
+        })
     }
 
     /// Declares `value_head.weight` and `value_head.bias`: at first nothing is expected.
     pub fn value(tape: &mut Tape, n_embd: usize) -> Self {
         let zero = Init::Constant(0.0);
         tape.scoped("value_head", |tape| Self {
-            weight: tape.adapter("weight", [1, n_embd], zero),
-            bias: Some(tape.adapter("bias", [1], zero)),
+            weight: tape.parameter("weight", [1, n_embd], zero, Parameter::TrainingHead),
+            bias: Some(tape.parameter("bias", [1], zero, Parameter::TrainingHead)),
         })
     }
 

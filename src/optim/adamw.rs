@@ -2,7 +2,7 @@
 
 use super::clip::global_norm;
 use crate::engine::op::{OpError, Record, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, State, Tape};
 use crate::ops::adamw::AdamW;
 
 /// Records the update of every parameter from its gradient; returns the global norm before clipping, (1).
@@ -33,7 +33,7 @@ pub(super) fn step(
     let shape = tape.spec(parameter).shape;
     let moments = ["m", "v"].map(|moment| {
         let name = format!("adamw.{moment}.{}", tape.name(parameter));
-        tape.state(&name, shape, Init::Constant(0.0))
+        tape.state(&name, shape, Init::Constant(0.0), State::Saved)
     });
     let is_matrix = shape.dims().len() > 1;
     let weight_decay = if is_matrix { rule.weight_decay } else { 0.0 };

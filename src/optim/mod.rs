@@ -46,7 +46,7 @@ impl Rule {
             Optimizer::AdamW => adamw::update(tape, self.adamw, gradients),
             Optimizer::Muon => {
                 let muon = Muon { weight_decay, ..Muon::default() };
-                muon::update(tape, muon, self.adamw, gradients, is_hidden)
+                muon::update(tape, muon, self.adamw, gradients)
             }
             Optimizer::Sgd => {
                 let sgd = Sgd { momentum: beta1, nesterov: false, weight_decay, clip };
@@ -56,18 +56,9 @@ impl Rule {
     }
 }
 
-/// Layers whose matrices Muon leaves to AdamW: embeddings, heads, and tables that nothing is multiplied with.
-const NOT_HIDDEN: [&str; 7] = ["wte", "wpe", "lm_head", "score", "value_head", "bigram", "c_conv"];
-
-/// Whether a matrix multiplies what lies between the embeddings and the head.
-fn is_hidden(name: &str) -> bool {
-    !name.rsplit('.').nth(1).is_some_and(|layer| NOT_HIDDEN.contains(&layer))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::plan::Home;
     use crate::models::config::ModelConfig;
     use crate::objective::Objective;
     use crate::objective::policy::Policy;
@@ -85,11 +76,7 @@ mod tests {
         {
             let shape = StepShape { objective, ..StepShape::pretraining(&model, 2, 1) };
             let plan = training(&model, shape, &Rule { optimizer: Optimizer::Muon, adamw }).unwrap();
-            let has = |state: String| {
-                plan.places
-                    .iter()
-                    .any(|place| matches!(&place.home, Home::Persistent { name, .. } if *name == state))
-            };
+            let has = |state: String| plan.persistent().any(|(name, ..)| name == state);
             assert!(has("muon.m.transformer.h.0.attn.c_proj.weight".into()));
             for layer in [head, "transformer.wte"] {
                 assert!(has(format!("adamw.m.{layer}.weight")) && !has(format!("muon.m.{layer}.weight")));

@@ -8,7 +8,7 @@
 use super::adamw;
 use super::clip::global_norm;
 use crate::engine::op::{OpError, Record, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, State, Tape};
 use crate::ops::adamw::AdamW;
 use crate::ops::combine::Combine;
 use crate::ops::divide::Divide;
@@ -48,23 +48,16 @@ const UPDATE_RMS: f32 = 0.2;
 
 /// Records the update of every parameter from its gradient; returns the global norm before clipping, (1).
 ///
-/// Matrices of which `is_hidden` says so by their name go by Muon; all else, which should be embeddings, the
-/// head and vectors, by AdamW. Only AdamW's gradients are clipped: an orthogonal update has the same size
-/// whatever its gradient's. The sums are states `muon.m.NAME`.
+/// [Hidden](crate::engine::tape::Parameter::Hidden) matrices and adapters go by Muon, all else by AdamW. Only AdamW's
+/// gradients are clipped: an orthogonal update has the same size whatever its gradient's. The sums are states
+/// `muon.m.NAME`.
 ///
 /// # Errors
 /// When a gradient's shape is not its parameter's.
-pub fn update(
-    tape: &mut Tape,
-    muon: Muon,
-    rest: AdamW,
-    gradients: &[(Var, Var)],
-    is_hidden: impl Fn(&str) -> bool,
-) -> Result<Var, OpError> {
+pub fn update(tape: &mut Tape, muon: Muon, rest: AdamW, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
     let norm = tape.scoped("adamw", |tape| global_norm(tape, gradients))?;
     for &(parameter, gradient) in gradients {
-        let is_matrix = tape.spec(parameter).shape.dims().len() == 2;
-        if is_matrix && is_hidden(tape.name(parameter)) {
+        if tape.is_hidden(parameter) {
             tape.scoped("muon", |tape| step(tape, muon, norm, parameter, gradient))?;
         } else {
             tape.scoped("adamw", |tape| adamw::step(tape, rest, norm, parameter, gradient))?;
@@ -76,7 +69,7 @@ pub fn update(
 fn step(tape: &mut Tape, muon: Muon, norm: Var, parameter: Var, gradient: Var) -> Result<(), OpError> {
     let shape = tape.spec(parameter).shape;
     let name = format!("muon.m.{}", tape.name(parameter));
-    let m = tape.state(&name, shape, Init::Constant(0.0));
+    let m = tape.state(&name, shape, Init::Constant(0.0), State::Saved);
     let m = tape.apply_one(Combine { a: muon.momentum, b: 1.0, in_place: true }, &[m, gradient])?;
     let ahead = Combine { a: 1.0, b: muon.momentum, in_place: false };
     let direction = if muon.nesterov { tape.apply_one(ahead, &[gradient, m])? } else { m };

@@ -2,7 +2,7 @@
 
 use super::clip::global_norm;
 use crate::engine::op::{OpError, Record, Var};
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, State, Tape};
 use crate::ops::sgd::Sgd;
 
 /// Records the update of every parameter from its gradient; returns the global norm before clipping, (1).
@@ -19,7 +19,7 @@ pub fn update(tape: &mut Tape, rule: Sgd, gradients: &[(Var, Var)]) -> Result<Va
             let mut operands = vec![gradient, norm, parameter];
             if rule.has_momentum() {
                 let name = format!("sgd.v.{}", tape.name(parameter));
-                operands.push(tape.state(&name, shape, Init::Constant(0.0)));
+                operands.push(tape.state(&name, shape, Init::Constant(0.0), State::Saved));
             }
             let is_matrix = shape.dims().len() > 1;
             let weight_decay = if is_matrix { rule.weight_decay } else { 0.0 };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::op::OpError;
-use crate::engine::plan::{Home, Place, Plan};
+use crate::engine::plan::Plan;
 use crate::engine::step::Step;
-use crate::engine::tape::Tape;
+use crate::engine::tape::{Class, Tape};
 use crate::engine::tensor::Spec;
 use crate::models::abilities::Inability;
 use crate::models::config::{Architecture, ModelConfig};
@@ -183,13 +183,8 @@ impl Generator {
         let id = device.load(&plan, 0)?;
         self.plans.insert(n, id);
         if memory(&self.config) == Memory::Carried {
-            let state = |place: &Place| match &place.home {
-                Home::Persistent { name, parameter: false, .. } => {
-                    Some((name.clone(), place.spec.shape.len()))
-                }
-                _ => None,
-            };
-            self.carried = plan.places.iter().filter_map(state).collect();
+            let states = plan.persistent().filter(|(.., class)| matches!(class, Class::State(_)));
+            self.carried = states.map(|(name, shape, _)| (name.to_owned(), shape.len())).collect();
         }
         Ok(id)
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::generator::{GenerateError, Generator, decode_plan, decode_width};
 use crate::engine::device::{Device, DeviceError};
 use crate::engine::op::OpError;
-use crate::engine::plan::Home;
 use crate::models::config::ModelConfig;
 use crate::run::model_file::{ModelError, StoredModel, read_config_for};
 use crate::run::tensor_file::Entry;
@@ -93,11 +92,9 @@ pub fn load(device: &mut dyn Device, folder: &Path) -> Result<Model, LoadError> 
     device.check_memory((stored.config.n_parameters() as u64).saturating_mul(4))?;
     let plan = Arc::new(decode_plan(&stored.config, decode_width(&stored.config))?);
     device.load(&plan, 0)?;
-    for place in &plan.places {
-        if let Home::Persistent { name, parameter: true, .. } = &place.home {
-            let entry = Entry { name: name.clone(), shape: place.spec.shape };
-            device.write(name, &stored.read(&entry)?)?;
-        }
+    for (name, shape, _) in plan.parameters() {
+        let entry = Entry { name: name.to_owned(), shape };
+        device.write(name, &stored.read(&entry)?)?;
     }
     let Stored { config, tokenizer, .. } = stored;
     Ok(Model { generator: Generator::new(config.clone()), config, tokenizer })

@@ -121,7 +121,6 @@ pub fn loss(
 mod tests {
     use super::*;
     use crate::engine::device::cpu::Cpu;
-    use crate::engine::plan::Home;
 
     fn counted(windows: &[Window]) -> Vec<u32> {
         let of = |window: &Window| -> Vec<u32> {
@@ -159,12 +158,8 @@ mod tests {
             let shape = StepShape::pretraining(&model, BATCH_SIZE, 1);
             let plan = Arc::new(evaluation(&model, shape).unwrap());
             cpu.load(&plan, 0).unwrap();
-            for place in &plan.places {
-                if let Home::Persistent { name, .. } = &place.home
-                    && name.ends_with("wte.weight")
-                {
-                    cpu.write(name, &vec![0.0; place.spec.shape.len()]).unwrap();
-                }
+            for (name, shape, _) in plan.parameters().filter(|(name, ..)| name.ends_with("wte.weight")) {
+                cpu.write(name, &vec![0.0; shape.len()]).unwrap();
             }
             let windows = text_windows(&text, &model, 4);
             let loss = loss(&mut cpu, &model, &windows, false).unwrap();

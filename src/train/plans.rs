@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::engine::op::OpError;
 use crate::engine::plan::Plan;
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, State, Tape};
 use crate::engine::tensor::{Shape, Spec};
 use crate::models::config::{Architecture, ModelConfig};
 use crate::models::{Reading, Segments, Trunk, trunk};
@@ -109,7 +109,7 @@ pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<P
         for &parameter in &parameters {
             let shape = tape.shape(parameter);
             let name = format!("gradient.{}", tape.name(parameter));
-            let gradient = tape.state(&name, shape, Init::Constant(0.0));
+            let gradient = tape.state(&name, shape, Init::Constant(0.0), State::Transient);
             tape.clear_at_start(gradient);
             into.insert(parameter, gradient);
         }
@@ -151,8 +151,11 @@ mod tests {
     use crate::engine::device::cpu::Cpu;
     use crate::engine::device::{Device, HostData};
     use crate::engine::step::Step;
+    use crate::engine::tape::Class;
     use crate::models::config::Position;
+    use crate::objective::policy::Policy;
     use crate::objective::preference::Preference;
+    use crate::objective::reward::Reward;
     use crate::ops::adamw::AdamW;
     use crate::optim::Optimizer;
     use crate::run::presets;
@@ -199,6 +202,63 @@ mod tests {
         cpu.run(id, 0, &Step { learning_rate: 1e-3, ..Step::default() }).unwrap();
         let results = cpu.results(true).unwrap().unwrap();
         [results[0][0], results[1][0]]
+    }
+
+    /// What checkpoints hold is told where a state is declared; the names here are told again, by hand.
+    #[test]
+    fn checkpoints_hold_moments_and_what_lasts_from_step_to_step() {
+        let rewarded = Policy { clip: 0.2, kl: 0.0, reward_kl: 0.1, value: Some(0.5), entropy: 0.0 };
+        let objectives = [
+            Objective::Tokens,
+            Objective::Preference(Preference::default()),
+            Objective::Reward(Reward::default()),
+            Objective::Policy(rewarded),
+        ];
+        let models = |lora_rank| {
+            let gpt =
+                ModelConfig { position: Position::Rope, lora_rank, ..ModelConfig::gpt(17, BLOCK, 1, 2, 8) };
+            [ModelConfig { architecture: Architecture::Lstm, ..gpt.clone() }, gpt]
+        };
+        let preset = presets::named("mini").unwrap().rule();
+        for ((optimizer, objective), model) in [Optimizer::AdamW, Optimizer::Muon, Optimizer::Sgd]
+            .into_iter()
+            .flat_map(|optimizer| objectives.map(|objective| (optimizer, objective)))
+            .flat_map(|both| models(0).into_iter().chain(models(2)).map(move |model| (both, model)))
+        {
+            let shape = StepShape { objective, grad_accum: 2, ..StepShape::pretraining(&model, 2, 1) };
+            let plan = training(&model, shape, &Rule { optimizer, ..preset }).unwrap();
+            let is_added = |name: &str| {
+                ["lora_a", "lora_b", "score", "value_head"].iter().any(|part| name.contains(part))
+            };
+            let trained = plan.parameters().filter(|(name, ..)| model.lora_rank == 0 || is_added(name));
+            let mut want: Vec<String> = trained
+                .flat_map(|(name, shape, _)| match optimizer {
+                    Optimizer::Sgd => vec![format!("sgd.v.{name}")],
+                    Optimizer::Muon if shape.dims().len() == 2 && !is_outer(name) => {
+                        vec![format!("muon.m.{name}")]
+                    }
+                    _ => vec![format!("adamw.m.{name}"), format!("adamw.v.{name}")],
+                })
+                .collect();
+            if model.architecture == Architecture::Lstm {
+                want.extend(["h", "c"].map(|state| format!("recurrent.h.0.{state}.train")));
+            }
+            if matches!(objective, Objective::Policy(_)) {
+                want.extend(["policy.kl_coefficient", "policy.reward_moments"].map(String::from));
+            }
+            let saved = |(name, _, class): (&str, _, _)| {
+                (class == Class::State(State::Saved)).then(|| name.to_owned())
+            };
+            let mut got: Vec<String> = plan.persistent().filter_map(saved).collect();
+            got.sort();
+            want.sort();
+            assert_eq!(got, want, "{optimizer:?} {objective:?} {model:?}");
+        }
+    }
+
+    /// An embedding or a head.
+    fn is_outer(name: &str) -> bool {
+        ["wte", "score", "value_head"].iter().any(|layer| name.contains(layer))
     }
 
     /// A pair at a time, longer than 99 of 100 about tales: more would be activations, which adapters do not save.

@@ -9,8 +9,9 @@ use super::source::{Batch, Measures, Source, SourceError, mean};
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::hash::hash;
 use crate::engine::op::OpError;
-use crate::engine::plan::{Home, Memory, Place, Plan};
+use crate::engine::plan::{Memory, Plan};
 use crate::engine::step::Step;
+use crate::engine::tape::{Class, Parameter, State};
 use crate::models::config::{ModelConfig, SizeError};
 use crate::nn::linear::merged;
 use crate::objective::Objective;
@@ -296,27 +297,26 @@ impl Trainer {
 
     /// The tensors that make up the model.
     pub fn parameters(&self) -> Vec<Entry> {
-        self.entries(|name, parameter| parameter && !is_adapter(name))
+        self.entries(|class| matches!(class, Class::Parameter(kind) if kind.is_exported()))
     }
 
-    /// What is trained beside it: low-rank adapters, `….lora_a` and `….lora_b`, and a value head.
+    /// What is trained with it and is no part of its file: low-rank adapters, `….lora_a` and `….lora_b`, and a value
+    /// head.
     pub fn adapters(&self) -> Vec<Entry> {
-        self.entries(|name, parameter| parameter && is_adapter(name))
+        self.entries(|class| matches!(class, Class::Parameter(kind) if !kind.is_exported()))
     }
 
     /// How many numbers are trained: where there are low-rank adapters, these and the objective's head.
     pub fn n_trained(&self) -> usize {
-        let all = [self.parameters(), self.adapters()].concat();
-        let learns =
-            |entry: &&Entry| self.model.lora_rank == 0 || is_adapter(&entry.name) || entry.name == SCORE;
-        all.iter().filter(learns).map(|entry| entry.shape.len()).sum()
+        let is_trained = |kind: Parameter| self.model.lora_rank == 0 || kind.is_added();
+        let trained = self.plan.parameters().filter(|(.., kind)| is_trained(*kind));
+        trained.map(|(_, shape, _)| shape.len()).sum()
     }
 
     /// The other tensors that a continued run needs: the optimiser's moments, what a recurrent net carries from
     /// window to window, and the cost of a policy's divergence.
     pub fn states(&self) -> Vec<Entry> {
-        const KEPT: [&str; 5] = ["adamw.m.", "adamw.v.", "muon.m.", "sgd.v.", "policy."];
-        self.entries(|name, _| KEPT.iter().any(|kind| name.starts_with(kind)) || name.ends_with(".train"))
+        self.entries(|class| class == Class::State(State::Saved))
     }
 
     /// Reads a tensor back, as it stands on the device or with its adapter, if it has one, added.
@@ -343,14 +343,9 @@ impl Trainer {
         read.map_err(|source| TensorError::Device { name: entry.name.clone(), source })
     }
 
-    fn entries(&self, wanted: fn(&str, bool) -> bool) -> Vec<Entry> {
-        let entry = |place: &Place| match &place.home {
-            Home::Persistent { name, parameter, .. } if wanted(name, *parameter) => {
-                Some(Entry { name: name.clone(), shape: place.spec.shape })
-            }
-            _ => None,
-        };
-        self.plan.places.iter().filter_map(entry).collect()
+    fn entries(&self, wanted: fn(Class) -> bool) -> Vec<Entry> {
+        let wanted = self.plan.persistent().filter(|(.., class)| wanted(*class));
+        wanted.map(|(name, shape, _)| Entry { name: name.to_owned(), shape }).collect()
     }
 
     /// Where its batches come from.
@@ -383,12 +378,4 @@ impl Trainer {
         let count = self.step * self.config.grad_accum as u64 + micro as u64;
         hash(self.config.seed as u32 ^ hash(count as u32))
     }
-}
-
-/// The head that reads off rewards.
-const SCORE: &str = "score.weight";
-
-/// What is trained beside the model and is no part of its file.
-fn is_adapter(name: &str) -> bool {
-    name.ends_with(".lora_a") || name.ends_with(".lora_b") || name.starts_with("value_head.")
 }

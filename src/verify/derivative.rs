@@ -15,7 +15,7 @@ use crate::engine::device::cpu::Cpu;
 use crate::engine::device::{Device, HostData};
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::plan::Plan;
-use crate::engine::tape::{Init, Tape};
+use crate::engine::tape::{Init, Parameter, State, Tape};
 use crate::engine::tensor::Shape;
 use crate::engine::twin::Elements;
 
@@ -71,7 +71,7 @@ fn gradients(case: &Case, output: usize, accumulate: bool) -> Result<Vec<Option<
     let name = |i: usize| format!("input {i}");
     let vars: Vec<_> = (case.inputs.iter().enumerate())
         .map(|(i, input)| match input.fixed {
-            false => tape.parameter(&name(i), input.spec.shape, Init::Constant(0.0)),
+            false => tape.parameter(&name(i), input.spec.shape, Init::Constant(0.0), Parameter::Outer),
             true => tape.input(&name(i), input.spec),
         })
         .collect();
@@ -81,7 +81,12 @@ fn gradients(case: &Case, output: usize, accumulate: bool) -> Result<Vec<Option<
     let mut sums = HashMap::new();
     for (i, &var) in vars.iter().enumerate().filter(|_| accumulate) {
         if !case.inputs[i].fixed {
-            let sum = tape.state(&format!("sum {i}"), case.inputs[i].spec.shape, Init::Constant(SUM));
+            let sum = tape.state(
+                &format!("sum {i}"),
+                case.inputs[i].spec.shape,
+                Init::Constant(SUM),
+                State::Transient,
+            );
             sums.insert(var, sum);
         }
     }

@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::engine::op::Record;
-    use crate::engine::tape::Init;
+    use crate::engine::tape::{Init, Parameter};
     use crate::engine::tensor::Spec;
     use crate::ops::activation::{Activation, Kind};
     use crate::ops::combine::Combine;
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_right_gradient_agrees_and_a_wrong_one_does_not() {
         let mut tape = Tape::new("step");
-        let x = tape.parameter("x", [3], Init::Normal(1.0));
+        let x = tape.parameter("x", [3], Init::Normal(1.0), Parameter::Outer);
         let one = tape.input("one", Spec::f32([3]));
         let y = tape.apply_one(Activation(Kind::Tanh), &[x]).unwrap();
         let loss = tape.apply_one(Sum { accumulate: false }, &[y]).unwrap();

@@ -1,7 +1,6 @@
 use super::*;
 use crate::engine::device::cpu::{Cpu, Precision};
 use crate::engine::device::initial_values;
-use crate::engine::plan::Home;
 use crate::engine::tape::Init;
 use crate::models::config::Position;
 use crate::sample::generator::Generator;
@@ -26,11 +25,8 @@ pub(crate) fn device<F: Precision>(config: &ModelConfig) -> Cpu<F> {
     let mut device = Cpu::default();
     let plan = Arc::new(batch_plan(config, 1, 1).unwrap());
     device.load(&plan, 0).unwrap();
-    for place in &plan.places {
-        if let Home::Persistent { name, parameter: true, .. } = &place.home {
-            let values = initial_values(7, name, Init::Normal(0.4), place.spec.shape.len());
-            device.write(name, &values).unwrap();
-        }
+    for (name, shape, _) in plan.parameters() {
+        device.write(name, &initial_values(7, name, Init::Normal(0.4), shape.len())).unwrap();
     }
     device
 }

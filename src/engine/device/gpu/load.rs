@@ -145,13 +145,13 @@ mod tests {
     use crate::engine::device::gpu::autotune::{Autotune, Choices, Tuner};
     use crate::engine::device::gpu::{Gpu, GpuOptions};
     use crate::engine::step::Step;
-    use crate::engine::tape::{Init, Tape};
+    use crate::engine::tape::{Init, Parameter, Tape};
     use crate::ops::matmul::Matmul;
 
     #[test]
     fn kernels_are_measured_in_pieces_too() -> Result<(), Box<dyn std::error::Error>> {
         let mut tape = Tape::new("products");
-        let [a, b] = ["a", "b"].map(|name| tape.parameter(name, [65, 65], Init::Normal(1.0)));
+        let [a, b] = ["a", "b"].map(|name| tape.parameter(name, [65, 65], Init::Normal(1.0), Parameter::Hidden));
         let product = tape.apply_one(Matmul::default(), &[a, b])?;
         let plan = Arc::new(Plan::new(&tape, &[product])?);
         let run = |groups, tuned: bool, variant: Option<&str>| -> Result<_, DeviceError> {
