@@ -293,7 +293,7 @@ fn first_departure(substitute: Option<(&'static str, Shader)>) -> Option<Option<
     let rule = Rule { optimizer: Optimizer::AdamW, adamw };
     let shape = StepShape::pretraining(&config, 2, 1);
     let plan = Arc::new(training(&config, shape, &rule).unwrap_or_else(|e| panic!("{e}")));
-    let mut beside = Lockstep::new(&mut gpu, Watch::Every);
+    let mut beside = Lockstep::device(&mut gpu, Watch::Every);
     let id = beside.load(&plan, 42).unwrap_or_else(|e| panic!("{e}"));
     let rows = shape.batch_size * config.block_size;
     let tokens: Vec<u32> = (0..rows as u32).map(|i| i * 5 % 17).collect();
@@ -308,8 +308,8 @@ fn first_departure(substitute: Option<(&'static str, Shader)>) -> Option<Option<
     }
     let step = Step { learning_rate: 1e-3, correction1: 0.1, correction2: 0.01, ..Step::default() };
     beside.run(id, plan.segment("step"), &step).unwrap_or_else(|e| panic!("{e}"));
-    assert!(beside.checks.len() > 50, "only {} nodes were watched", beside.checks.len());
-    Some(beside.departure)
+    assert!(beside.hook.checks.len() > 50, "only {} nodes were watched", beside.hook.checks.len());
+    Some(beside.hook.departure)
 }
 
 #[test]

@@ -36,13 +36,13 @@ impl Errors {
             return Ok(errors);
         }
         errors.skipped = plan.nodes.iter().filter(|node| flops(node) > MOST_NODE_FLOPS).count();
-        let mut beside = Lockstep::new(gpu, Watch::Distinct { most_flops: MOST_NODE_FLOPS });
+        let mut beside = Lockstep::device(gpu, Watch::Distinct { most_flops: MOST_NODE_FLOPS });
         let id = workload.load(&mut beside)?;
         for part in &workload.parts {
             beside.run(id, part.segment, &workload.step)?;
         }
         let shapes: HashMap<_, _> = plan.nodes.iter().map(|node| (case_name(node), shape(node))).collect();
-        for check in &beside.checks {
+        for check in &beside.hook.checks {
             let key = (check.op, check.variant.clone(), shapes[&check.case].clone());
             let ratio =
                 if check.passed() { check.worst.ratio() } else { check.worst.ratio().max(f64::INFINITY) };

@@ -1,25 +1,23 @@
 //! Runs plans on the oracle and checks every node on a GPU against it.
 //!
-//! It is a [`Device`]: whatever trains or decodes can be watched by giving it this one. Each node is computed
-//! in f64 from the f32 values that stand before it, and the GPU gets those same values, never what one of its
-//! own kernels made: a wrong kernel is named, and not the ten that come after it.
+//! It is a [hook](Hook) of the CPU device: whatever trains or decodes can be watched by giving it that device. Each node
+//! is computed in f64 from the f32 values before it, and the GPU gets those same values, never what one of its own
+//! kernels made: a wrong kernel is named, and not the ten that come after it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use super::check::{run_alone, run_twin};
 use super::compare::compare_with;
 use super::{Check, Kind};
 use crate::engine::bounded::{Bounded, UNIT};
+use crate::engine::device::Device;
+use crate::engine::device::cpu::{Cpu, Hook};
 use crate::engine::device::gpu::Gpu;
-use crate::engine::device::timeline::{Detail, Timeline};
-use crate::engine::device::{Device, DeviceError, HostData, PlanId, Results, initial_values};
-use crate::engine::memory::available;
 use crate::engine::op::AnyOp;
-use crate::engine::plan::{Home, Plan, PlanNode};
+use crate::engine::plan::PlanNode;
 use crate::engine::step::Step;
-use crate::engine::tensor::Dtype;
-use crate::engine::twin::Elements;
+use crate::engine::tensor::Spec;
+use crate::engine::twin::{Elements, Io};
 
 /// Which nodes are compared with the GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,20 +66,10 @@ pub struct Departure {
     pub statistics: Vec<[Statistics; 2]>,
 }
 
-struct Loaded {
-    plan: Arc<Plan>,
-    /// For each place, its index in `Lockstep::memory`.
-    memory: Vec<usize>,
-}
-
-/// The oracle as a device, with a GPU beside it.
+/// Watches the nodes that a [`Cpu`] runs, with a GPU that runs them too.
 pub struct Lockstep<'a> {
     gpu: &'a mut Gpu,
     watch: Watch,
-    memory: Vec<Elements<f32>>,
-    persistent: HashMap<String, usize>,
-    plans: Vec<Loaded>,
-    results: VecDeque<Results>,
     seen: HashSet<String>,
     /// Verdicts in the order of the nodes.
     pub checks: Vec<Check>,
@@ -89,47 +77,32 @@ pub struct Lockstep<'a> {
     pub departure: Option<Departure>,
 }
 
-impl<'a> Lockstep<'a> {
-    /// The GPU should have been opened with `poison`.
-    pub fn new(gpu: &'a mut Gpu, watch: Watch) -> Self {
-        Self {
-            gpu,
-            watch,
-            memory: Vec::new(),
-            persistent: HashMap::new(),
-            plans: Vec::new(),
-            results: VecDeque::new(),
-            seen: HashSet::new(),
-            checks: Vec::new(),
-            departure: None,
+impl Hook<f32> for Lockstep<'_> {
+    const UNWRITTEN: f64 = f64::NAN;
+
+    fn node(&mut self, node: &PlanNode, io: &mut Io<f32>) {
+        if !self.is_watched(node) {
+            return node.op.twin_f32(io);
         }
-    }
-
-    fn allocate(&mut self, elements: Elements<f32>) -> usize {
-        self.memory.push(elements);
-        self.memory.len() - 1
-    }
-
-    fn step_node(&mut self, node: &PlanNode, places: &[usize], step: &Step) {
-        let part = |(&place, spec): (&usize, &crate::engine::tensor::Spec)| match &self.memory[places[place]]
-        {
-            // Slots are shared: behind a tensor stands the rest of a larger one.
-            Elements::Real(x) => Elements::Real(x[..spec.shape.len()].to_vec()),
-            Elements::Index(x) => Elements::Index(x.clone()),
-        };
-        let inputs: Vec<_> = node.inputs.iter().zip(&node.in_specs).map(part).collect();
-        let outputs: Vec<Vec<f32>> = if self.is_watched(node) {
-            let want = expected(node, &inputs, step);
-            self.check(node, &inputs, &want, step);
-            want.iter().map(|want| want.iter().map(|w| w.value as f32).collect()).collect()
-        } else {
-            run_twin(node.op.as_ref(), [&node.in_specs, &node.out_specs], &inputs, step)
-        };
-        for (&place, values) in node.outputs.iter().zip(outputs) {
-            if let Elements::Real(x) = &mut self.memory[places[place]] {
-                x[..values.len()].copy_from_slice(&values);
+        let inputs = operands(node, io);
+        let want = expected(node, &inputs, io.step);
+        self.check(node, &inputs, &want, io.step);
+        for (output, want) in io.outputs.iter_mut().zip(want) {
+            if let Elements::Real(x) = output {
+                x.iter_mut().zip(want).for_each(|(x, want)| *x = want.value as f32);
             }
         }
+    }
+
+    fn describe(&self) -> String {
+        format!("the f64 oracle next to {}", self.gpu.describe())
+    }
+}
+
+impl<'a> Lockstep<'a> {
+    /// The oracle as a device, checked against a GPU, which should have been opened with `poison`.
+    pub fn device(gpu: &'a mut Gpu, watch: Watch) -> Cpu<f32, Self> {
+        Cpu::hooked(Self { gpu, watch, seen: HashSet::new(), checks: Vec::new(), departure: None })
     }
 
     fn is_watched(&mut self, node: &PlanNode) -> bool {
@@ -186,6 +159,19 @@ impl<'a> Lockstep<'a> {
     }
 }
 
+/// The operands of a node, each as long as its shape says: a slot may hold more.
+fn operands(node: &PlanNode, io: &Io<f32>) -> Vec<Elements<f32>> {
+    let mut inputs = io.inputs.to_vec();
+    for (output, input) in node.op.in_place() {
+        inputs[input] = &io.outputs[output];
+    }
+    let of_shape = |(elements, spec): (&Elements<f32>, &Spec)| match elements {
+        Elements::Real(x) => Elements::Real(x[..spec.shape.len()].to_vec()),
+        Elements::Index(x) => Elements::Index(x.clone()),
+    };
+    inputs.into_iter().zip(&node.in_specs).map(of_shape).collect()
+}
+
 /// What a check calls a node: `transformer.h.0.mlp/gelu (f32(12, 64, 512))`.
 pub fn case_name(node: &PlanNode) -> String {
     let specs: Vec<_> = node.in_specs.iter().map(ToString::to_string).collect();
@@ -210,112 +196,4 @@ pub fn exact(inputs: &[Elements<f32>]) -> Vec<Elements<Bounded>> {
 pub fn allowed(op: &dyn AnyOp, want: Bounded) -> f64 {
     // Denormals may be flushed to zero: once, and as much room again as what is rounded has.
     UNIT * op.leeway() * want.units() + 2.0 * f64::from(f32::MIN_POSITIVE)
-}
-
-impl Device for Lockstep<'_> {
-    fn describe(&self) -> String {
-        format!("the f64 oracle beside {}", self.gpu.describe())
-    }
-
-    fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError> {
-        let (needed, free) = (plan.memory().total(), available());
-        if needed > free {
-            return Err(DeviceError::memory("this machine".into(), needed, free));
-        }
-        let slots: Vec<_> =
-            plan.slots.iter().map(|&n| self.allocate(Elements::Real(vec![f32::NAN; n]))).collect();
-        let mut memory = Vec::with_capacity(plan.places.len());
-        for place in &plan.places {
-            let len = place.spec.shape.len();
-            let index = match &place.home {
-                Home::Slot(slot) => slots[*slot],
-                Home::Input(_) if place.spec.dtype == Dtype::U32 => {
-                    self.allocate(Elements::Index(vec![0; len]))
-                }
-                Home::Input(_) => self.allocate(Elements::Real(vec![0.0; len])),
-                Home::Persistent { name, init, .. } => match self.persistent.get(name) {
-                    Some(&index) => index,
-                    None => {
-                        let index = self.allocate(Elements::Real(initial_values(seed, name, *init, len)));
-                        self.persistent.insert(name.clone(), index);
-                        index
-                    }
-                },
-            };
-            memory.push(index);
-        }
-        self.plans.push(Loaded { plan: plan.clone(), memory });
-        Ok(PlanId(self.plans.len() - 1))
-    }
-
-    fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError> {
-        let loaded = &self.plans[plan.0];
-        let is_it = |home: &Home| matches!(home, Home::Input(n) if n == name);
-        let Some(place) = loaded.plan.places.iter().position(|p| is_it(&p.home)) else {
-            return Err(DeviceError::Unknown { kind: "input", name: name.into() });
-        };
-        let index = loaded.memory[place];
-        self.memory[index] = match data {
-            HostData::F32(x) => Elements::Real(x.to_vec()),
-            HostData::U32(x) => Elements::Index(x.to_vec()),
-        };
-        Ok(())
-    }
-
-    fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError> {
-        let Loaded { plan, memory } = &self.plans[plan.0];
-        let (plan, places) = (plan.clone(), memory.clone());
-        let segment = &plan.segments[segment];
-        for &place in &segment.cleared {
-            if let Elements::Real(x) = &mut self.memory[places[place]] {
-                x.fill(0.0);
-            }
-        }
-        for node in &plan.nodes[segment.nodes.clone()] {
-            self.step_node(node, &places, step);
-        }
-        if !segment.results.is_empty() {
-            let read = |&place: &usize| match &self.memory[places[place]] {
-                Elements::Real(x) => x[..plan.places[place].spec.shape.len()].to_vec(),
-                Elements::Index(_) => Vec::new(),
-            };
-            self.results.push_back(segment.results.iter().map(read).collect());
-        }
-        Ok(())
-    }
-
-    fn results(&mut self, _wait: bool) -> Result<Option<Results>, DeviceError> {
-        Ok(self.results.pop_front())
-    }
-
-    fn profile(
-        &mut self,
-        _plan: PlanId,
-        _segment: usize,
-        _step: &Step,
-        _detail: Detail,
-    ) -> Result<Timeline, DeviceError> {
-        Err(DeviceError::Gpu("a device that checks every node has no times worth reading".into()))
-    }
-
-    fn read_parts(&mut self, name: &str, part: &mut dyn FnMut(&[f32])) -> Result<(), DeviceError> {
-        let missing = || DeviceError::Unknown { kind: "tensor", name: name.into() };
-        let index = *self.persistent.get(name).ok_or_else(missing)?;
-        if let Elements::Real(x) = &self.memory[index] {
-            part(x);
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, name: &str, data: &[f32]) -> Result<(), DeviceError> {
-        let missing = || DeviceError::Unknown { kind: "tensor", name: name.into() };
-        let index = *self.persistent.get(name).ok_or_else(missing)?;
-        if let Elements::Real(x) = &mut self.memory[index] {
-            if x.len() != data.len() {
-                return Err(DeviceError::Length { name: name.into(), expected: x.len(), got: data.len() });
-            }
-            x.copy_from_slice(data);
-        }
-        Ok(())
-    }
 }

@@ -159,7 +159,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     // The free run: the GPU by itself, from the same weights over the same batches.
     let mut free = args.gpu(GpuOptions::default())?.ok_or_else(needs_gpu)?;
     let mut free_trainer = subject.trainer(&mut free, steps)?;
-    let mut beside = Lockstep::new(&mut gpu, Watch::Every);
+    let mut beside = Lockstep::device(&mut gpu, Watch::Every);
     let mut trainer = subject.trainer(&mut beside, steps)?;
     let mut report = Report::default();
     let mut growth = Vec::new();
@@ -175,20 +175,20 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             (loss(trainer.report(&mut beside, true)?), loss(free_trainer.report(&mut free, true)?));
         let apart = distance(&mut free, &mut beside, &trainer)?;
         growth.push(apart);
-        let nodes = beside.checks.len();
+        let nodes = beside.hook.checks.len();
         let repeat = format!("lal verify --lockstep {step} {of}{}", args.device_flags());
-        for check in std::mem::take(&mut beside.checks) {
+        for check in std::mem::take(&mut beside.hook.checks) {
             report.take(output, check, &repeat)?;
         }
         output.remark(format!(
             "step {step}: {nodes} nodes, loss {want:.6} on the oracle, {got:.6} on the GPU alone, weights {apart:.1e} apart"
         ));
-        if beside.departure.is_some() {
+        if beside.hook.departure.is_some() {
             break;
         }
     }
     if !output.json {
-        if let Some(departure) = &beside.departure {
+        if let Some(departure) = &beside.hook.departure {
             describe(output, departure)?;
         }
         plot(output, &growth)?;

@@ -45,6 +45,28 @@ impl Precision for Bounded {
     }
 }
 
+/// What a [`Cpu`] does at each node of a plan.
+pub trait Hook<F>: Send {
+    /// What temporaries hold before anything is written to them.
+    const UNWRITTEN: f64 = 0.0;
+
+    /// Computes the outputs of a node.
+    fn node(&mut self, node: &PlanNode, io: &mut Io<F>);
+
+    fn describe(&self) -> String {
+        format!("CPU, {} threads", rayon::current_num_threads())
+    }
+}
+
+/// Runs the twins, and nothing else.
+pub struct Twins;
+
+impl<F: Precision> Hook<F> for Twins {
+    fn node(&mut self, node: &PlanNode, io: &mut Io<F>) {
+        F::run(node.op.as_ref(), io);
+    }
+}
+
 struct Loaded {
     plan: Arc<Plan>,
     /// For each place of the plan, its index in `Cpu::memory`.
@@ -52,7 +74,8 @@ struct Loaded {
 }
 
 /// The CPU as a device.
-pub struct Cpu<F> {
+pub struct Cpu<F, H = Twins> {
+    pub hook: H,
     memory: Vec<Elements<F>>,
     /// Persistent tensors by name.
     persistent: HashMap<String, usize>,
@@ -75,7 +98,24 @@ impl<F: Precision> Default for Cpu<F> {
 impl<F: Precision> Cpu<F> {
     /// A device whose plans may take this many bytes in all.
     pub fn with_memory_limit(memory_limit: u64) -> Self {
+        Self::new(Twins, memory_limit)
+    }
+
+    /// Forgets all plans and tensors. Plans loaded before are unknown afterwards.
+    pub fn clear(&mut self) {
+        *self = Self::with_memory_limit(self.memory_limit);
+    }
+}
+
+impl<F: Precision, H: Hook<F>> Cpu<F, H> {
+    /// A device that gives every node to `hook`, and whose plans may take the memory that is free now.
+    pub fn hooked(hook: H) -> Self {
+        Self::new(hook, available())
+    }
+
+    fn new(hook: H, memory_limit: u64) -> Self {
         Self {
+            hook,
             memory: Vec::new(),
             persistent: HashMap::new(),
             slots: Vec::new(),
@@ -84,11 +124,6 @@ impl<F: Precision> Cpu<F> {
             memory_limit,
             held: 0,
         }
-    }
-
-    /// Forgets all plans and tensors. Plans loaded before are unknown afterwards.
-    pub fn clear(&mut self) {
-        *self = Self::with_memory_limit(self.memory_limit);
     }
 
     fn allocate(&mut self, elements: Elements<F>) -> usize {
@@ -110,8 +145,8 @@ impl<F: Precision> Cpu<F> {
             if let Elements::Real(elements) = &mut self.memory[shared[slot]]
                 && elements.len() < wanted[slot]
             {
-                // A fresh allocation: growing in place would copy elements nobody needs.
-                *elements = vec![F::ZERO; wanted[slot]];
+                // A fresh allocation: growing in place would copy elements that nothing needs.
+                *elements = vec![F::of(H::UNWRITTEN); wanted[slot]];
             }
         }
         shared
@@ -177,22 +212,20 @@ impl<F: Precision> Cpu<F> {
         for (seen, &place) in inputs.iter_mut().zip(&node.inputs) {
             *seen = &self.memory[places[place]];
         }
-        F::run(
-            node.op.as_ref(),
-            &mut Io {
-                inputs,
-                outputs: &mut outputs[..node.outputs.len()],
-                in_specs: &node.in_specs,
-                out_specs: &node.out_specs,
-                step,
-            },
-        );
+        let mut io = Io {
+            inputs,
+            outputs: &mut outputs[..node.outputs.len()],
+            in_specs: &node.in_specs,
+            out_specs: &node.out_specs,
+            step,
+        };
+        self.hook.node(node, &mut io);
         for (held, &place) in outputs.iter_mut().zip(&node.outputs) {
             self.memory[places[place]] = take(held);
         }
     }
 
-    /// Runs a segment and calls `done` behind each node.
+    /// Runs a segment and calls `done` after each node.
     fn run_segment(
         &mut self,
         plan: PlanId,
@@ -239,9 +272,9 @@ fn check_length(name: &str, expected: usize, got: usize) -> Result<(), DeviceErr
     Err(DeviceError::Length { name: name.into(), expected, got })
 }
 
-impl<F: Precision> Device for Cpu<F> {
+impl<F: Precision, H: Hook<F>> Device for Cpu<F, H> {
     fn describe(&self) -> String {
-        format!("CPU, {} threads", rayon::current_num_threads())
+        self.hook.describe()
     }
 
     fn check_memory(&self, bytes: u64) -> Result<(), DeviceError> {
