@@ -1,10 +1,15 @@
 //! Which GPU: finding, choosing and opening an adapter.
 
-use wgpu::{Adapter, AdapterInfo, Backend, Backends, DeviceType, Instance, InstanceDescriptor, Limits};
+use wgpu::{
+    Adapter, AdapterInfo, Backend, Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits,
+};
 
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::Target;
 use crate::engine::memory::available;
+
+/// What timing a whole run needs of an adapter; asked for where it is offered.
+pub(super) const TIMESTAMPS: Features = Features::TIMESTAMP_QUERY;
 
 /// Bytes of a block of device memory that small buffers share, the first and the largest; what is larger gets
 /// memory of its own.
@@ -74,7 +79,7 @@ pub fn open(wanted: Option<&str>, limits: DeviceLimits) -> Result<Opened, Device
         label: Some("lal"),
         required_limits,
         // Noting times when asked to costs nothing when not.
-        required_features: adapter.features() & super::timestamps::FEATURES,
+        required_features: adapter.features() & TIMESTAMPS,
         // Buffers are few and large: each gets memory of its own, and only the small ones share a block, which
         // for larger ones would stay a tenth empty.
         memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: SHARED_BLOCK },

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wgpu::{CommandBuffer, PollError, PollType, SubmissionIndex};
 
 use super::adapter::{AdapterEntry, Opened};
-use super::course::Speed;
+use super::launch_list::Speed;
 use super::under_way::{Ticket, UnderWay, Work};
 use crate::engine::device::DeviceError;
 
@@ -165,9 +165,9 @@ impl Context {
     fn retire(&self, waited: bool) {
         let ended = self.under_way().retire(Instant::now(), waited);
         let Some(ended) = ended else { return };
-        if let Work::Part(course, part) = ended.work {
+        if let Work::Part(launches, part) = ended.work {
             let scale = self.speed().scale();
-            if let Some(guess) = course.learn(&part, ended.took, ended.exact, scale) {
+            if let Some(guess) = launches.learn(&part, ended.took, ended.exact, scale) {
                 let mut speed = self.speed.lock().unwrap_or_else(PoisonError::into_inner);
                 speed.learn(guess, ended.took.as_secs_f64());
             }

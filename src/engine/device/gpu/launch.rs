@@ -6,9 +6,10 @@ use std::sync::Arc;
 use wgpu::{BindGroup, BindGroupEntry, BindingResource, Buffer, BufferBinding, BufferUsages, ComputePass};
 
 use super::context::Context;
-use super::memory::Held;
+use super::launch_list::LaunchInfo;
 use super::pipelines::{Pipeline, Pipelines};
 use super::shader::fault;
+use super::transfer::Held;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::{Binding, Dispatch, Kernel, Operand, Target};
 use crate::engine::op::Cost;
@@ -19,23 +20,14 @@ const UNIFORM_ALIGNMENT: usize = 256;
 
 /// A dispatch ready to be recorded.
 pub(super) struct Launch {
-    /// The place of its node among those that were bound with it, and its own among the launches of that node.
-    pub node: usize,
-    pub index: usize,
-    /// The node's name.
-    pub name: Arc<str>,
-    /// The shader's path below `shaders/`, without the ending.
-    pub shader: &'static str,
-    /// Its share of the node's work.
-    pub cost: Cost,
-    pub grid: [u32; 3],
+    pub info: LaunchInfo,
     pub pipeline: Arc<Pipeline>,
     group: BindGroup,
 }
 
 impl Launch {
     pub fn record(&self, pass: &mut ComputePass, step: &BindGroup) {
-        self.record_as(pass, step, &self.pipeline, self.grid);
+        self.record_as(pass, step, &self.pipeline, self.info.grid);
     }
 
     /// Records it with another pipeline of the same layout and another grid.
@@ -51,7 +43,7 @@ impl Launch {
 }
 
 /// What bindings refer to.
-pub(super) struct Surroundings<'a> {
+pub(super) struct BindContext<'a> {
     pub context: &'a Context,
     pub target: &'a Target,
     /// The memory of each place of the plan.
@@ -61,7 +53,7 @@ pub(super) struct Surroundings<'a> {
     pub margin: u64,
 }
 
-impl Surroundings<'_> {
+impl BindContext<'_> {
     /// Binds the kernels of nodes, given in the order they run, and their parameters.
     ///
     /// # Errors
@@ -94,7 +86,7 @@ impl Surroundings<'_> {
             let group = self.group(node, kernel, dispatch, &pipeline, params)?;
             let (shader, grid) = (dispatch.shader.name, dispatch.grid);
             let cost = share(node.cost(), kernel.dispatches.len());
-            Ok(Launch { node: of, index, name, shader, cost, grid, pipeline, group })
+            Ok(Launch { info: LaunchInfo { node: of, index, name, shader, cost, grid }, pipeline, group })
         };
         prepared.into_iter().map(bound).collect()
     }

@@ -5,25 +5,13 @@ use std::sync::Arc;
 
 use wgpu::CommandEncoder;
 
-use super::Gpu;
-use super::course::Course;
-use super::launch::{Launch, Surroundings};
-use super::memory::Held;
-use super::runner::{Piece, Runner};
+use super::launch::{BindContext, Launch};
+use super::open::Gpu;
+use super::runner::{Loaded, Piece, Program, Runner};
+use super::transfer::Held;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::Kernel;
 use crate::engine::plan::{Plan, PlanNode};
-
-/// A plan that is ready to run.
-pub(super) struct Loaded {
-    pub plan: Arc<Plan>,
-    /// The memory of each place.
-    pub places: Vec<Held>,
-    /// The launches of all nodes.
-    pub course: Arc<Course>,
-    /// The kernel of each node, by name.
-    pub variants: Vec<&'static str>,
-}
 
 impl Gpu {
     /// Chooses kernels, allocates and binds.
@@ -52,12 +40,12 @@ impl Gpu {
         }
         self.tuner.save();
         let launches = self.bind(&places, &chosen)?;
-        let first = |node: usize| launches.partition_point(|launch| launch.node < node);
+        let first = |node: usize| launches.partition_point(|launch| launch.info.node < node);
         let of = |nodes: &Range<usize>| first(nodes.start)..first(nodes.end);
         let segments = plan.segments.iter().map(|s| (of(&s.nodes), s.name.clone())).collect();
-        let course = Arc::new(Course::new(launches, segments, self.context.speed()));
+        let program = Program::new(&self.context, launches, segments);
         let variants = chosen.iter().map(|(_, kernel)| kernel.variant).collect();
-        Ok(Loaded { plan: plan.clone(), places, course, variants })
+        Ok(Loaded { plan: plan.clone(), places, program, variants })
     }
 
     /// Refuses what no kernel could be made for.
@@ -81,7 +69,7 @@ impl Gpu {
         places: &[Held],
         kernels: &[(&PlanNode, &Kernel)],
     ) -> Result<Vec<Launch>, DeviceError> {
-        let surroundings = Surroundings {
+        let context = BindContext {
             context: &self.context,
             target: &self.target,
             places,
@@ -89,7 +77,7 @@ impl Gpu {
             // Shaders that compare indices with lengths must see the true ones.
             margin: if self.pipelines.watched.is_some() { 0 } else { self.memory.margin() },
         };
-        surroundings.bind(&mut self.pipelines, kernels)
+        context.bind(&mut self.pipelines, kernels)
     }
 
     /// The kernel to use for a node, if it need not be measured.
@@ -108,24 +96,24 @@ impl Gpu {
                 None => return Ok(self.tuner.give_up(node, kernels)),
             }
         }
-        let mut courses = Vec::with_capacity(kernels.len());
+        let mut programs = Vec::with_capacity(kernels.len());
         for kernel in kernels {
             let launches = self.bind(&places, &[(node, kernel)])?;
             let segments = vec![(0..launches.len(), "choosing kernels".into())];
-            courses.push(Arc::new(Course::new(launches, segments, self.context.speed())));
+            programs.push(Program::new(&self.context, launches, segments));
         }
         let Self { context, tuner, pipelines, uploader, slices, step_group, limits, .. } = self;
         let (context, slices, step_group, limits) = (&*context, &*slices, &*step_group, *limits);
         let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits };
         tuner.measure(node, kernels, |kernel, times| {
-            let course = &courses[kernel];
+            let program = &programs[kernel];
             let encoder = context.device.create_command_encoder(&Default::default());
             // Only short kernels run several times, in one submission.
             let record = |encoder: &mut CommandEncoder, piece: &Piece| {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
                 (0..times).for_each(|_| piece.record_all(&mut pass));
             };
-            let submitted = runner.run(encoder, course, 0..course.launches.len(), record, |_| {})?;
+            let submitted = runner.run(encoder, program, 0..program.launches.len(), record, |_| {})?;
             context.wait(submitted.last)?;
             // Recording takes longer than a short kernel: it does not count.
             Ok(submitted.begun.elapsed())
@@ -151,7 +139,8 @@ mod tests {
     #[test]
     fn kernels_are_measured_in_pieces_too() -> Result<(), Box<dyn std::error::Error>> {
         let mut tape = Tape::new("products");
-        let [a, b] = ["a", "b"].map(|name| tape.parameter(name, [65, 65], Init::Normal(1.0), Parameter::Hidden));
+        let [a, b] =
+            ["a", "b"].map(|name| tape.parameter(name, [65, 65], Init::Normal(1.0), Parameter::Hidden));
         let product = tape.apply_one(Matmul::default(), &[a, b])?;
         let plan = Arc::new(Plan::new(&tape, &[product])?);
         let run = |groups, tuned: bool, variant: Option<&str>| -> Result<_, DeviceError> {

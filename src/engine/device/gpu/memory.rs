@@ -5,26 +5,18 @@ use std::collections::HashMap;
 use wgpu::{Buffer, BufferUsages, ErrorFilter};
 
 use super::context::Context;
-use super::transfer::Uploader;
+use super::transfer::{Held, Uploader};
 use crate::engine::device::{DeviceError, initial_values};
 use crate::engine::plan::{Home, Plan};
 use crate::engine::tape::Init;
 
-/// Bytes of poison behind every tensor of a device that looks for stray accesses.
+/// Bytes of poison after every tensor of a device that looks for stray accesses.
 pub(super) const MARGIN: u64 = 256;
 /// What unwritten memory and the margins of operands hold: a NaN; as an index it is far beyond any table.
 const POISON: u32 = 0x7fde_adad;
 /// What the margins of results hold: a number, 1.25e6, since NaN plus anything would be NaN again and hide
 /// that it was written.
 pub(super) const SENTINEL: u32 = 0x4998_9680;
-
-/// The memory of one place of a plan.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub buffer: Buffer,
-    /// Elements of the tensor; the buffer may be larger.
-    pub len: usize,
-}
 
 /// All buffers of a device that outlive a plan.
 pub(super) struct Memory {
@@ -35,7 +27,7 @@ pub(super) struct Memory {
     /// Temporaries of all plans, which never run at the same time, largest first.
     slots: Vec<Buffer>,
     scratch: Option<Buffer>,
-    /// Fill temporaries with poison and leave a margin of it behind every tensor.
+    /// Fill temporaries with poison and leave a margin of it after every tensor.
     poison: bool,
 }
 

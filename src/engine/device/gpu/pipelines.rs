@@ -9,9 +9,9 @@ use wgpu::{
 };
 
 use super::context::{Context, describe};
+use super::sanitizers::{self, Reports};
 use super::shader::{self, Interface, Parsed, fault};
 use super::slices;
-use super::strays::{self, Arrays};
 use super::substitute::Substitute;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::{Dispatch, Shader};
@@ -33,10 +33,10 @@ pub(super) struct Pipelines {
     compiled: HashMap<Key, Arc<Pipeline>>,
     /// Those that run [slices](super::slices) of a grid.
     sliced: HashMap<Key, Arc<Pipeline>>,
-    /// The layout of group 1: the per-step uniform, where stray indices are reported, and where a slice begins.
+    /// The layout of group 1: the per-step uniform, where sanitizers report, and where a slice begins.
     pub step_layout: BindGroupLayout,
-    /// Arrays whose stray indices are reported, on a device that looks for them.
-    pub watched: Option<Arrays>,
+    /// What sanitizers report, on a device that runs them.
+    pub watched: Option<Reports>,
     /// Bounds checks and bounded loops, for shaders that are not yet trusted.
     checked: bool,
     substitute: Option<Substitute>,
@@ -47,14 +47,14 @@ impl Pipelines {
         let mut step = vec![buffer_entry(0, BufferBindingType::Uniform, size_of::<Step>() as u64)];
         if watched {
             let report = BufferBindingType::Storage { read_only: false };
-            step.push(buffer_entry(strays::BINDING, report, size_of::<u32>() as u64));
+            step.push(buffer_entry(sanitizers::BINDING, report, size_of::<u32>() as u64));
         }
         step.push(buffer_entry(slices::BINDING, BufferBindingType::Uniform, slices::BYTES));
         Self {
             compiled: HashMap::new(),
             sliced: HashMap::new(),
             step_layout: layout(context, "step", &step),
-            watched: watched.then(Arrays::default),
+            watched: watched.then(Reports::default),
             checked,
             substitute: None,
         }
@@ -124,9 +124,9 @@ impl Pipelines {
             text = slices::sliced(&text).unwrap_or(text);
         }
         let Parsed { mut module, mut interface } = shader::parse_text(shader.name, &text, constants)?;
-        if let Some(arrays) = &self.watched {
+        if let Some(reports) = &self.watched {
             let room = context.device.limits().max_compute_workgroup_storage_size;
-            arrays.watch(shader.name, &mut module, room);
+            reports.instrument(shader.name, &mut module, room);
             interface.step = true;
         }
         let built = context.caught(ErrorFilter::Validation, || {

@@ -7,11 +7,40 @@ use std::time::{Duration, Instant};
 use wgpu::{BindGroup, Buffer, CommandEncoder, ComputePass};
 
 use super::context::Context;
-use super::course::{Course, Cursor, Limits, Part};
+use super::launch::Launch;
+use super::launch_list::{Cursor, LaunchList, Limits, Part};
 use super::pipelines::{Pipeline, Pipelines};
-use super::transfer::Uploader;
+use super::transfer::{Held, Uploader};
 use super::under_way::{Ticket, Work};
 use crate::engine::device::DeviceError;
+use crate::engine::plan::Plan;
+use crate::engine::step::Step;
+
+/// Nodes whose kernels are bound.
+pub(super) struct Program {
+    pub launches: Vec<Launch>,
+    /// The same launches, as submissions are cut from them.
+    pub list: Arc<LaunchList>,
+}
+
+impl Program {
+    /// Launches of these segments, each a range of launches and a name.
+    pub fn new(context: &Context, launches: Vec<Launch>, segments: Vec<(Range<usize>, String)>) -> Self {
+        let infos = launches.iter().map(|launch| launch.info.clone()).collect();
+        Self { list: Arc::new(LaunchList::new(infos, segments, context.speed())), launches }
+    }
+}
+
+/// A plan that is ready to run.
+pub(super) struct Loaded {
+    pub plan: Arc<Plan>,
+    /// The memory of each place.
+    pub places: Vec<Held>,
+    /// The launches of all nodes.
+    pub program: Program,
+    /// The kernel of each node, by name.
+    pub variants: Vec<&'static str>,
+}
 
 /// What runs launches.
 pub(super) struct Runner<'a> {
@@ -26,7 +55,7 @@ pub(super) struct Runner<'a> {
 
 /// A part to be recorded.
 pub(super) struct Piece<'a> {
-    pub course: &'a Course,
+    pub program: &'a Program,
     pub part: &'a Part,
     sliced: Option<Arc<Pipeline>>,
     step_group: &'a BindGroup,
@@ -35,7 +64,7 @@ pub(super) struct Piece<'a> {
 impl Piece<'_> {
     /// Records one of its launches.
     pub fn record(&self, pass: &mut ComputePass, launch: usize) {
-        let launch = &self.course.launches[launch];
+        let launch = &self.program.launches[launch];
         match (self.part, &self.sliced) {
             (Part::Slice { slice, .. }, Some(pipeline)) => {
                 launch.record_as(pass, self.step_group, pipeline, slice.groups);
@@ -70,7 +99,7 @@ impl Runner<'_> {
     pub fn run(
         &mut self,
         mut encoder: CommandEncoder,
-        course: &Arc<Course>,
+        program: &Program,
         launches: Range<usize>,
         mut record: impl FnMut(&mut CommandEncoder, &Piece),
         end: impl FnOnce(&mut CommandEncoder),
@@ -81,18 +110,18 @@ impl Runner<'_> {
         let (mut encode, mut submit) = (Duration::ZERO, Duration::ZERO);
         loop {
             let start = Instant::now();
-            let part = course.next(&mut at, &self.limits, context.speed().scale());
-            let sliced = self.prepare(course, &part)?;
-            record(&mut encoder, &Piece { course, part: &part, sliced, step_group: self.step_group });
+            let part = program.list.next(&mut at, &self.limits, context.speed().scale());
+            let sliced = self.prepare(program, &part)?;
+            record(&mut encoder, &Piece { program, part: &part, sliced, step_group: self.step_group });
             if let Some(end) = end.take_if(|_| at.is_done()) {
                 end(&mut encoder);
             }
             let commands = encoder.finish();
             encode += start.elapsed();
             context.make_room()?;
-            let is_known = course.knows(&part);
+            let is_known = program.list.knows(&part);
             let start = Instant::now();
-            let last = context.submit(Some(commands), Work::Part(course.clone(), part));
+            let last = context.submit(Some(commands), Work::Part(program.list.clone(), part));
             submit += start.elapsed();
             self.uploader.submitted();
             submissions += 1;
@@ -109,10 +138,27 @@ impl Runner<'_> {
     }
 
     /// What a slice needs: a pipeline that begins where it begins. The next submission reads where that is.
-    fn prepare(&mut self, course: &Course, part: &Part) -> Result<Option<Arc<Pipeline>>, DeviceError> {
+    fn prepare(&mut self, program: &Program, part: &Part) -> Result<Option<Arc<Pipeline>>, DeviceError> {
         let Part::Slice { launch, slice, .. } = part else { return Ok(None) };
-        let launch = &course.launches[*launch];
-        self.context.queue.write_buffer(self.slices, 0, &slice.bytes(launch.grid));
+        let launch = &program.launches[*launch];
+        self.context.queue.write_buffer(self.slices, 0, &slice.bytes(launch.info.grid));
         self.pipelines.sliced(self.context, &launch.pipeline).map(Some)
     }
+}
+
+/// Writes what changes from step to step and begins to record a segment: what it clears.
+pub(super) fn begin(
+    context: &Context,
+    step_buffer: &Buffer,
+    loaded: &Loaded,
+    segment: usize,
+    step: &Step,
+) -> CommandEncoder {
+    context.queue.write_buffer(step_buffer, 0, bytemuck::bytes_of(step));
+    let mut encoder = context.device.create_command_encoder(&Default::default());
+    for &place in &loaded.plan.segments[segment].cleared {
+        let held = &loaded.places[place];
+        encoder.clear_buffer(&held.buffer, 0, Some(4 * held.len as u64));
+    }
+    encoder
 }

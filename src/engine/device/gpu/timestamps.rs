@@ -4,30 +4,26 @@
 //! Passes are the finest grain that every backend can time.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wgpu::{
     Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, ComputePassTimestampWrites,
-    Features, QuerySet, QueryType,
+    QuerySet, QueryType,
 };
 
+use super::adapter::TIMESTAMPS;
 use super::context::Context;
-use super::course::Course;
-use super::launch::Launch;
-use super::runner::{Piece, Runner};
+use super::launch_list::LaunchInfo;
+use super::open::Gpu;
+use super::runner::{Piece, Program, Runner, begin};
 use super::transfer::read_words;
 use super::under_way::Work;
-use super::{Gpu, begin};
 use crate::engine::device::timeline::{Clock, Detail, LaunchTime, Span, Timeline};
 use crate::engine::device::{DeviceError, PlanId};
 use crate::engine::step::Step;
 
 /// Passes whose two timestamps one query set holds: WebGPU allows 4096 timestamps in a set.
 const PASSES_PER_SET: usize = 2048;
-
-/// What timing a whole run needs of an adapter; asked for where it is offered.
-pub(super) const FEATURES: Features = Features::TIMESTAMP_QUERY;
 
 /// Timestamps at both ends of passes.
 struct Stamps {
@@ -40,7 +36,7 @@ struct Stamps {
 impl Stamps {
     /// `None` where the adapter writes no timestamps.
     fn new(context: &Context, passes: usize) -> Option<Self> {
-        if !context.device.features().contains(FEATURES) || passes == 0 {
+        if !context.device.features().contains(TIMESTAMPS) || passes == 0 {
             return None;
         }
         let counts = (0..passes).step_by(PASSES_PER_SET).map(|first| PASSES_PER_SET.min(passes - first));
@@ -94,7 +90,7 @@ impl Stamps {
 impl Gpu {
     /// Whether the adapter times launches itself.
     pub fn has_timestamps(&self) -> bool {
-        self.context.device.features().contains(FEATURES)
+        self.context.device.features().contains(TIMESTAMPS)
     }
 
     /// [`profile`](crate::engine::device::Device::profile) for a GPU.
@@ -109,7 +105,7 @@ impl Gpu {
         self.loaded(plan)?;
         let Self { context, plans, readback, pipelines, uploader, slices, step_group, limits, .. } = self;
         let (context, loaded) = (&*context, &plans[plan.0]);
-        let (course, launches) = (&loaded.course, loaded.course.segment(segment));
+        let (program, launches) = (&loaded.program, loaded.program.list.segment(segment));
         let passes = if detail == Detail::Launches { launches.len() } else { 1 };
         let stamps = Stamps::new(context, passes);
         let results: Vec<_> =
@@ -124,7 +120,7 @@ impl Gpu {
         let (mut encoder, mut timed) = (encoder, launches.clone());
         if is_timed_alone {
             context.submit(Some(encoder.finish()), Work::Other("clearing"));
-            alone = time_alone(&mut runner, course, launches.clone())?;
+            alone = time_alone(&mut runner, program, launches.clone())?;
             encoder = context.device.create_command_encoder(&Default::default());
             timed = launches.end..launches.end;
         }
@@ -145,7 +141,7 @@ impl Gpu {
             }
         };
         let mut staging = None;
-        let submitted = runner.run(encoder, course, timed, record, |encoder| {
+        let submitted = runner.run(encoder, program, timed, record, |encoder| {
             if let Some(stamps) = &stamps {
                 stamps.resolve(encoder);
             }
@@ -171,7 +167,7 @@ impl Gpu {
         let device = Span { start_us: 0.0, us: spans.iter().map(Span::end_us).fold(0.0, f64::max) };
         let times = launches.zip(spans).filter(|_| detail == Detail::Launches);
         let time = |(launch, span): (usize, Span)| {
-            let Launch { node, index, shader, .. } = course.launches[launch];
+            let LaunchInfo { node, index, shader, .. } = program.launches[launch].info;
             LaunchTime { node, launch: index, variant: loaded.variants[node], shader, span }
         };
         Ok(Timeline {
@@ -200,7 +196,7 @@ fn us(time: Duration) -> f64 {
 /// Runs each launch in submissions of its own and waits for it. What empty submissions take is taken off.
 fn time_alone(
     runner: &mut Runner,
-    course: &Arc<Course>,
+    program: &Program,
     launches: Range<usize>,
 ) -> Result<Vec<Span>, DeviceError> {
     let context = runner.context;
@@ -209,7 +205,7 @@ fn time_alone(
         let record = |encoder: &mut CommandEncoder, piece: &Piece| {
             piece.record_all(&mut encoder.begin_compute_pass(&Default::default()));
         };
-        let submitted = runner.run(encoder, course, launches, record, |_| {})?;
+        let submitted = runner.run(encoder, program, launches, record, |_| {})?;
         context.wait(submitted.last)?;
         Ok((us(submitted.begun.elapsed()), submitted.submissions as f64))
     };

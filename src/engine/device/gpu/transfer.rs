@@ -7,9 +7,16 @@ use std::sync::{Arc, OnceLock};
 use wgpu::{Buffer, BufferAsyncError, BufferUsages, CommandEncoder, MapMode};
 
 use super::context::Context;
-use super::memory::Held;
 use super::under_way::{Ticket, Work};
 use crate::engine::device::{DeviceError, Results};
+
+/// The memory of one place of a plan.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub buffer: Buffer,
+    /// Elements of the tensor; the buffer may be larger.
+    pub len: usize,
+}
 
 /// Bytes that are on their way at once.
 const PIECE: u64 = 16 << 20;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::course::{Course, Part};
+use super::launch_list::{LaunchList, Part};
 
 /// A submission, to be waited for: its number, from 1 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,14 +13,14 @@ pub(super) struct Ticket(u64);
 /// What a submission does.
 #[derive(Clone)]
 pub(super) enum Work {
-    Part(Arc<Course>, Part),
+    Part(Arc<LaunchList>, Part),
     Other(&'static str),
 }
 
 impl Work {
     pub fn describe(&self) -> String {
         match self {
-            Self::Part(course, part) => course.describe(part),
+            Self::Part(launches, part) => launches.describe(part),
             Self::Other(what) => (*what).into(),
         }
     }

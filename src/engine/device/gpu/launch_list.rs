@@ -5,10 +5,9 @@
 //! submission that is waited for corrects what its launches are thought to take.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::launch::Launch;
 use super::slices::Slice;
 use crate::engine::op::Cost;
 
@@ -128,17 +127,32 @@ impl Cursor {
     }
 }
 
+/// A launch, but for what it is bound to.
+#[derive(Clone)]
+pub(super) struct LaunchInfo {
+    /// Its node, counted among those that were bound with it, and its own number among the launches of that node.
+    pub node: usize,
+    pub index: usize,
+    /// The node's name.
+    pub name: Arc<str>,
+    /// The shader's path below `shaders/`, without the ending.
+    pub shader: &'static str,
+    /// Its share of the node's work.
+    pub cost: Cost,
+    pub grid: [u32; 3],
+}
+
 /// Launches in the order they run.
-pub(super) struct Course {
-    pub launches: Vec<Launch>,
+pub(super) struct LaunchList {
+    pub launches: Vec<LaunchInfo>,
     /// The segments of the plan, by the launches in them.
     segments: Vec<(Range<usize>, String)>,
     pace: Mutex<Vec<Pace>>,
 }
 
-impl Course {
-    pub fn new(launches: Vec<Launch>, segments: Vec<(Range<usize>, String)>, speed: Speed) -> Self {
-        let guess = |launch: &Launch| Pace { seconds: speed.seconds(launch.cost), known: false };
+impl LaunchList {
+    pub fn new(launches: Vec<LaunchInfo>, segments: Vec<(Range<usize>, String)>, speed: Speed) -> Self {
+        let guess = |launch: &LaunchInfo| Pace { seconds: speed.seconds(launch.cost), known: false };
         Self { pace: Mutex::new(launches.iter().map(guess).collect()), launches, segments }
     }
 
