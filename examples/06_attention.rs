@@ -17,7 +17,8 @@ use std::error::Error;
 use std::path::Path;
 
 use lal::engine::device::cpu::Cpu;
-use lal::inspect::attention::{Head, heads, svg};
+use lal::inspect::attention::{Head, heads};
+use lal::inspect::svg::svg;
 use lal::models::config::Architecture;
 use lal::run::config::TrainConfig;
 use lal::text::dataset::{Purpose, Split};

@@ -2,8 +2,6 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::real::Real;
-
 /// y_rj ← x_r · column(j) for all r and j, over f32. A sum does not depend on how many rows there are.
 ///
 /// # Panics
@@ -17,19 +15,6 @@ pub fn dots_f32<'a, const R: usize>(
     match R {
         1 => Arch::new().dispatch(Dots::<_, R, 8> { x, column, y }),
         _ => Arch::new().dispatch(Dots::<_, R, 4> { x, column, y }),
-    }
-}
-
-/// As [`dots_f32`], in plain loops over any number.
-pub fn dots_plain<'a, F: Real, const R: usize>(
-    x: [&[F]; R],
-    column: impl Fn(usize) -> &'a [F],
-    y: [&mut [F]; R],
-) {
-    for (x, y) in x.into_iter().zip(y) {
-        for (j, y) in y.iter_mut().enumerate() {
-            *y = x.iter().zip(column(j)).map(|(&x, &c)| x * c).sum();
-        }
     }
 }
 
@@ -75,6 +60,7 @@ impl<'a, T: Fn(usize) -> &'a [f32], const R: usize, const C: usize> WithSimd for
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::real::Real;
 
     #[test]
     fn both_precisions_agree_for_odd_lengths_and_any_number_of_rows() {
@@ -95,7 +81,7 @@ mod tests {
             let w = wide(&w);
             for (x, y) in x.iter().zip(&y) {
                 let mut want = vec![f64::NAN; n];
-                dots_plain([&wide(x)], |j| &w[j * k..][..k], [&mut want]);
+                f64::dots([&wide(x)], |j| &w[j * k..][..k], [&mut want]);
                 for (got, want) in y.iter().zip(&want) {
                     assert!((f64::from(*got) - want).abs() < 1e-6 * k as f64, "{k} {n}: {got} {want}");
                 }

@@ -10,30 +10,6 @@ use gemm_common::Parallelism;
 
 use super::real::Real;
 
-/// A library's product: m, n, k; C with its column and row strides, and whether it is read; A and B with theirs;
-/// what C is multiplied with, and what A·B; three conjugations; threads.
-pub type Gemm<F> = unsafe fn(
-    usize,
-    usize,
-    usize,
-    *mut F,
-    isize,
-    isize,
-    bool,
-    *const F,
-    isize,
-    isize,
-    *const F,
-    isize,
-    isize,
-    F,
-    F,
-    bool,
-    bool,
-    bool,
-    Parallelism,
-);
-
 /// A read-only matrix view.
 #[derive(Clone, Copy)]
 pub struct Mat<'a, F> {

@@ -4,8 +4,33 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use super::dots::{dots_f32, dots_plain};
-use super::matrix::Gemm;
+use gemm_common::Parallelism;
+
+use super::dots::dots_f32;
+
+/// A library's product: m, n, k; C with its column and row strides, and whether it is read; A and B with theirs;
+/// what C is multiplied with, and what A·B; three conjugations; threads.
+pub type Gemm<F> = unsafe fn(
+    usize,
+    usize,
+    usize,
+    *mut F,
+    isize,
+    isize,
+    bool,
+    *const F,
+    isize,
+    isize,
+    *const F,
+    isize,
+    isize,
+    F,
+    F,
+    bool,
+    bool,
+    bool,
+    Parallelism,
+);
 
 /// A real number type. Every twin is written once over this trait.
 ///
@@ -48,7 +73,11 @@ pub trait Real:
         column: impl Fn(usize) -> &'a [Self],
         y: [&mut [Self]; R],
     ) {
-        dots_plain(x, column, y);
+        for (x, y) in x.into_iter().zip(y) {
+            for (j, y) in y.iter_mut().enumerate() {
+                *y = x.iter().zip(column(j)).map(|(&x, &c)| x * c).sum();
+            }
+        }
     }
     /// The matrix product of a library, if one knows this number.
     fn gemm() -> Option<Gemm<Self>> {

@@ -17,8 +17,6 @@ use crate::models::{Reading, trunk};
 use crate::nn::Pass;
 use crate::ops::attention_bias::alibi_slope;
 
-pub use super::svg::svg;
-
 /// Why there is nothing to see.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {

@@ -9,4 +9,4 @@ pub mod forward;
 pub mod logits;
 pub mod masked;
 pub mod projection;
-mod svg;
+pub mod svg;

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::MeasureError;
-use super::report::shape;
 use super::roofline::Roofline;
 use super::subject::Subject;
-use super::workload::{Workload, scattered, vocab_size};
+use super::workload::{Workload, scattered, shape, vocab_size};
 use crate::engine::device::timeline::{Detail, Timeline};
 use crate::engine::device::{HostData, PlanId};
 use crate::engine::op::{Cost, Record};

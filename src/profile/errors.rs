@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::report::shape;
-use super::workload::Workload;
+use super::workload::{Workload, shape};
 use crate::engine::device::gpu::Gpu;
 use crate::engine::device::{Device, DeviceError};
 use crate::verify::lockstep::{Lockstep, Watch, case_name};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::measure::PartTimes;
 use super::report::{Report, mib};
-use super::svg::{Palette, roofline, strip};
+use super::svg::{Palette, escape, roofline, strip};
 use super::workload::Workload;
 use crate::engine::device::timeline::Clock;
 
@@ -42,11 +42,6 @@ pub fn page(report: &Report, workload: &Workload, times: &[PartTimes]) -> String
         table = table(report, &palette),
         memory = memory(report),
     )
-}
-
-/// Text as it may stand in HTML.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn tiles(report: &Report) -> String {

@@ -9,10 +9,10 @@ use super::columns::wrapped;
 use super::errors::Errors;
 use super::measure::PartTimes;
 use super::roofline::Roofline;
-use super::workload::Workload;
+use super::workload::{Workload, shape};
 use crate::engine::device::timeline::Clock;
 use crate::engine::op::Cost;
-use crate::engine::plan::{Home, Memory, Plan, PlanNode};
+use crate::engine::plan::{Home, Memory, Plan};
 
 /// One kernel at one shape.
 #[derive(Clone, Debug, Serialize)]
@@ -276,19 +276,6 @@ fn rows(plan: &Plan, times: &[PartTimes], roofline: &Roofline, all_us: f64, erro
     }
     rows.sort_by(|a, b| b.us.total_cmp(&a.us));
     rows
-}
-
-/// The distinct extents of a node's operands, in the order of its contract.
-pub(super) fn shape(node: &PlanNode) -> String {
-    let mut shapes: Vec<String> = Vec::new();
-    for spec in node.in_specs.iter().chain(&node.out_specs) {
-        let dims: Vec<_> = spec.shape.dims().iter().map(usize::to_string).collect();
-        let shape = dims.join("×");
-        if !shapes.contains(&shape) {
-            shapes.push(shape);
-        }
-    }
-    shapes.join(" ")
 }
 
 /// The largest tensors of a plan. A temporary is called after the node that makes it.

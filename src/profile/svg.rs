@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use super::html::escape;
 use super::measure::PartTimes;
-use super::report::{Report, Row, shape};
+use super::report::{Report, Row};
 use super::roofline::Roofline;
-use super::workload::Workload;
+use super::workload::{Workload, shape};
 use crate::engine::device::timeline::LaunchTime;
 
 /// Colours that colour-blind readers tell apart (Okabe & Ito 2008), lightened to be seen on black and white.
@@ -309,4 +308,9 @@ fn place(name: &str) -> String {
     let parts: Vec<_> = scope.split('.').skip_while(|part| *part == "transformer").collect();
     let wanted = if parts.first() == Some(&"h") { 2 } else { 1 };
     parts[..parts.len().min(wanted)].join(".")
+}
+
+/// Text as it may stand in HTML.
+pub(super) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::measure::PartTimes;
-use super::report::{Report, shape};
-use super::workload::Workload;
+use super::report::Report;
+use super::workload::{Workload, shape};
 use crate::engine::device::timeline::{LaunchTime, Span};
 
 /// A trace: what the file holds.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::op::OpError;
-use crate::engine::plan::{Home, Plan};
+use crate::engine::plan::{Home, Plan, PlanNode};
 use crate::engine::step::Step;
 use crate::engine::tensor::Dtype;
 use crate::models::config::ModelConfig;
@@ -115,6 +115,19 @@ impl Workload {
         }
         Ok(id)
     }
+}
+
+/// The distinct extents of a node's operands, in the order of its contract.
+pub(super) fn shape(node: &PlanNode) -> String {
+    let mut shapes: Vec<String> = Vec::new();
+    for spec in node.in_specs.iter().chain(&node.out_specs) {
+        let dims: Vec<_> = spec.shape.dims().iter().map(usize::to_string).collect();
+        let shape = dims.join("×");
+        if !shapes.contains(&shape) {
+            shapes.push(shape);
+        }
+    }
+    shapes.join(" ")
 }
 
 /// Distinct words of TinyShakespeare, punctuation and blanks among them.

@@ -23,6 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::dataset::split_text;
+use check::proven;
 use grammar::Grammar;
 use telling::Telling;
 
@@ -75,14 +76,14 @@ pub struct Tales {
 impl Tales {
     /// The built-in world.
     pub fn new() -> Self {
-        let grammar = Grammar::parse(include_str!("../../data/tales.toml"));
+        let grammar = proven(include_str!("../../data/tales.toml"));
         // The text is part of the program, and a test loads it.
         Self { grammar: grammar.expect("the built-in grammar is sound") }
     }
 
     /// A world of one's own, written like `data/tales.toml`; errors say which rule is unsound and why.
     pub fn from_toml(text: &str) -> Result<Self, GrammarError> {
-        Ok(Self { grammar: Grammar::parse(text)? })
+        Ok(Self { grammar: proven(text)? })
     }
 
     /// One tale, its choices made with `rng`.

@@ -22,7 +22,14 @@ pub(super) struct Mean {
     pub chars: f64,
 }
 
-pub(super) fn check(grammar: &Grammar) -> Result<(), GrammarError> {
+/// Reads a grammar and proves that it is one.
+pub(super) fn proven(text: &str) -> Result<Grammar, GrammarError> {
+    let grammar = Grammar::read(text)?;
+    check(&grammar)?;
+    Ok(grammar)
+}
+
+fn check(grammar: &Grammar) -> Result<(), GrammarError> {
     acyclic(grammar, grammar.root, &mut Vec::new())?;
     for rule in &grammar.rules {
         for (i, one) in rule.alternatives.iter().enumerate() {
@@ -216,7 +223,7 @@ mod tests {
     fn load(rules: &str) -> Result<Grammar, GrammarError> {
         let head =
             "[slots]\na = \"name\"\nb = \"name\"\n[sexes]\n[words]\nname = [\"Jo\", \"Max\"]\n[rules]\n";
-        Grammar::parse(&format!("{head}{rules}"))
+        proven(&format!("{head}{rules}"))
     }
 
     #[track_caller]
