@@ -25,7 +25,7 @@ use lal::ops::activation::{Activation, Kind};
 use lal::ops::adamw::AdamW;
 use lal::ops::logistic_loss::LogisticLoss;
 use lal::ops::sum::Sum;
-use lal::optim::{Optimizer, Rule};
+use lal::optim::{Optimizer, OptimizerConfig};
 use lal::run::settings::Settings;
 use lal::text::dataset::{Split, split_text};
 use lal::text::ngram::bigram_floor;
@@ -67,7 +67,12 @@ fn pass() -> Result<Pass, Box<dyn Error>> {
 }
 
 /// Trains on XOR and returns how many of the four cases come out right, and the loss.
-pub fn learn(rule: Rule, learning_rate: f32, seed: u64, steps: i32) -> Result<(usize, f32), Box<dyn Error>> {
+pub fn learn(
+    rule: OptimizerConfig,
+    learning_rate: f32,
+    seed: u64,
+    steps: i32,
+) -> Result<(usize, f32), Box<dyn Error>> {
     let Pass { mut tape, loss, dlogits, gradients } = pass()?;
     rule.record(&mut tape, &gradients)?;
     let plan = Arc::new(Plan::new(&tape, &[loss, dlogits])?);
@@ -90,8 +95,8 @@ pub fn learn(rule: Rule, learning_rate: f32, seed: u64, steps: i32) -> Result<(u
 }
 
 /// SGD, SGD with momentum, and AdamW, each with a learning rate that suits it.
-pub fn optimisers() -> [(&'static str, Rule, f32); 3] {
-    let rule = |optimizer, beta1| Rule {
+pub fn optimisers() -> [(&'static str, OptimizerConfig, f32); 3] {
+    let rule = |optimizer, beta1| OptimizerConfig {
         optimizer,
         adamw: AdamW { beta1, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, clip: 0.0 },
     };

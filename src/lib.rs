@@ -56,7 +56,7 @@
 //! cpu.set_input(id, "x", HostData::F32(&[1.0, -1.0]))?;
 //! cpu.set_input(id, "dy", HostData::F32(&[1.0, 2.0, 3.0]))?;
 //! cpu.run(id, 0, &Step::default())?;
-//! let results = cpu.results(true)?.expect("the segment has results");
+//! let results = cpu.results(true)?.expect("the phase has results");
 //! assert_eq!(results[0], [0.0, 0.0, 0.0]);
 //! // GELU'(0) = ½, so dW = ½ dyᵀ x.
 //! for (got, want) in results[1].iter().zip([0.5, -0.5, 1.0, -1.0, 1.5, -1.5]) {

@@ -65,7 +65,7 @@ fn run(
     cpu.write("qkv", qkv).expect("the parameter exists");
     cpu.set_input(id, "dout", HostData::F32(dout)).expect("the input exists");
     cpu.run(id, 0, &Step { seed: SEED, ..Step::default() }).expect("a twin cannot fail");
-    let read = |i: usize| match cpu.elements(id, plan.segments[0].results[i]) {
+    let read = |i: usize| match cpu.elements(id, plan.phases[0].results[i]) {
         Elements::Real(x) => x[..[rows.iter().product(), qkv.len()][i]].to_vec(),
         Elements::Index(_) => Vec::new(),
     };

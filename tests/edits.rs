@@ -15,7 +15,7 @@ use lal::models::config::ModelConfig;
 use lal::nn::mlp::FeedForward;
 use lal::ops::OPS;
 use lal::ops::adamw::AdamW;
-use lal::optim::{Optimizer, Rule};
+use lal::optim::{Optimizer, OptimizerConfig};
 use lal::train::plans::{StepShape, training};
 use lal::verify::check::{Prepared, specs};
 use lal::verify::lockstep::{Departure, Lockstep, Watch};
@@ -290,7 +290,7 @@ fn first_departure(substitute: Option<(&'static str, Shader)>) -> Option<Option<
     let config =
         ModelConfig { bias: true, feed_forward: FeedForward::GeluTanh, ..ModelConfig::gpt(17, 7, 2, 3, 12) };
     let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
-    let rule = Rule { optimizer: Optimizer::AdamW, adamw };
+    let rule = OptimizerConfig { optimizer: Optimizer::AdamW, adamw };
     let shape = StepShape::pretraining(&config, 2, 1);
     let plan = Arc::new(training(&config, shape, &rule).unwrap_or_else(|e| panic!("{e}")));
     let mut beside = Lockstep::device(&mut gpu, Watch::Every);
@@ -307,7 +307,7 @@ fn first_departure(substitute: Option<(&'static str, Shader)>) -> Option<Option<
         beside.set_input(id, name, data).unwrap_or_else(|e| panic!("{e}"));
     }
     let step = Step { learning_rate: 1e-3, correction1: 0.1, correction2: 0.01, ..Step::default() };
-    beside.run(id, plan.segment("step"), &step).unwrap_or_else(|e| panic!("{e}"));
+    beside.run(id, plan.phase("step"), &step).unwrap_or_else(|e| panic!("{e}"));
     assert!(beside.hook.checks.len() > 50, "only {} nodes were watched", beside.hook.checks.len());
     Some(beside.hook.departure)
 }

@@ -17,7 +17,7 @@ use lal::nn::Pass;
 use lal::nn::mlp::FeedForward;
 use lal::objective::tokens;
 use lal::ops::adamw::AdamW;
-use lal::optim::{Optimizer, Rule};
+use lal::optim::{Optimizer, OptimizerConfig};
 use lal::train::plans::{StepShape, training};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -140,7 +140,7 @@ fn ten_steps(device: &mut dyn Device, name: &str, relative: f64) {
     let golden = golden(name);
     let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 };
     let shape = StepShape::pretraining(&golden.config, golden.batch, 1);
-    let rule = Rule { optimizer: Optimizer::AdamW, adamw };
+    let rule = OptimizerConfig { optimizer: Optimizer::AdamW, adamw };
     let plan = training(&golden.config, shape, &rule).unwrap();
     let id = golden.load(device, &plan, 1.0 / golden.rows() as f32);
     for (t, want) in numbers(&golden.json["losses"]).into_iter().enumerate() {

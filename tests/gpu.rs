@@ -26,7 +26,7 @@ fn gpu(options: GpuOptions) -> Option<Gpu> {
     }
 }
 
-/// y = gelu(w) + x and, in a second segment, total ← total + y; total is cleared when the first begins.
+/// y = gelu(w) + x and, in a second phase, total ← total + y; total is cleared when the first begins.
 fn plan(len: usize) -> Result<Arc<Plan>, OpError> {
     let spec = Spec::f32([len]);
     let mut tape = Tape::new("forward");
@@ -36,7 +36,7 @@ fn plan(len: usize) -> Result<Arc<Plan>, OpError> {
     tape.clear_at_start(total);
     let activated = tape.apply_one(Gelu(Form::Tanh), &[w])?;
     let y = tape.apply_one(Add, &[activated, x])?;
-    tape.begin_segment("sum");
+    tape.begin_phase("sum");
     let sum = tape.apply_one(Add, &[total, y])?;
     Ok(Arc::new(Plan::new(&tape, &[y, sum])?))
 }
@@ -44,8 +44,8 @@ fn plan(len: usize) -> Result<Arc<Plan>, OpError> {
 fn run_all(device: &mut dyn Device, plan: PlanId, x: &[f32]) -> Result<Vec<Vec<f32>>, DeviceError> {
     let mut all = Vec::new();
     device.set_input(plan, "x", HostData::F32(x))?;
-    for segment in [0, 1, 1] {
-        device.run(plan, segment, &Step::default())?;
+    for phase in [0, 1, 1] {
+        device.run(plan, phase, &Step::default())?;
     }
     while let Some(results) = device.results(true)? {
         all.extend(results);

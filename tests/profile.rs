@@ -99,7 +99,7 @@ fn every_node_is_in_the_report_and_in_the_trace() {
         let work = tiny();
         let (report, trace, html) = report(device.as_mut(), &work);
         let times = |node: usize| {
-            let part = work.parts.iter().find(|p| work.plan.segments[p.segment].nodes.contains(&node));
+            let part = work.parts.iter().find(|p| work.plan.phases[p.phase].nodes.contains(&node));
             part.map_or(0, |part| part.times)
         };
         let calls: usize = (0..work.plan.nodes.len()).map(times).sum();

@@ -124,7 +124,7 @@ fn every_form_of_model_has_the_gradient_of_its_loss() {
 /// A training step of every form can be planned: no derivative reads what was overwritten.
 #[test]
 fn every_form_of_model_can_be_trained() {
-    let rule = lal::run::presets::named("mini").unwrap().rule();
+    let rule = lal::run::presets::named("mini").unwrap().optimizer_config();
     for (name, model) in forms() {
         for grad_accum in [1, 2] {
             let shape = StepShape::pretraining(&model, BATCH, grad_accum);
@@ -141,7 +141,7 @@ fn every_form_of_model_can_be_trained() {
 fn sinusoids_reach_the_model() {
     let model = ModelConfig { position: Position::Sinusoidal, ..ModelConfig::gpt(11, 5, 1, 1, 4) };
     let shape = StepShape::pretraining(&model, 1, 1);
-    let rule = lal::run::presets::named("mini").unwrap().rule();
+    let rule = lal::run::presets::named("mini").unwrap().optimizer_config();
     let plan = Arc::new(training(&model, shape, &rule).unwrap());
     let mut device = Cpu::<f32>::default();
     device.load(&plan, 0).unwrap();

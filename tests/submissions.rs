@@ -48,7 +48,7 @@ fn train(gpu: &mut Gpu, work: &Workload) -> Result<(Left, u64, u64), DeviceError
     for _ in 0..2 {
         before = gpu.submissions();
         for part in &work.parts {
-            gpu.run(id, part.segment, &work.step)?;
+            gpu.run(id, part.phase, &work.step)?;
         }
         while let Some(of_part) = gpu.results(true)? {
             results.push(of_part);

@@ -13,13 +13,13 @@ use lal::models::config::ModelConfig;
 use lal::models::{Reading, trunk};
 use lal::nn::Pass;
 use lal::ops::adamw::AdamW;
-use lal::optim::{Optimizer, Rule};
+use lal::optim::{Optimizer, OptimizerConfig};
 use lal::sample::batch::BatchGenerator;
 use lal::sample::generator::Generator;
 use lal::sample::strategy::Strategy;
 use lal::train::plans::{StepShape, training};
 
-const RULE: Rule = Rule {
+const RULE: OptimizerConfig = OptimizerConfig {
     optimizer: Optimizer::AdamW,
     adamw: AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 1.0 },
 };
@@ -59,18 +59,18 @@ fn train(
             ..Step::default()
         };
         if grad_accum > 1 {
-            device.run(id, plan.segment("begin"), &step).unwrap();
+            device.run(id, plan.phase("begin"), &step).unwrap();
         }
-        let segment = plan.segment(if grad_accum > 1 { "micro" } else { "step" });
+        let phase = plan.phase(if grad_accum > 1 { "micro" } else { "step" });
         for micro in 0..grad_accum {
             let (tokens, targets) = batch(t * grad_accum as u64 + micro as u64, rows);
             device.set_input(id, "tokens", HostData::U32(&tokens)).unwrap();
             device.set_input(id, "targets", HostData::U32(&targets)).unwrap();
             step.seed = (t * 100) as u32 + micro as u32;
-            device.run(id, segment, &step).unwrap();
+            device.run(id, phase, &step).unwrap();
         }
         if grad_accum > 1 {
-            device.run(id, plan.segment("update"), &step).unwrap();
+            device.run(id, plan.phase("update"), &step).unwrap();
         }
         let mut all = Vec::new();
         while let Some(results) = device.results(true).unwrap() {
@@ -156,11 +156,11 @@ fn accumulated_micro_steps_equal_one_large_batch() {
         device.set_input(id, "weights", HostData::F32(&vec![weight; rows])).unwrap();
         device.set_input(id, "tokens", HostData::U32(&tokens)).unwrap();
         device.set_input(id, "targets", HostData::U32(&targets)).unwrap();
-        for segment in &plan.segments {
-            let repeats = if segment.name == "micro" { grad_accum } else { 1 };
+        for phase in &plan.phases {
+            let repeats = if phase.name == "micro" { grad_accum } else { 1 };
             for _ in 0..repeats {
                 let step = Step { correction1: 0.1, correction2: 0.01, ..Step::default() };
-                device.run(id, plan.segment(&segment.name), &step).unwrap();
+                device.run(id, plan.phase(&phase.name), &step).unwrap();
             }
         }
         let mut last = Vec::new();

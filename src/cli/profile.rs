@@ -158,7 +158,7 @@ fn workload(mode: Mode, asked: &Asked, device: &dyn Device) -> anyhow::Result<Wo
     Ok(match mode {
         Mode::Train => {
             let shape = StepShape::pretraining(model, config.batch_size, config.grad_accum);
-            device.check_memory(least_memory(model, shape, &config.rule()).total())?;
+            device.check_memory(least_memory(model, shape, &config.optimizer_config()).total())?;
             Workload::pretraining(config, model)?
         }
         Mode::Decode => {

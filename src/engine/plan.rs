@@ -52,7 +52,7 @@ impl PlanNode {
 
 /// A part of a plan that is submitted at once.
 #[derive(Clone, Debug)]
-pub struct Segment {
+pub struct Phase {
     pub name: String,
     pub nodes: Range<usize>,
     /// Places set to zero before the first node.
@@ -66,7 +66,7 @@ pub struct Segment {
 pub struct Plan {
     pub places: Vec<Place>,
     pub nodes: Vec<PlanNode>,
-    pub segments: Vec<Segment>,
+    pub phases: Vec<Phase>,
     /// Elements of each slot.
     pub slots: Vec<usize>,
     /// The most elements of temporaries that are needed at any one time: no plan could take less.
@@ -90,7 +90,7 @@ impl Memory {
 }
 
 impl Plan {
-    /// Freezes a tape. `results` are read back after the segment that makes them.
+    /// Freezes a tape. `results` are read back after the phase that makes them.
     ///
     /// # Errors
     /// When a value is used after an op has overwritten it.
@@ -130,31 +130,31 @@ impl Plan {
                 name: format!("{}/{}", node.scope, node.op.info().name),
             })
             .collect();
-        let segments = (0..tape.segments.len())
+        let phases = (0..tape.phases.len())
             .map(|s| {
-                let first = tape.nodes.partition_point(|n| n.segment < s);
-                let end = tape.nodes.partition_point(|n| n.segment <= s);
+                let first = tape.nodes.partition_point(|n| n.phase < s);
+                let end = tape.nodes.partition_point(|n| n.phase <= s);
                 let made_here = |v: &&Var| tape.nodes[first..end].iter().any(|n| n.outputs.contains(v));
-                Segment {
-                    name: tape.segments[s].clone(),
+                Phase {
+                    name: tape.phases[s].clone(),
                     nodes: first..end,
                     cleared: tape.cleared.iter().filter(|c| c.0 == s).map(|c| place(&c.1)).collect(),
                     results: results.iter().filter(made_here).map(place).collect(),
                 }
             })
             .collect();
-        Ok(Self { places, nodes, segments, slots, least_slot_elements })
+        Ok(Self { places, nodes, phases, slots, least_slot_elements })
     }
 
-    /// The index of the segment with this name.
+    /// The index of the phase with this name.
     ///
     /// # Panics
-    /// When there is none: segment names are fixed where plans are made.
-    pub fn segment(&self, name: &str) -> usize {
-        self.segments
+    /// When there is none: phase names are fixed where plans are made.
+    pub fn phase(&self, name: &str) -> usize {
+        self.phases
             .iter()
             .position(|s| s.name == name)
-            .unwrap_or_else(|| panic!("the plan has no segment `{name}`"))
+            .unwrap_or_else(|| panic!("the plan has no phase `{name}`"))
     }
 
     /// The tensors that last from run to run, in the order they were declared.
@@ -190,9 +190,9 @@ impl Plan {
         memory
     }
 
-    /// FLOPs and least bytes of a segment.
-    pub fn cost(&self, segment: usize) -> Cost {
-        self.nodes[self.segments[segment].nodes.clone()]
+    /// FLOPs and least bytes of a phase.
+    pub fn cost(&self, phase: usize) -> Cost {
+        self.nodes[self.phases[phase].nodes.clone()]
             .iter()
             .map(PlanNode::cost)
             .fold(Cost::default(), |sum, c| Cost { flops: sum.flops + c.flops, bytes: sum.bytes + c.bytes })

@@ -103,7 +103,7 @@ pub struct Node {
     pub outputs: Vec<Var>,
     /// The place in the model: `h.3.attn`.
     pub scope: String,
-    pub segment: usize,
+    pub phase: usize,
 }
 
 /// A recording of ops over values. See the [crate documentation](crate) for how it is used.
@@ -111,20 +111,20 @@ pub struct Node {
 pub struct Tape {
     pub(crate) values: Vec<Value>,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) segments: Vec<String>,
-    /// States set to zero when a segment begins, as (segment, state).
+    pub(crate) phases: Vec<String>,
+    /// States set to zero when a phase begins, as (phase, state).
     pub(crate) cleared: Vec<(usize, Var)>,
     pub(crate) scope: Vec<String>,
     frozen: bool,
 }
 
 impl Tape {
-    /// An empty tape whose first segment has this name.
-    pub fn new(segment: &str) -> Self {
+    /// An empty tape whose first phase has this name.
+    pub fn new(phase: &str) -> Self {
         Self {
             values: Vec::new(),
             nodes: Vec::new(),
-            segments: vec![segment.into()],
+            phases: vec![phase.into()],
             cleared: Vec::new(),
             scope: Vec::new(),
             frozen: false,
@@ -136,9 +136,9 @@ impl Tape {
         self.frozen = true;
     }
 
-    /// Starts another segment: what follows is run on its own.
-    pub fn begin_segment(&mut self, name: &str) {
-        self.segments.push(name.into());
+    /// Starts another phase: what follows is run on its own.
+    pub fn begin_phase(&mut self, name: &str) {
+        self.phases.push(name.into());
     }
 
     /// A value that the host writes before each run.
@@ -159,7 +159,7 @@ impl Tape {
         self.value(name.into(), Spec::f32(shape), role)
     }
 
-    /// Sets a state to zero whenever the first segment begins.
+    /// Sets a state to zero whenever the first phase begins.
     pub fn clear_at_start(&mut self, state: Var) {
         self.cleared.push((0, state));
     }
@@ -270,8 +270,8 @@ impl Record for Tape {
             }
             outputs.push(var);
         }
-        let segment = self.segments.len() - 1;
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), scope, segment });
+        let phase = self.phases.len() - 1;
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), scope, phase });
         Ok(outputs)
     }
 }

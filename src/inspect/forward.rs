@@ -20,7 +20,7 @@ pub struct Layer {
     pub values: Vec<f32>,
 }
 
-/// Runs the first segment of a tape on these inputs and hands over the first output of every op, in order; but for
+/// Runs the first phase of a tape on these inputs and hands over the first output of every op, in order; but for
 /// those that a later op overwrites.
 pub fn layers(
     device: &mut dyn Device,

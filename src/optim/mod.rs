@@ -30,12 +30,12 @@ pub enum Optimizer {
 
 /// An optimiser with its numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rule {
+pub struct OptimizerConfig {
     pub optimizer: Optimizer,
     pub adamw: AdamW,
 }
 
-impl Rule {
+impl OptimizerConfig {
     /// Records the update of every parameter from its gradient; returns the global norm before clipping, (1).
     ///
     /// # Errors
@@ -75,7 +75,8 @@ mod tests {
             [(Objective::Reward(Reward::default()), "score"), (Objective::Policy(policy), "value_head")]
         {
             let shape = StepShape { objective, ..StepShape::pretraining(&model, 2, 1) };
-            let plan = training(&model, shape, &Rule { optimizer: Optimizer::Muon, adamw }).unwrap();
+            let plan =
+                training(&model, shape, &OptimizerConfig { optimizer: Optimizer::Muon, adamw }).unwrap();
             let has = |state: String| plan.persistent().any(|(name, ..)| name == state);
             assert!(has("muon.m.transformer.h.0.attn.c_proj.weight".into()));
             for layer in [head, "transformer.wte"] {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// How the rate falls after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Decay {
+pub enum LrSchedule {
     /// Not at all.
     Constant,
     /// In a straight line.
@@ -22,20 +22,20 @@ pub enum Decay {
 /// Linear warm-up from 0 to the highest rate, which its last step has, then a fall to the lowest, which the last step of
 /// the run has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Schedule {
-    pub decay: Decay,
+pub struct LearningRate {
+    pub schedule: LrSchedule,
     pub highest: f64,
     pub lowest: f64,
     pub warmup_steps: u64,
     pub steps: u64,
 }
 
-/// The share of the steps after the warm-up for which [`Decay::Wsd`] keeps the highest rate.
+/// The share of the steps after the warm-up for which [`LrSchedule::Wsd`] keeps the highest rate.
 const STABLE: f64 = 0.8;
 
-impl Schedule {
+impl LearningRate {
     /// The rate of step `step`, the first being 0. A run that ends within its warm-up only warms up.
-    pub fn rate(&self, step: u64) -> f64 {
+    pub fn at(&self, step: u64) -> f64 {
         // Steps done with this one.
         let t = step + 1;
         if t <= self.warmup_steps {
@@ -45,11 +45,11 @@ impl Schedule {
         let peak = self.warmup_steps.max(1);
         // How much of the fall is done: 0 at the peak, 1 at the last step.
         let done = if t < self.steps { (t - peak) as f64 / (self.steps - peak) as f64 } else { 1.0 };
-        let left = match self.decay {
-            Decay::Constant => 1.0,
-            Decay::Linear => 1.0 - done,
-            Decay::Cosine => 0.5 * (1.0 + (PI * done).cos()),
-            Decay::Wsd => ((1.0 - done) / (1.0 - STABLE)).min(1.0),
+        let left = match self.schedule {
+            LrSchedule::Constant => 1.0,
+            LrSchedule::Linear => 1.0 - done,
+            LrSchedule::Cosine => 0.5 * (1.0 + (PI * done).cos()),
+            LrSchedule::Wsd => ((1.0 - done) / (1.0 - STABLE)).min(1.0),
         };
         // Exact at both ends.
         left * self.highest + (1.0 - left) * self.lowest
@@ -60,22 +60,23 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    const ALL: [Decay; 4] = [Decay::Constant, Decay::Linear, Decay::Cosine, Decay::Wsd];
+    const ALL: [LrSchedule; 4] =
+        [LrSchedule::Constant, LrSchedule::Linear, LrSchedule::Cosine, LrSchedule::Wsd];
 
-    fn schedule(decay: Decay) -> Schedule {
-        Schedule { decay, highest: 1e-3, lowest: 1e-4, warmup_steps: 100, steps: 2000 }
+    fn schedule(decay: LrSchedule) -> LearningRate {
+        LearningRate { schedule: decay, highest: 1e-3, lowest: 1e-4, warmup_steps: 100, steps: 2000 }
     }
 
     #[test]
     fn the_warm_up_ends_at_the_highest_rate_and_the_run_at_the_lowest() {
         for decay in ALL {
-            let end = if decay == Decay::Constant { 1e-3 } else { 1e-4 };
+            let end = if decay == LrSchedule::Constant { 1e-3 } else { 1e-4 };
             for (warmup_steps, first) in [(100, 1e-5), (8, 1.25e-4), (1, 1e-3), (0, 1e-3)] {
-                let schedule = Schedule { warmup_steps, ..schedule(decay) };
-                assert_eq!(schedule.rate(0), first, "{decay:?} {warmup_steps}");
-                assert_eq!(schedule.rate(warmup_steps.max(1) - 1), 1e-3, "{decay:?} {warmup_steps}");
-                assert_eq!(schedule.rate(1999), end, "{decay:?} {warmup_steps}");
-                let highest_at = |step: &u64| schedule.rate(*step) >= 1e-3;
+                let schedule = LearningRate { warmup_steps, ..schedule(decay) };
+                assert_eq!(schedule.at(0), first, "{decay:?} {warmup_steps}");
+                assert_eq!(schedule.at(warmup_steps.max(1) - 1), 1e-3, "{decay:?} {warmup_steps}");
+                assert_eq!(schedule.at(1999), end, "{decay:?} {warmup_steps}");
+                let highest_at = |step: &u64| schedule.at(*step) >= 1e-3;
                 assert!((0..warmup_steps.max(1) - 1).all(|step| !highest_at(&step)));
             }
         }
@@ -87,13 +88,13 @@ mod tests {
         // 1e-4 + 9e-4 (1 + cos 0.9 π) / 2
         const COSINE: f64 = 1.220_245_676_671_809e-4;
         for (decay, rates) in [
-            (Decay::Constant, [5e-4, 1e-3, 1e-3, 1e-3]),
-            (Decay::Linear, [5e-4, 5.5e-4, 1.9e-4, 1e-4]),
-            (Decay::Cosine, [5e-4, 5.5e-4, COSINE, 1e-4]),
-            (Decay::Wsd, [5e-4, 1e-3, 5.5e-4, 1e-4]),
+            (LrSchedule::Constant, [5e-4, 1e-3, 1e-3, 1e-3]),
+            (LrSchedule::Linear, [5e-4, 5.5e-4, 1.9e-4, 1e-4]),
+            (LrSchedule::Cosine, [5e-4, 5.5e-4, COSINE, 1e-4]),
+            (LrSchedule::Wsd, [5e-4, 1e-3, 5.5e-4, 1e-4]),
         ] {
             for (done, rate) in [50, 1050, 1810, 2000].into_iter().zip(rates) {
-                let got = schedule(decay).rate(done - 1);
+                let got = schedule(decay).at(done - 1);
                 assert!((got - rate).abs() < 1e-12, "{decay:?} {done}: {got}");
             }
         }
@@ -101,7 +102,13 @@ mod tests {
 
     #[test]
     fn a_run_that_ends_within_its_warm_up_only_warms_up() {
-        let short = Schedule { decay: Decay::Cosine, highest: 1.0, lowest: 0.1, warmup_steps: 10, steps: 3 };
-        assert_eq!([0, 1, 2].map(|s| short.rate(s)), [0.1, 0.2, 0.3]);
+        let short = LearningRate {
+            schedule: LrSchedule::Cosine,
+            highest: 1.0,
+            lowest: 0.1,
+            warmup_steps: 10,
+            steps: 3,
+        };
+        assert_eq!([0, 1, 2].map(|s| short.at(s)), [0.1, 0.2, 0.3]);
     }
 }

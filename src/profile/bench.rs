@@ -114,7 +114,7 @@ impl Rung {
             outputs.extend(tape.record(self.node.op.clone(), &inputs)?);
         }
         // Never run: that they are still needed keeps the copies' outputs from sharing memory.
-        tape.begin_segment("keep");
+        tape.begin_phase("keep");
         for output in outputs {
             tape.apply_one(Sum { accumulate: false }, &[output])?;
         }

@@ -38,7 +38,7 @@ impl Errors {
         let mut beside = Lockstep::device(gpu, Watch::Distinct { most_flops: MOST_NODE_FLOPS });
         let id = workload.load(&mut beside)?;
         for part in &workload.parts {
-            beside.run(id, part.segment, &workload.step)?;
+            beside.run(id, part.phase, &workload.step)?;
         }
         let shapes: HashMap<_, _> = plan.nodes.iter().map(|node| (case_name(node), shape(node))).collect();
         for check in &beside.hook.checks {

@@ -58,7 +58,7 @@ pub fn measure(device: &mut dyn Subject, workload: &Workload) -> Result<Vec<Part
         for (best, &part) in best.iter_mut().zip(&workload.parts) {
             let mut profile = |detail| {
                 let start = Instant::now();
-                let timeline = device.profile(id, part.segment, &workload.step, detail)?;
+                let timeline = device.profile(id, part.phase, &workload.step, detail)?;
                 let start_us = start.elapsed().as_secs_f64() * 1e6;
                 while device.results(true)?.is_some() {}
                 let us = start.elapsed().as_secs_f64() * 1e6 - start_us;

@@ -103,7 +103,7 @@ impl Report {
         let over = |f: fn(&PartTimes) -> f64| times.iter().map(|t| t.part.times as f64 * f(t)).sum::<f64>();
         let kernels_us = over(|t| t.detailed.launches_us());
         let plan = &workload.plan;
-        let part_flops = |t: &PartTimes| t.part.times as u64 * plan.cost(t.part.segment).flops;
+        let part_flops = |t: &PartTimes| t.part.times as u64 * plan.cost(t.part.phase).flops;
         Self {
             title: workload.title.clone(),
             device,

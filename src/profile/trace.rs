@@ -59,10 +59,10 @@ impl Trace {
     /// Appends a part that begins at `at`, and returns when it ends.
     fn part(&mut self, workload: &Workload, times: &PartTimes, at: f64) -> f64 {
         let PartTimes { part, detailed, readback, .. } = times;
-        let segment = &workload.plan.segments[part.segment].name;
+        let phase = &workload.plan.phases[part.phase].name;
         let readback = Span { start_us: detailed.wait.end_us(), ..*readback };
         let whole = Span { start_us: 0.0, us: readback.end_us() };
-        self.span(HOST, "segment", segment, at, whole, json!({ "times per step": part.times }));
+        self.span(HOST, "segment", phase, at, whole, json!({ "times per step": part.times }));
         for (name, span) in [
             ("encode", detailed.encode),
             ("submit", detailed.submit),
@@ -72,7 +72,7 @@ impl Trace {
             self.span(HOST, "host", name, at, span, json!({}));
         }
         let begins = at + detailed.submit.end_us();
-        self.span(DEVICE, "segment", segment, begins, detailed.device, json!({}));
+        self.span(DEVICE, "segment", phase, begins, detailed.device, json!({}));
         for launches in detailed.launches.chunk_by(|a, b| a.node == b.node) {
             self.node(workload, launches, begins);
         }

@@ -12,10 +12,10 @@ use crate::run::config::TrainConfig;
 use crate::sample::generator::{decode_plan, decode_width};
 use crate::train::plans::{StepShape, training};
 
-/// A segment of the plan and how often one step runs it.
+/// A phase of the plan and how often one step runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    pub segment: usize,
+    pub phase: usize,
     pub times: usize,
 }
 
@@ -52,10 +52,10 @@ impl Workload {
         model: &ModelConfig,
         shape: StepShape,
     ) -> Result<Self, OpError> {
-        let plan = training(model, shape, &config.rule())?;
+        let plan = training(model, shape, &config.optimizer_config())?;
         let times = |name: &str| if name == "micro" { config.grad_accum } else { 1 };
-        let part = |(segment, name)| Part { segment, times: times(name) };
-        let parts = plan.segments.iter().map(|s| s.name.as_str()).enumerate().map(part).collect();
+        let part = |(phase, name)| Part { phase, times: times(name) };
+        let parts = plan.phases.iter().map(|s| s.name.as_str()).enumerate().map(part).collect();
         let tokens = model.tokens_shape(shape.sequences(), shape.time).iter().product::<usize>();
         let time = tokens / shape.sequences();
         let micro = if config.grad_accum > 1 { format!("{} × ", config.grad_accum) } else { String::new() };
@@ -83,7 +83,7 @@ impl Workload {
         Ok(Self {
             title: format!("one token decoded at position {position}"),
             plan: Arc::new(decode_plan(model, decode_width(model))?),
-            parts: vec![Part { segment: 0, times: 1 }],
+            parts: vec![Part { phase: 0, times: 1 }],
             step: Step { position: position as u32, ..Step::default() },
             vocab_size: model.vocab_size,
         })

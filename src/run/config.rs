@@ -16,8 +16,8 @@ use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::ops::adamw::AdamW;
 use crate::optim::muon::Muon;
-use crate::optim::schedule::{Decay, Schedule};
-use crate::optim::{Optimizer, Rule};
+use crate::optim::schedule::{LearningRate, LrSchedule};
+use crate::optim::{Optimizer, OptimizerConfig};
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
 
 /// Every setting of a training run. Written to `config.toml`, which can be given back with `--config`.
@@ -55,7 +55,7 @@ pub struct TrainConfig {
     /// Micro-steps whose gradients are averaged for one step.
     pub grad_accum: usize,
     pub optimizer: Optimizer,
-    pub schedule: Decay,
+    pub schedule: LrSchedule,
     /// The peak, reached at the last step of the warm-up.
     pub learning_rate: f64,
     /// Where a schedule that is not constant ends, at the last step. A tenth of `learning_rate` unless it is set.
@@ -153,8 +153,8 @@ impl TrainConfig {
     }
 
     /// What turns gradients into updates.
-    pub fn rule(&self) -> Rule {
-        Rule {
+    pub fn optimizer_config(&self) -> OptimizerConfig {
+        OptimizerConfig {
             optimizer: self.optimizer,
             adamw: AdamW {
                 beta1: self.beta1 as f32,
@@ -167,9 +167,9 @@ impl TrainConfig {
     }
 
     /// The learning rate over the steps.
-    pub fn schedule(&self) -> Schedule {
-        Schedule {
-            decay: self.schedule,
+    pub fn schedule(&self) -> LearningRate {
+        LearningRate {
+            schedule: self.schedule,
             highest: self.learning_rate,
             lowest: self.min_learning_rate,
             warmup_steps: self.warmup_steps,

@@ -26,7 +26,7 @@ use crate::models::config::{Architecture, NormPlace, Position};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
-use crate::optim::schedule::Decay;
+use crate::optim::schedule::LrSchedule;
 
 /// All presets, smallest first of each kind.
 pub const NAMES: [&str; 16] = [
@@ -130,7 +130,7 @@ fn mini() -> TrainConfig {
         batch_size: 12,
         grad_accum: 1,
         optimizer: Optimizer::AdamW,
-        schedule: Decay::Cosine,
+        schedule: LrSchedule::Cosine,
         learning_rate: 1e-3,
         min_learning_rate: 1e-4,
         warmup_steps: 100,

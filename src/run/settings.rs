@@ -11,7 +11,7 @@ use crate::models::config::{Architecture, ModelConfig, NormPlace, Position};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
-use crate::optim::schedule::Decay;
+use crate::optim::schedule::LrSchedule;
 use crate::text::file::{SETTINGS_BYTES, read_to_string};
 
 /// Settings of one layer: what a preset, a TOML file, or the command line says, and nothing where it is
@@ -92,7 +92,7 @@ pub struct Settings {
     pub optimizer: Option<Optimizer>,
     /// How the learning rate falls after the warm-up
     #[arg(long, env = "LAL_SCHEDULE", value_enum)]
-    pub schedule: Option<Decay>,
+    pub schedule: Option<LrSchedule>,
     /// The peak learning rate, that of the last step of the warm-up [default: the preset's; with muon three times that]
     #[arg(long, visible_alias = "lr", env = "LAL_LEARNING_RATE", value_name = "X")]
     pub learning_rate: Option<f64>,

@@ -62,7 +62,7 @@ pub type Progress<'a> = &'a mut (dyn FnMut(usize, usize) + Send);
 /// The most tokens of each prompt that are read at once.
 const PORTION: usize = 64;
 
-/// The plan that reads `n` new tokens of each of `batch_size` streams: input `tokens` (batch_size, n), segment
+/// The plan that reads `n` new tokens of each of `batch_size` streams: input `tokens` (batch_size, n), phase
 /// `decode`; behind a single token, result [logits (batch_size, vocab_size)].
 ///
 /// # Errors

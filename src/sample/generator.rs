@@ -67,7 +67,7 @@ fn memory(config: &ModelConfig) -> Memory {
     }
 }
 
-/// The plan that reads `n` new tokens and gives the logits behind the last of them: input `tokens`, segment
+/// The plan that reads `n` new tokens and gives the logits behind the last of them: input `tokens`, phase
 /// `decode`, result [logits (vocab_size)].
 ///
 /// # Errors

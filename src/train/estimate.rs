@@ -7,20 +7,20 @@ use crate::models::census::{Kind, total};
 use crate::models::config::{Architecture, ModelConfig, Position};
 use crate::objective::Objective;
 use crate::ops::grad_norm::Squares;
-use crate::optim::{Optimizer, Rule};
+use crate::optim::{Optimizer, OptimizerConfig};
 
 /// Bytes of a [`training`](super::plans::training) plan. Of pretraining on whole rows all but `temporaries` are exact;
 /// those are what each layer hands to the next. Another objective adds a head and inputs of its own, which are left out.
-pub fn least_memory(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Memory {
+pub fn least_memory(config: &ModelConfig, shape: StepShape, optimizer: &OptimizerConfig) -> Memory {
     let census = config.census();
     let frozen = config.lora_rank > 0;
     let trained = |kind: &&Kind| !frozen || kind.adapter;
     let trained = census.iter().filter(trained);
 
-    let moments = |kind: &Kind| match rule.optimizer {
+    let moments = |kind: &Kind| match optimizer.optimizer {
         Optimizer::AdamW => 2,
         Optimizer::Muon => 2 - u64::from(kind.hidden),
-        Optimizer::Sgd => u64::from(rule.adamw.beta1 != 0.0),
+        Optimizer::Sgd => u64::from(optimizer.adamw.beta1 != 0.0),
     };
     let accumulated = u64::from(shape.grad_accum > 1);
     let states = trained.clone().map(|kind| kind.len().saturating_mul(moments(kind) + accumulated));
@@ -83,8 +83,8 @@ mod tests {
 
     fn check(config: &TrainConfig, model: &ModelConfig) {
         let shape = StepShape::pretraining(model, config.batch_size, config.grad_accum);
-        let told = least_memory(model, shape, &config.rule());
-        let plan = training(model, shape, &config.rule()).unwrap().memory();
+        let told = least_memory(model, shape, &config.optimizer_config());
+        let plan = training(model, shape, &config.optimizer_config()).unwrap().memory();
         assert!(told.temporaries <= plan.temporaries, "{told:?} is more than {plan:?} of {model:?}");
         assert_eq!(Memory { temporaries: plan.temporaries, ..told }, plan, "{model:?}");
     }
@@ -136,6 +136,6 @@ mod tests {
         let preset = presets::named("mini").unwrap();
         let model = ModelConfig::gpt(1 << 20, 1 << 20, 1000, 1, 1 << 20);
         let shape = StepShape::pretraining(&model, 1 << 32, 2);
-        assert_eq!(least_memory(&model, shape, &preset.rule()).total(), u64::MAX);
+        assert_eq!(least_memory(&model, shape, &preset.optimizer_config()).total(), u64::MAX);
     }
 }

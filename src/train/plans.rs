@@ -11,7 +11,7 @@ use crate::models::{Reading, Segments, Trunk, trunk};
 use crate::nn::Pass;
 use crate::nn::recurrent::carry;
 use crate::objective::{BatchShape, Objective};
-use crate::optim::Rule;
+use crate::optim::OptimizerConfig;
 
 /// What a training step is for, and its sizes.
 #[derive(Clone, Copy, Debug)]
@@ -85,13 +85,17 @@ impl StepShape {
 
 /// A training step over inputs `tokens`, perhaps `segments`, `positions` and `places`, and those of the objective.
 ///
-/// With one micro-step it is one segment, `step`, whose results are [loss, the objective's outputs, grad_norm]. With
-/// more, segment `begin` zeroes the gradients, `micro` is run for each micro-step and gives its loss and outputs,
+/// With one micro-step it is one phase, `step`, whose results are [loss, the objective's outputs, grad_norm]. With
+/// more, phase `begin` zeroes the gradients, `micro` is run for each micro-step and gives its loss and outputs,
 /// and `update` gives the grad_norm. With adapters, nothing but these and the objective's head is trained.
 ///
 /// # Errors
 /// When the model's sizes do not fit together.
-pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<Plan, OpError> {
+pub fn training(
+    config: &ModelConfig,
+    shape: StepShape,
+    optimizer: &OptimizerConfig,
+) -> Result<Plan, OpError> {
     let accumulates = shape.grad_accum > 1;
     let mut tape = Tape::new(if accumulates { "begin" } else { "step" });
     if config.lora_rank > 0 {
@@ -99,7 +103,7 @@ pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<P
     }
     let read = shape.reading(&mut tape, config);
     if accumulates {
-        tape.begin_segment("micro");
+        tape.begin_phase("micro");
     }
     let trunk = shape.trunk(&mut tape, config, read, Pass::Train)?;
     let head = shape.objective.head(&mut tape, config.n_embd);
@@ -119,15 +123,15 @@ pub fn training(config: &ModelConfig, shape: StepShape, rule: &Rule) -> Result<P
     let gradients = tape.backward(&loss.seeds, &into)?;
     carry(&mut tape, &trunk.carried)?;
     if accumulates {
-        tape.begin_segment("update");
+        tape.begin_phase("update");
     }
     let pairs: Vec<_> = parameters.iter().filter_map(|p| Some((*p, *gradients.get(p)?))).collect();
-    let grad_norm = rule.record(&mut tape, &pairs)?;
+    let grad_norm = optimizer.record(&mut tape, &pairs)?;
     let results: Vec<_> = [loss.total].into_iter().chain(loss.outputs).chain([grad_norm]).collect();
     Plan::new(&tape, &results)
 }
 
-/// The loss alone, dropout off: inputs as [`training`]'s, segment `loss`, whose results are the loss and the
+/// The loss alone, dropout off: inputs as [`training`]'s, phase `loss`, whose results are the loss and the
 /// objective's outputs.
 ///
 /// # Errors
@@ -185,7 +189,7 @@ mod tests {
     ) -> [f32; 2] {
         let model = ModelConfig { position, conv_kernel, ..ModelConfig::gpt(17, BLOCK, 2, 2, 8) };
         let adamw = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, clip: 0.0 };
-        let rule = Rule { optimizer: Optimizer::AdamW, adamw };
+        let rule = OptimizerConfig { optimizer: Optimizer::AdamW, adamw };
         let shape = StepShape { segments: true, ..StepShape::pretraining(&model, 1, 1) };
         let mut cpu = Cpu::<f64>::default();
         let id = cpu.load(&Arc::new(training(&model, shape, &rule).unwrap()), 1).unwrap();
@@ -219,14 +223,14 @@ mod tests {
                 ModelConfig { position: Position::Rope, lora_rank, ..ModelConfig::gpt(17, BLOCK, 1, 2, 8) };
             [ModelConfig { architecture: Architecture::Lstm, ..gpt.clone() }, gpt]
         };
-        let preset = presets::named("mini").unwrap().rule();
+        let preset = presets::named("mini").unwrap().optimizer_config();
         for ((optimizer, objective), model) in [Optimizer::AdamW, Optimizer::Muon, Optimizer::Sgd]
             .into_iter()
             .flat_map(|optimizer| objectives.map(|objective| (optimizer, objective)))
             .flat_map(|both| models(0).into_iter().chain(models(2)).map(move |model| (both, model)))
         {
             let shape = StepShape { objective, grad_accum: 2, ..StepShape::pretraining(&model, 2, 1) };
-            let plan = training(&model, shape, &Rule { optimizer, ..preset }).unwrap();
+            let plan = training(&model, shape, &OptimizerConfig { optimizer, ..preset }).unwrap();
             let is_added = |name: &str| {
                 ["lora_a", "lora_b", "score", "value_head"].iter().any(|part| name.contains(part))
             };
@@ -276,7 +280,7 @@ mod tests {
                 segments: false,
                 places: Some(32),
             };
-            training(&model, shape, &preset.rule()).unwrap().memory()
+            training(&model, shape, &preset.optimizer_config()).unwrap().memory()
         };
         let (full, adapted) = (memory(0), memory(8));
         assert!(10 * adapted.total() <= 6 * full.total(), "{adapted:?} beside {full:?}");

@@ -15,7 +15,7 @@ use crate::engine::tape::{Class, Parameter, State};
 use crate::models::config::{ModelConfig, SizeError};
 use crate::nn::linear::merged;
 use crate::objective::Objective;
-use crate::optim::schedule::Schedule;
+use crate::optim::schedule::LearningRate;
 use crate::run::checkpoint::Form;
 use crate::run::config::TrainConfig;
 use crate::run::tensor_file::{Entry, Give, TensorError};
@@ -64,7 +64,7 @@ pub struct Trainer {
     pub step: u64,
     source: Box<dyn Source>,
     shape: StepShape,
-    schedule: Schedule,
+    schedule: LearningRate,
     plan: Arc<Plan>,
     plan_id: PlanId,
     evaluation: Option<PlanId>,
@@ -93,8 +93,8 @@ impl Trainer {
             places: source.places(),
         };
         model.check()?;
-        device.check_memory(least_memory(&model, shape, &config.rule()).total())?;
-        let plan = Arc::new(training(&model, shape, &config.rule())?);
+        device.check_memory(least_memory(&model, shape, &config.optimizer_config()).total())?;
+        let plan = Arc::new(training(&model, shape, &config.optimizer_config())?);
         let plan_id = device.load(&plan, config.seed)?;
         let schedule = config.schedule();
         let memory = plan.memory();
@@ -126,9 +126,9 @@ impl Trainer {
     /// FLOPs of one step, all micro-steps together.
     pub fn step_flops(&self) -> u64 {
         let micro = self.config.grad_accum as u64;
-        (0..self.plan.segments.len())
+        (0..self.plan.phases.len())
             .map(|s| {
-                let repeats = if self.plan.segments[s].name == "micro" { micro } else { 1 };
+                let repeats = if self.plan.phases[s].name == "micro" { micro } else { 1 };
                 repeats * self.plan.cost(s).flops
             })
             .sum()
@@ -160,7 +160,7 @@ impl Trainer {
             self.source.prepare(device, self.step).map_err(TrainError::Source)?;
         }
         let t = (self.step + 1) as f64;
-        let learning_rate = self.schedule.rate(self.step);
+        let learning_rate = self.schedule.at(self.step);
         let mut step = Step {
             learning_rate: learning_rate as f32,
             correction1: (1.0 - self.config.beta1.powf(t)) as f32,
@@ -169,9 +169,9 @@ impl Trainer {
         };
         let accumulates = self.config.grad_accum > 1;
         if accumulates {
-            device.run(self.plan_id, self.plan.segment("begin"), &step)?;
+            device.run(self.plan_id, self.plan.phase("begin"), &step)?;
         }
-        let segment = self.plan.segment(if accumulates { "micro" } else { "step" });
+        let phase = self.plan.phase(if accumulates { "micro" } else { "step" });
         for micro in 0..self.config.grad_accum {
             let mut batch = self.source.batch(Split::Train, Purpose::Training, self.step, micro as u64);
             if accumulates {
@@ -179,10 +179,10 @@ impl Trainer {
             }
             self.set_batch(device, self.plan_id, &batch)?;
             step.seed = self.mask_seed(micro);
-            device.run(self.plan_id, segment, &step)?;
+            device.run(self.plan_id, phase, &step)?;
         }
         if accumulates {
-            device.run(self.plan_id, self.plan.segment("update"), &step)?;
+            device.run(self.plan_id, self.plan.phase("update"), &step)?;
         }
         self.step += 1;
         Ok(())
@@ -240,7 +240,7 @@ impl Trainer {
             Objective::Tokens => Vec::new(),
             _ => mean(of_micros.iter().enumerate().map(of_micro)),
         };
-        let learning_rate = self.schedule.rate(step);
+        let learning_rate = self.schedule.at(step);
         self.reported += 1;
         Ok(Some(StepReport { step: self.reported, loss, learning_rate, grad_norm, measures }))
     }

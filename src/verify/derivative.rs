@@ -110,7 +110,7 @@ fn gradients(case: &Case, output: usize, accumulate: bool) -> Result<Vec<Option<
     cpu.run(id, 0, &case.step)?;
 
     // Results are listed in the order they were wanted, less those that no node makes.
-    let mut made = plan.segments[0].results.iter();
+    let mut made = plan.phases[0].results.iter();
     let mut read = |var: Var| match tape.nodes.iter().any(|n| n.outputs.contains(&var)) {
         true => made.next().map(|&place| cpu.elements(id, place).clone()),
         false => Some(Elements::Real(upstream_values.iter().map(|&x| x.into()).collect())),

@@ -46,7 +46,7 @@ pub fn slopes(
     for (name, data) in inputs {
         cpu.set_input(id, name, *data)?;
     }
-    let results = &plan.segments[0].results;
+    let results = &plan.phases[0].results;
     run(&mut cpu, id)?;
     let found: Vec<_> = results.iter().map(|&place| elements(&cpu, id, place)).collect();
     let mut slopes = Vec::new();

@@ -83,8 +83,8 @@ impl Subject {
             return Ok(stage.trainer(&mut Cpu::<f32>::default(), 1)?.step_flops());
         }
         let shape = StepShape::pretraining(&self.model, self.config.batch_size, self.config.grad_accum);
-        let plan = training(&self.model, shape, &self.config.rule())?;
-        Ok((0..plan.segments.len()).map(|segment| plan.cost(segment).flops).sum())
+        let plan = training(&self.model, shape, &self.config.optimizer_config())?;
+        Ok((0..plan.phases.len()).map(|phase| plan.cost(phase).flops).sum())
     }
 
     /// Sequences of a step, and their length.

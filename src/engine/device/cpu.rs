@@ -225,36 +225,36 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
         }
     }
 
-    /// Runs a segment and calls `done` after each node.
-    fn run_segment(
+    /// Runs a phase and calls `done` after each node.
+    fn run_phase(
         &mut self,
         plan: PlanId,
-        segment_index: usize,
+        phase_index: usize,
         step: &Step,
         mut done: impl FnMut(usize) + Send,
     ) {
         let Loaded { plan: frozen, memory: places } = &mut self.plans[plan.0];
         let (frozen, places) = (frozen.clone(), take(places));
-        let segment = &frozen.segments[segment_index];
-        for &place in &segment.cleared {
+        let phase = &frozen.phases[phase_index];
+        for &place in &phase.cleared {
             if let Elements::Real(elements) = &mut self.memory[places[place]] {
                 elements.fill(F::ZERO);
             }
         }
         let mut run = || {
-            for node in segment.nodes.clone() {
+            for node in phase.nodes.clone() {
                 self.run_node(&frozen.nodes[node], &places, step);
                 done(node);
             }
         };
-        // Inside the pool once, rather than entering it at every node; a short segment stays out of it.
-        match frozen.cost(segment_index).flops < POOL_FLOPS {
+        // Inside the pool once, rather than entering it at every node; a short phase stays out of it.
+        match frozen.cost(phase_index).flops < POOL_FLOPS {
             true => run(),
             false => rayon::scope(|_| run()),
         }
-        if !segment.results.is_empty() {
+        if !phase.results.is_empty() {
             let read = |&place: &usize| narrow(self.real(places[place]), frozen.places[place].spec);
-            let results = segment.results.iter().map(read).collect();
+            let results = phase.results.iter().map(read).collect();
             self.results.push_back(results);
         }
         self.plans[plan.0].memory = places;
@@ -328,22 +328,22 @@ impl<F: Precision, H: Hook<F>> Device for Cpu<F, H> {
         Ok(())
     }
 
-    fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError> {
-        self.run_segment(plan, segment, step, |_| ());
+    fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError> {
+        self.run_phase(plan, phase, step, |_| ());
         Ok(())
     }
 
     fn profile(
         &mut self,
         plan: PlanId,
-        segment: usize,
+        phase: usize,
         step: &Step,
         detail: Detail,
     ) -> Result<Timeline, DeviceError> {
         let begun = Instant::now();
         let (mut launches, mut at) = (Vec::new(), 0.0);
         let frozen = self.plans[plan.0].plan.clone();
-        self.run_segment(plan, segment, step, |node| {
+        self.run_phase(plan, phase, step, |node| {
             let end_us = begun.elapsed().as_secs_f64() * 1e6;
             let span = Span { start_us: at, us: end_us - at };
             let shader = frozen.nodes[node].op.info().name;

@@ -24,7 +24,7 @@ pub enum HostData<'a> {
     U32(&'a [u32]),
 }
 
-/// The elements read back after a segment, one vector per result, in the plan's order.
+/// The elements read back after a phase, one vector per result, in the plan's order.
 pub type Results = Vec<Vec<f32>>;
 
 /// Elements of the parts in which large tensors are read back.
@@ -57,13 +57,13 @@ pub trait Device {
     /// When there is no such input or the length is another.
     fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError>;
 
-    /// Runs a segment. Results, if it has any, are queued for [`results`](Self::results).
+    /// Runs a phase. Results, if it has any, are queued for [`results`](Self::results).
     ///
     /// # Errors
     /// When the device is lost or out of memory.
-    fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError>;
+    fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError>;
 
-    /// Runs a segment as [`run`](Self::run) does, waits for it and says where the time went. Slower than a run,
+    /// Runs a phase as [`run`](Self::run) does, waits for it and says where the time went. Slower than a run,
     /// and equal to it to the bit.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ pub trait Device {
     fn profile(
         &mut self,
         plan: PlanId,
-        segment: usize,
+        phase: usize,
         step: &Step,
         detail: Detail,
     ) -> Result<Timeline, DeviceError>;

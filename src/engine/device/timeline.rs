@@ -1,4 +1,4 @@
-//! Where the time of one run of a segment went.
+//! Where the time of one run of a phase went.
 
 use serde::Serialize;
 

@@ -145,20 +145,20 @@ pub(super) struct LaunchInfo {
 /// Launches in the order they run.
 pub(super) struct LaunchList {
     pub launches: Vec<LaunchInfo>,
-    /// The segments of the plan, by the launches in them.
-    segments: Vec<(Range<usize>, String)>,
+    /// The phases of the plan, by the launches in them.
+    phases: Vec<(Range<usize>, String)>,
     pace: Mutex<Vec<Pace>>,
 }
 
 impl LaunchList {
-    pub fn new(launches: Vec<LaunchInfo>, segments: Vec<(Range<usize>, String)>, speed: Speed) -> Self {
+    pub fn new(launches: Vec<LaunchInfo>, phases: Vec<(Range<usize>, String)>, speed: Speed) -> Self {
         let guess = |launch: &LaunchInfo| Pace { seconds: speed.seconds(launch.cost), known: false };
-        Self { pace: Mutex::new(launches.iter().map(guess).collect()), launches, segments }
+        Self { pace: Mutex::new(launches.iter().map(guess).collect()), launches, phases }
     }
 
-    /// The launches of a segment.
-    pub fn segment(&self, segment: usize) -> Range<usize> {
-        self.segments[segment].0.clone()
+    /// The launches of a phase.
+    pub fn phase(&self, phase: usize) -> Range<usize> {
+        self.phases[phase].0.clone()
     }
 
     /// The part of a run that comes next.
@@ -220,8 +220,8 @@ impl LaunchList {
             }
             Part::Whole(_) => {}
         }
-        let segment = self.segments.iter().find(|(of_it, _)| of_it.contains(&launches.start));
-        words + &segment.map_or(String::new(), |(_, name)| format!(", in `{name}`"))
+        let phase = self.phases.iter().find(|(of_it, _)| of_it.contains(&launches.start));
+        words + &phase.map_or(String::new(), |(_, name)| format!(", in `{name}`"))
     }
 }
 

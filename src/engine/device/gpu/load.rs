@@ -42,8 +42,8 @@ impl Gpu {
         let launches = self.bind(&places, &chosen)?;
         let first = |node: usize| launches.partition_point(|launch| launch.info.node < node);
         let of = |nodes: &Range<usize>| first(nodes.start)..first(nodes.end);
-        let segments = plan.segments.iter().map(|s| (of(&s.nodes), s.name.clone())).collect();
-        let program = Program::new(&self.context, launches, segments);
+        let phases = plan.phases.iter().map(|s| (of(&s.nodes), s.name.clone())).collect();
+        let program = Program::new(&self.context, launches, phases);
         let variants = chosen.iter().map(|(_, kernel)| kernel.variant).collect();
         Ok(Loaded { plan: plan.clone(), places, program, variants })
     }
@@ -99,8 +99,8 @@ impl Gpu {
         let mut programs = Vec::with_capacity(kernels.len());
         for kernel in kernels {
             let launches = self.bind(&places, &[(node, kernel)])?;
-            let segments = vec![(0..launches.len(), "choosing kernels".into())];
-            programs.push(Program::new(&self.context, launches, segments));
+            let phases = vec![(0..launches.len(), "choosing kernels".into())];
+            programs.push(Program::new(&self.context, launches, phases));
         }
         let Self { context, tuner, pipelines, uploader, slices, step_group, limits, .. } = self;
         let (context, slices, step_group, limits) = (&*context, &*slices, &*step_group, *limits);

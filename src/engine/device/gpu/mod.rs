@@ -67,28 +67,23 @@ impl Device for Gpu {
         self.upload(name, &held, held.len, bytes)
     }
 
-    fn run(&mut self, plan: PlanId, segment: usize, step: &Step) -> Result<(), DeviceError> {
+    fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError> {
         self.context.check()?;
         self.loaded(plan)?;
         let Self { context, plans, readback, pipelines, uploader, slices, step_group, limits, .. } = self;
         let (context, loaded) = (&*context, &plans[plan.0]);
-        let encoder = begin(context, &self.step_buffer, loaded, segment, step);
+        let encoder = begin(context, &self.step_buffer, loaded, phase, step);
         let results: Vec<_> =
-            loaded.plan.segments[segment].results.iter().map(|&place| &loaded.places[place]).collect();
+            loaded.plan.phases[phase].results.iter().map(|&place| &loaded.places[place]).collect();
         let mut staging = None;
         let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits: *limits };
         let record = |encoder: &mut CommandEncoder, piece: &Piece| {
             piece.record_all(&mut encoder.begin_compute_pass(&Default::default()));
         };
-        let submitted = runner.run(
-            encoder,
-            &loaded.program,
-            loaded.program.list.segment(segment),
-            record,
-            |encoder| {
+        let submitted =
+            runner.run(encoder, &loaded.program, loaded.program.list.phase(phase), record, |encoder| {
                 staging = (!results.is_empty()).then(|| readback.record(context, encoder, &results));
-            },
-        )?;
+            })?;
         if let Some(staging) = staging {
             let lens = results.iter().map(|held| held.len).collect();
             readback.submitted(context, submitted.last, staging, lens)?;
@@ -99,11 +94,11 @@ impl Device for Gpu {
     fn profile(
         &mut self,
         plan: PlanId,
-        segment: usize,
+        phase: usize,
         step: &Step,
         detail: Detail,
     ) -> Result<Timeline, DeviceError> {
-        self.time_run(plan, segment, step, detail)
+        self.time_run(plan, phase, step, detail)
     }
 
     fn results(&mut self, wait: bool) -> Result<Option<Results>, DeviceError> {

@@ -24,10 +24,10 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Launches of these segments, each a range of launches and a name.
-    pub fn new(context: &Context, launches: Vec<Launch>, segments: Vec<(Range<usize>, String)>) -> Self {
+    /// Launches of these phases, each a range of launches and a name.
+    pub fn new(context: &Context, launches: Vec<Launch>, phases: Vec<(Range<usize>, String)>) -> Self {
         let infos = launches.iter().map(|launch| launch.info.clone()).collect();
-        Self { list: Arc::new(LaunchList::new(infos, segments, context.speed())), launches }
+        Self { list: Arc::new(LaunchList::new(infos, phases, context.speed())), launches }
     }
 }
 
@@ -146,17 +146,17 @@ impl Runner<'_> {
     }
 }
 
-/// Writes what changes from step to step and begins to record a segment: what it clears.
+/// Writes what changes from step to step and begins to record a phase: what it clears.
 pub(super) fn begin(
     context: &Context,
     step_buffer: &Buffer,
     loaded: &Loaded,
-    segment: usize,
+    phase: usize,
     step: &Step,
 ) -> CommandEncoder {
     context.queue.write_buffer(step_buffer, 0, bytemuck::bytes_of(step));
     let mut encoder = context.device.create_command_encoder(&Default::default());
-    for &place in &loaded.plan.segments[segment].cleared {
+    for &place in &loaded.plan.phases[phase].cleared {
         let held = &loaded.places[place];
         encoder.clear_buffer(&held.buffer, 0, Some(4 * held.len as u64));
     }

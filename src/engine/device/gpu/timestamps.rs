@@ -97,7 +97,7 @@ impl Gpu {
     pub(super) fn time_run(
         &mut self,
         plan: PlanId,
-        segment: usize,
+        phase: usize,
         step: &Step,
         detail: Detail,
     ) -> Result<Timeline, DeviceError> {
@@ -105,15 +105,15 @@ impl Gpu {
         self.loaded(plan)?;
         let Self { context, plans, readback, pipelines, uploader, slices, step_group, limits, .. } = self;
         let (context, loaded) = (&*context, &plans[plan.0]);
-        let (program, launches) = (&loaded.program, loaded.program.list.segment(segment));
+        let (program, launches) = (&loaded.program, loaded.program.list.phase(phase));
         let passes = if detail == Detail::Launches { launches.len() } else { 1 };
         let stamps = Stamps::new(context, passes);
         let results: Vec<_> =
-            loaded.plan.segments[segment].results.iter().map(|&place| &loaded.places[place]).collect();
+            loaded.plan.phases[phase].results.iter().map(|&place| &loaded.places[place]).collect();
         let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits: *limits };
 
         let begun = Instant::now();
-        let encoder = begin(context, &self.step_buffer, loaded, segment, step);
+        let encoder = begin(context, &self.step_buffer, loaded, phase, step);
         let begin_us = us(begun.elapsed());
         let is_timed_alone = detail == Detail::Launches && stamps.is_none();
         let mut alone = Vec::new();

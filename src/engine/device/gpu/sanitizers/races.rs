@@ -40,15 +40,15 @@ pub(super) fn instrument(
     if shadows.is_empty() {
         return;
     }
-    let [phase, invocation] = ["phase", "invocation"].map(|name| {
+    let [barriers, invocation] = ["barriers", "invocation"].map(|name| {
         module.global_variables.append(variable(name, AddressSpace::Private, word), Span::UNDEFINED)
     });
-    let mut races = Races { shadows, report, phase, invocation };
+    let mut races = Races { shadows, report, barriers, invocation };
     let Module { functions, entry_points, .. } = module;
     functions.iter_mut().for_each(|(_, function)| visit(function, &mut races));
     for entry in entry_points {
         visit(&mut entry.function, &mut races);
-        begin(&mut entry.function, word, phase, invocation);
+        begin(&mut entry.function, word, barriers, invocation);
     }
 }
 
@@ -99,7 +99,7 @@ fn array(module: &Module, ty: Handle<Type>) -> Option<(u32, Handle<Type>)> {
 fn begin(
     function: &mut Function,
     word: Handle<Type>,
-    phase: Handle<GlobalVariable>,
+    barriers: Handle<GlobalVariable>,
     invocation: Handle<GlobalVariable>,
 ) {
     let binding = Some(Binding::BuiltIn(BuiltIn::LocalInvocationIndex));
@@ -111,10 +111,10 @@ fn begin(
     let mut add = |e| function.expressions.append(e, Span::UNDEFINED);
     let index = add(Expression::FunctionArgument(place as u32));
     let one = add(Expression::Literal(Literal::U32(1)));
-    let [phase, invocation] = [phase, invocation].map(|v| add(Expression::GlobalVariable(v)));
+    let [barriers, invocation] = [barriers, invocation].map(|v| add(Expression::GlobalVariable(v)));
     let mut body = Block::new();
     body.push(Statement::Store { pointer: invocation, value: index }, Span::UNDEFINED);
-    body.push(Statement::Store { pointer: phase, value: one }, Span::UNDEFINED);
+    body.push(Statement::Store { pointer: barriers, value: one }, Span::UNDEFINED);
     for (statement, span) in std::mem::take(&mut function.body).span_into_iter() {
         body.push(statement, span);
     }
@@ -124,7 +124,7 @@ fn begin(
 struct Races {
     shadows: HashMap<Handle<GlobalVariable>, Shadow>,
     report: Handle<GlobalVariable>,
-    phase: Handle<GlobalVariable>,
+    barriers: Handle<GlobalVariable>,
     invocation: Handle<GlobalVariable>,
 }
 
@@ -139,7 +139,7 @@ impl Visitor for Races {
                 }
             }
             Statement::Store { pointer, .. } => self.mark(code, *pointer, true),
-            Statement::ControlBarrier(_) => self.next_phase(code),
+            Statement::ControlBarrier(_) => self.pass_barrier(code),
             _ => {}
         }
     }
@@ -195,15 +195,15 @@ impl Races {
         }
     }
 
-    /// `phase += 1;`
-    fn next_phase(&self, code: &mut Code) {
-        let (now, one) = (read(code, self.phase), code.word(1));
+    /// `barriers += 1;`
+    fn pass_barrier(&self, code: &mut Code) {
+        let (now, one) = (read(code, self.barriers), code.word(1));
         let value = binary(code, BinaryOperator::Add, now, one);
-        let pointer = code.add(Expression::GlobalVariable(self.phase));
+        let pointer = code.add(Expression::GlobalVariable(self.barriers));
         code.push(Statement::Store { pointer, value });
     }
 
-    /// Reports marks of this phase that others left, and leaves one.
+    /// Reports marks since the last barrier that others left, and leaves one.
     fn mark(&self, code: &mut Code, pointer: Handle<Expression>, writes: bool) {
         use BinaryOperator::{Add, Equal, GreaterEqual, Less, LogicalAnd, LogicalOr, Multiply, NotEqual};
         let Some((shadow, indices)) = self.path(code.function, pointer) else { return };
@@ -216,9 +216,9 @@ impl Races {
             }
             _ => return,
         };
-        let (phase, invocation) = (read(code, self.phase), read(code, self.invocation));
+        let (barriers, invocation) = (read(code, self.barriers), read(code, self.invocation));
         let stride = code.word(INVOCATIONS + 1);
-        let first = binary(code, Multiply, phase, stride);
+        let first = binary(code, Multiply, barriers, stride);
         let mine = binary(code, Add, first, invocation);
         let [last_write, last_read] = [shadow.writes, shadow.reads].map(|marks| {
             let base = code.add(Expression::GlobalVariable(marks));
