@@ -100,7 +100,7 @@ fn gcd(a: u64, b: u64) -> u64 {
 pub enum Operand {
     In(usize),
     Out(usize),
-    /// Memory that the dispatches of one kernel share and nobody else reads.
+    /// Memory that only the dispatches of one kernel use.
     Scratch,
 }
 

@@ -146,7 +146,7 @@ impl<'a, F: Real> MatMut<'a, F> {
         row
     }
 
-    /// Row `first` and those behind it.
+    /// R rows from `first` on.
     fn some_rows<const R: usize>(&mut self, first: usize) -> [&mut [F]; R] {
         assert!(R <= self.rows && first <= self.rows - R);
         // SAFETY: rows of `cols` elements begin `row_stride` apart inside the borrowed slice, so they do not overlap.

@@ -129,9 +129,6 @@ pub struct Applied<'a> {
 
 impl Applied<'_> {
     /// The gradient of output `i`.
-    ///
-    /// # Errors
-    /// When nothing depends on that output: the op's derivative needs it.
     pub fn upstream(&self, i: usize) -> Result<Var, OpError> {
         self.upstream[i].ok_or_else(|| OpError::new(format!("its output {i} has no gradient")))
     }

@@ -194,9 +194,6 @@ impl Tape {
     }
 
     /// Appends an op with a single output.
-    ///
-    /// # Errors
-    /// As [`apply`](Self::apply).
     pub fn apply_one(&mut self, op: impl AnyOp, inputs: &[Var]) -> Result<Var, OpError> {
         Ok(self.apply(op, inputs)?[0])
     }

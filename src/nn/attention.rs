@@ -54,9 +54,6 @@ pub fn rotary_table(tape: &mut Tape, block_size: usize, width: usize, base: f32)
 
 impl SelfAttention {
     /// x (batch, time, n) → (batch, time, n) through `c_attn`, perhaps `c_conv`, and `c_proj`.
-    ///
-    /// # Errors
-    /// When `x` does not fit.
     pub fn record(&self, tape: &mut Tape, x: Var, pass: Pass) -> Result<Var, OpError> {
         let n = tape.spec(x).shape.width();
         let (n_head, n_kv_head, alibi) = (self.n_head, self.n_kv_head, self.positions == Positions::Alibi);

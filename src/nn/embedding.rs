@@ -11,9 +11,6 @@ pub fn table(tape: &mut Tape, rows: usize, n: usize) -> Var {
 }
 
 /// tokens (batch, time) → (batch, time, n): each token's row of `table`, plus its position's of `positions`.
-///
-/// # Errors
-/// When there are fewer positions than time steps.
 pub fn embed(tape: &mut Tape, tokens: Var, table: Var, positions: Option<Var>) -> Result<Var, OpError> {
     let mut operands = vec![tokens, table];
     operands.extend(positions);
@@ -21,9 +18,6 @@ pub fn embed(tape: &mut Tape, tokens: Var, table: Var, positions: Option<Var>) -
 }
 
 /// As [`embed`], each token standing not at its place in the row but at that of `places` (batch, time).
-///
-/// # Errors
-/// When the shapes differ.
 pub fn embed_at(
     tape: &mut Tape,
     tokens: Var,

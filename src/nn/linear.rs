@@ -1,4 +1,4 @@
-//! The linear layer y = x Wᵀ + b, with or without a low-rank adapter beside it.
+//! The linear layer y = x Wᵀ + b, with or without a low-rank adapter.
 
 use crate::engine::matrix::{Mat, MatMut, product};
 use crate::engine::op::{OpError, Record, Var};
@@ -37,9 +37,6 @@ impl Linear {
     ///
     /// With an adapter these are frozen, and y gains 2 (x Aᵀ) Bᵀ (LoRA, Hu et al. 2021) of `lora_a` (rank,
     /// n_in), normal, and `lora_b` (n_out, rank), zero: at first the adapter changes nothing.
-    ///
-    /// # Errors
-    /// When `x` does not fit.
     pub fn record(self, tape: &mut Tape, x: Var, n_out: usize) -> Result<Var, OpError> {
         let n_in = tape.spec(x).shape.width();
         let weight = tape.parameter("weight", [n_out, n_in], Init::Normal(self.std), Parameter::Hidden);

@@ -31,9 +31,6 @@ pub enum FeedForward {
 
 /// x (…, n) → (…, n) through `n_inner` channels: `c_fc` (and for a gate `c_gate`), a non-linear function,
 /// `c_proj`.
-///
-/// # Errors
-/// When `x` does not fit.
 pub fn feed_forward(
     tape: &mut Tape,
     x: Var,
@@ -59,9 +56,6 @@ pub fn feed_forward(
 }
 
 /// x with a share `p` of its elements zeroed when training.
-///
-/// # Errors
-/// When `p` is no probability below 1.
 pub fn dropout(tape: &mut Tape, x: Var, p: f32, pass: Pass) -> Result<Var, OpError> {
     if pass != Pass::Train || p == 0.0 {
         return Ok(x);

@@ -42,9 +42,6 @@ impl Norms {
     }
 
     /// x (…, n) → its norm.
-    ///
-    /// # Errors
-    /// When `x` does not fit.
     pub fn record(self, tape: &mut Tape, x: Var) -> Result<Var, OpError> {
         if self.kind == Norm::None {
             return Ok(x);
@@ -57,11 +54,8 @@ impl Norms {
         })
     }
 
-    /// (x, branch) → the residual stream behind them, and what the next half of a block reads. With `pre` the
+    /// (x, branch) → the residual stream after them, and what the next half of a block reads. With `pre` the
     /// stream is the sum and its norm is read; without, the norm is both.
-    ///
-    /// # Errors
-    /// When the shapes differ.
     pub fn residual(self, tape: &mut Tape, x: Var, branch: Var, pre: bool) -> Result<(Var, Var), OpError> {
         let (sum, norm) = if self.kind == Norm::Layer {
             let mut operands = vec![x, branch];

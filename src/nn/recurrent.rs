@@ -109,11 +109,8 @@ impl Recurrent {
     }
 }
 
-/// Makes the last states those that the next window begins with. To be recorded behind the backward pass, which
+/// Makes the last states those that the next window begins with. To be recorded after the backward pass, which
 /// reads what the window began with.
-///
-/// # Errors
-/// When shapes differ.
 pub fn carry(tape: &mut Tape, carried: &[(Var, Var)]) -> Result<(), OpError> {
     for &(state, last) in carried {
         tape.apply_one(PutRows { first: 0 }, &[last, state])?;

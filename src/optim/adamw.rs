@@ -9,9 +9,6 @@ use crate::ops::adamw::AdamW;
 ///
 /// Weight decay goes to matrices only, as in GPT-2's training: a norm's weight or a bias has no direction to
 /// shrink towards. Moments are states `adamw.m.NAME` and `adamw.v.NAME`.
-///
-/// # Errors
-/// When a gradient's shape is not its parameter's.
 pub fn update(tape: &mut Tape, rule: AdamW, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
     tape.scoped("adamw", |tape| {
         let norm = global_norm(tape, gradients)?;

@@ -5,9 +5,6 @@ use crate::engine::tape::{Init, State, Tape};
 use crate::ops::grad_norm::{GradNorm, Squares};
 
 /// Records √Σ g² over all elements of these gradients, (1).
-///
-/// # Errors
-/// When there are none.
 pub fn global_norm(tape: &mut Tape, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
     let blocks: usize = gradients.iter().map(|g| Squares::blocks(tape.spec(g.1).shape.len())).sum();
     let mut partials = tape.state("grad_norm.squares", [blocks], Init::Constant(0.0), State::Transient);

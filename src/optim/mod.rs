@@ -37,9 +37,6 @@ pub struct OptimizerConfig {
 
 impl OptimizerConfig {
     /// Records the update of every parameter from its gradient; returns the global norm before clipping, (1).
-    ///
-    /// # Errors
-    /// When a gradient's shape is not its parameter's.
     pub fn record(&self, tape: &mut Tape, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
         let AdamW { beta1, weight_decay, clip, .. } = self.adamw;
         match self.optimizer {

@@ -51,9 +51,6 @@ const UPDATE_RMS: f32 = 0.2;
 /// [Hidden](crate::engine::tape::Parameter::Hidden) matrices and adapters go by Muon, all else by AdamW. Only AdamW's
 /// gradients are clipped: an orthogonal update has the same size whatever its gradient's. The sums are states
 /// `muon.m.NAME`.
-///
-/// # Errors
-/// When a gradient's shape is not its parameter's.
 pub fn update(tape: &mut Tape, muon: Muon, rest: AdamW, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
     let norm = tape.scoped("adamw", |tape| global_norm(tape, gradients))?;
     for &(parameter, gradient) in gradients {

@@ -8,9 +8,6 @@ use crate::ops::sgd::Sgd;
 /// Records the update of every parameter from its gradient; returns the global norm before clipping, (1).
 ///
 /// Weight decay goes to matrices only, as in `adamw`. With a momentum its sums are states `sgd.v.NAME`.
-///
-/// # Errors
-/// When a gradient's shape is not its parameter's.
 pub fn update(tape: &mut Tape, rule: Sgd, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
     tape.scoped("sgd", |tape| {
         let norm = global_norm(tape, gradients)?;

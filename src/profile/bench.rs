@@ -48,9 +48,6 @@ pub struct Figure {
 pub const PRESETS: [&str; 3] = ["mini", "char", "lal"];
 
 /// The distinct shapes at which these presets apply each op, in training and in decoding; `op` picks one.
-///
-/// # Errors
-/// When a preset does not fit together.
 pub fn ladder(presets: &[&str], op: Option<&str>) -> Result<Vec<Rung>, MeasureError> {
     let (mut seen, mut rungs) = (HashSet::new(), Vec::new());
     for config in presets.iter().filter_map(|name| presets::named(name)) {
@@ -98,9 +95,6 @@ impl Rung {
     }
 
     /// Loads it with a variant, or with the one the device chooses. What was loaded before is forgotten.
-    ///
-    /// # Errors
-    /// When the device lacks memory or a limit.
     pub fn prepare(&self, device: &mut dyn Subject, variant: Option<&str>) -> Result<Prepared, MeasureError> {
         let enough = if device.slow() { BEYOND_CACHES_OF_A_CPU } else { BEYOND_CACHES };
         let most = if self.cost.flops > FLOPS_PER_BYTE * self.cost.bytes { FEW_COPIES } else { COPIES };
@@ -140,9 +134,6 @@ impl Rung {
     }
 
     /// Times every variant.
-    ///
-    /// # Errors
-    /// When the device lacks memory or fails.
     pub fn measure(
         &self,
         device: &mut dyn Subject,
@@ -172,9 +163,6 @@ impl Rung {
 
 impl Prepared {
     /// Runs all copies once.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn run(&self, device: &mut dyn Subject) -> Result<Timeline, MeasureError> {
         let step = Step { learning_rate: 1e-3, correction1: 0.1, correction2: 0.01, ..Step::default() };
         Ok(device.profile(self.plan, 0, &step, Detail::Launches)?)

@@ -23,9 +23,6 @@ pub struct Errors {
 impl Errors {
     /// Runs every part of the workload once on the CPU, and on the GPU each kernel that no earlier node had at
     /// that shape. The GPU should have been opened with `poison`.
-    ///
-    /// # Errors
-    /// When a device lacks memory or fails.
     pub fn measure(gpu: &mut Gpu, workload: &Workload) -> Result<Self, DeviceError> {
         let plan = &workload.plan;
         let mut errors = Self::default();

@@ -42,9 +42,6 @@ const AT_MOST: Duration = Duration::from_secs(24);
 const AGREEMENT: f64 = 0.05;
 
 /// Loads and times a workload.
-///
-/// # Errors
-/// When the device lacks memory or fails.
 pub fn measure(device: &mut dyn Subject, workload: &Workload) -> Result<Vec<PartTimes>, DeviceError> {
     let id = workload.load(device)?;
     let mut best: Vec<Option<PartTimes>> = vec![None; workload.parts.len()];

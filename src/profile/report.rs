@@ -1,4 +1,4 @@
-//! What was measured, kernel by kernel, beside what the device can reach.
+//! What was measured, kernel by kernel, and what the device can reach.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -74,7 +74,7 @@ fn best(device: &mut dyn Subject, op: Arc<dyn AnyOp>, len: usize) -> Result<(Cos
     tape.record(op, &[x])?;
     let plan = Arc::new(Plan::new(&tape, &[])?);
     let id = device.load(&plan, 0)?;
-    // Memory that nobody has written may be one page of zeros, seen many times.
+    // Memory that was never written may be one page of zeros, seen many times.
     device.set_input(id, "x", HostData::F32(&vec![1.0; len]))?;
     let mut least = f64::MAX;
     let begun = Instant::now();

@@ -219,7 +219,7 @@ fn roof(svg: &mut String, axes: &Axes, roof: &Roofline) -> Vec<Area> {
     vec![top, [xm - 40.0, ym - 36.0, xm + 40.0, ym + 10.0], [x1, y1 - 2.0, x2, y1 + 2.0]]
 }
 
-/// Writes a name beside a dot where nothing else is; leaves it out when there is no such place.
+/// Writes a name next to a dot where nothing else is; leaves it out when there is no such place.
 fn label(svg: &mut String, taken: &mut Vec<Area>, name: &str, dot: &Dot) {
     let (width, height) = (6.4 * name.len() as f64, 13.0);
     let (x, y, gap) = (dot.x, dot.y, dot.radius + 5.0);

@@ -24,7 +24,7 @@ const HOST: u32 = 1;
 const DEVICE: u32 = 2;
 
 impl Trace {
-    /// One run of each part of a workload, one behind the other.
+    /// One run of each part of a workload, one after the other.
     pub fn new(report: &Report, workload: &Workload, times: &[PartTimes]) -> Self {
         let mut trace = Self {
             display_time_unit: "ms",

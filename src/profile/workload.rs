@@ -33,9 +33,6 @@ pub struct Workload {
 
 impl Workload {
     /// A step of pretraining `model` as `config` says.
-    ///
-    /// # Errors
-    /// When the sizes do not fit together.
     pub fn pretraining(config: &TrainConfig, model: &ModelConfig) -> Result<Self, OpError> {
         let shape = StepShape::pretraining(model, config.batch_size, config.grad_accum);
         Self::training("training", config, model, shape)
@@ -43,9 +40,6 @@ impl Workload {
 
     /// A step of training `model` for the objective of `shape`, all micro-steps and the update. `name` is what titles
     /// call it.
-    ///
-    /// # Errors
-    /// When the sizes do not fit together.
     pub fn training(
         name: &str,
         config: &TrainConfig,
@@ -74,10 +68,7 @@ impl Workload {
         })
     }
 
-    /// One token decoded behind half a block of others.
-    ///
-    /// # Errors
-    /// When the model's sizes do not fit together.
+    /// One token decoded after half a block of others.
     pub fn decoding(model: &ModelConfig) -> Result<Self, OpError> {
         let position = model.block_size / 2;
         Ok(Self {
@@ -90,9 +81,6 @@ impl Workload {
     }
 
     /// Loads the plan with fresh weights and fills its inputs: times do not depend on what the numbers are.
-    ///
-    /// # Errors
-    /// When the device lacks memory or a limit.
     pub fn load(&self, device: &mut dyn Device) -> Result<PlanId, DeviceError> {
         let id = device.load(&self.plan, 0)?;
         for place in &self.plan.places {

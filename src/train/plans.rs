@@ -88,9 +88,6 @@ impl StepShape {
 /// With one micro-step it is one phase, `step`, whose results are [loss, the objective's outputs, grad_norm]. With
 /// more, phase `begin` zeroes the gradients, `micro` is run for each micro-step and gives its loss and outputs,
 /// and `update` gives the grad_norm. With adapters, nothing but these and the objective's head is trained.
-///
-/// # Errors
-/// When the model's sizes do not fit together.
 pub fn training(
     config: &ModelConfig,
     shape: StepShape,
@@ -133,9 +130,6 @@ pub fn training(
 
 /// The loss alone, dropout off: inputs as [`training`]'s, phase `loss`, whose results are the loss and the
 /// objective's outputs.
-///
-/// # Errors
-/// When the model's sizes do not fit together.
 pub fn evaluation(config: &ModelConfig, shape: StepShape) -> Result<Plan, OpError> {
     let mut tape = Tape::new("loss");
     let read = shape.reading(&mut tape, config);
@@ -208,7 +202,7 @@ mod tests {
         [results[0][0], results[1][0]]
     }
 
-    /// What checkpoints hold is told where a state is declared; the names here are told again, by hand.
+    /// By hand from the names of the parameters.
     #[test]
     fn checkpoints_hold_moments_and_what_lasts_from_step_to_step() {
         let rewarded = Policy { clip: 0.2, kl: 0.0, reward_kl: 0.1, value: Some(0.5), entropy: 0.0 };

@@ -75,9 +75,6 @@ pub struct Trainer {
 
 impl Trainer {
     /// Prepares training on `device` from fresh weights.
-    ///
-    /// # Errors
-    /// When the sizes do not fit together or the device lacks memory or a limit.
     pub fn new(
         device: &mut dyn Device,
         config: TrainConfig,
@@ -134,7 +131,7 @@ impl Trainer {
             .sum()
     }
 
-    /// Continues behind `step` steps done earlier, whose tensors the caller has written to the device.
+    /// Continues after `step` steps done earlier, whose tensors the caller has written to the device.
     pub fn resume_at(&mut self, step: u64) {
         self.step = step;
         self.reported = step;
@@ -189,9 +186,6 @@ impl Trainer {
     }
 
     /// Trains until `steps` steps are done, and gives their losses.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn train_to(&mut self, device: &mut dyn Device, steps: u64) -> Result<Vec<f32>, TrainError> {
         let mut losses = Vec::new();
         while self.step < steps {
@@ -204,9 +198,6 @@ impl Trainer {
     }
 
     /// The oldest step not yet reported; `None` when there is none or, without `wait`, it is not done.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn report(&mut self, device: &mut dyn Device, wait: bool) -> Result<Option<StepReport>, TrainError> {
         if self.reported == self.step {
             return Ok(None);
@@ -247,9 +238,6 @@ impl Trainer {
 
     /// The mean loss over fixed random windows of a split, dropout off: nanoGPT's `estimate_loss`. All steps
     /// must have been reported.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn estimate(&mut self, device: &mut dyn Device, split: Split) -> Result<Estimate, TrainError> {
         // A run of a few steps does not want an estimate many times its length.
         self.estimate_over(device, split, self.config.eval_iters.min(self.config.steps.max(1) as usize))
@@ -257,9 +245,6 @@ impl Trainer {
 
     /// The loss of the model as it is now over a single batch that it does not learn from. All steps must have been
     /// reported.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn probe(&mut self, device: &mut dyn Device) -> Result<f64, TrainError> {
         Ok(self.estimate_over(device, Split::Val, 1)?.loss)
     }
@@ -320,9 +305,6 @@ impl Trainer {
     }
 
     /// Reads a tensor back, as it stands on the device or with its adapter, if it has one, added.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn read(
         &self,
         device: &mut dyn Device,

@@ -25,9 +25,6 @@ pub fn specs(case: &Case) -> Result<(Vec<Spec>, Vec<Spec>), OpError> {
 }
 
 /// What the twin makes of these operands.
-///
-/// # Errors
-/// When the operands break the op's contract.
 pub fn twin<F: Precision>(case: &Case, inputs: &[Elements<F>]) -> Result<Vec<Vec<F>>, OpError> {
     let (in_specs, out_specs) = specs(case)?;
     Ok(run_twin(case.op.as_ref(), [&in_specs, &out_specs], inputs, &case.step))
@@ -90,9 +87,6 @@ pub struct Prepared {
 
 impl Prepared {
     /// Draws the operands and runs the f64 twin.
-    ///
-    /// # Errors
-    /// When the case breaks its op's contract.
     pub fn new(case: Case) -> Result<Self, OpError> {
         let (in_specs, out_specs) = specs(&case)?;
         let inputs = draw(&case);
@@ -150,9 +144,6 @@ impl Prepared {
 type Ran = (Vec<Vec<f32>>, Option<String>);
 
 /// Runs an op alone on the GPU.
-///
-/// # Errors
-/// When the operands break the contract, a shader does not compile or the device fails.
 pub fn run_alone(
     gpu: &mut Gpu,
     op: &Arc<dyn AnyOp>,

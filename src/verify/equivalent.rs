@@ -16,7 +16,7 @@ const BELOW_ROUNDING: &str = "moves the sum by half a unit of rounding at most";
 /// Of the end to which packed attention clamps tokens before it compares their segments.
 const CLAMPED: &str = "tokens from `time` on are neither seen nor stored: their segments say nothing";
 
-/// Of the row behind a part of a table that is bound in parts.
+/// Of the row after a part of a table that is bound in parts.
 const NEXT_PART: &str = "the next part's dispatch writes the row again, rightly";
 
 /// Shaders in which, after reductions, one invocation writes what all of them hold.
@@ -82,7 +82,7 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "score = 0.1",
         "what is added to all scores of a query leaves its probabilities as they are",
     ),
-    ("attention_cached/attend", "first <= seen", "a tile behind the last key has only weights of 0"),
+    ("attention_cached/attend", "first <= seen", "a tile after the last key has only weights of 0"),
     ("attention_cached/attend", "seen + first", "the weights that are added are 0"),
     ("attention_cached/attend", "part <= SHARE", "a further part has no channels to store"),
     ("", "; half >= 0u;", "from 0 on nothing is added: the loop only fails to end"),

@@ -64,9 +64,6 @@ pub struct SelfTest {
 impl SelfTest {
     /// Makes mutants of the shaders that `cases` run on the devices, at most `most` of each shader: every
     /// n-th of them, so that all kinds and places are met.
-    ///
-    /// # Errors
-    /// When a case breaks its op's contract.
     pub fn new(cases: Vec<Case>, gpus: &[Gpu], most: usize) -> Result<Self, OpError> {
         let prepared: Vec<_> = cases.into_par_iter().map(Prepared::new).collect::<Result<_, _>>()?;
         let mut order: Vec<_> = (0..prepared.len()).collect();
@@ -214,13 +211,13 @@ fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<Place>) -> Ve
     mutants
 }
 
-/// Whether the mistake is a barrier left out behind which its function has no other.
+/// Whether the mistake leaves out the last barrier of its function.
 fn is_last_barrier(text: &str, mutation: &Mutation) -> bool {
     let rest = text[mutation.at.end..].split("\n}").next().unwrap_or_default();
     mutation.kind == "barrier" && !rest.contains("workgroupBarrier")
 }
 
-/// Whether the shader calls this function once and no other reduction after it: nothing behind it can meet what
+/// Whether the shader calls this function once and no other reduction after it: nothing after it can meet what
 /// it left in workgroup memory.
 fn is_last_call(shader: &Shader, function: &str) -> bool {
     let call = format!("{function}(");

@@ -29,9 +29,6 @@ const STEP: f32 = 1e-3;
 
 /// The slope of `loss`, (1), along every element of the parameters of `gradients`, (parameter, gradient). The oracle
 /// runs the tape twice for each, in f64; parameters begin as `seed` draws them.
-///
-/// # Errors
-/// When the tape cannot be frozen or an input does not fit.
 pub fn slopes(
     tape: &Tape,
     loss: Var,

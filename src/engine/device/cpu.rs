@@ -152,7 +152,7 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
         shared
     }
 
-    /// Elements that a plan needs beside those that are there.
+    /// Elements that a plan needs in addition to those that are there.
     fn fresh_elements(&self, plan: &Plan) -> u64 {
         let fresh = |place: &Place| match &place.home {
             Home::Slot(_) => 0,

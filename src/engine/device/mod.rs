@@ -35,39 +35,24 @@ pub trait Device {
     /// What it is, for people: `NVIDIA H200 (Vulkan)`.
     fn describe(&self) -> String;
 
-    /// Whether so many bytes of tensors, as [`Memory`](super::plan::Memory) counts them, can be there beside those that
-    /// are: to ask before a plan is made.
-    ///
-    /// # Errors
-    /// When memory is lacking.
+    /// Whether so many bytes of tensors, as [`Memory`](super::plan::Memory) counts them, fit next to those that are
+    /// there: to ask before a plan is made.
     fn check_memory(&self, _bytes: u64) -> Result<(), DeviceError> {
         Ok(())
     }
 
     /// Prepares a plan: memory, kernels, bindings. Persistent tensors that are new start as their `Init` says,
     /// normals drawn from `seed`.
-    ///
-    /// # Errors
-    /// When memory or a needed limit is lacking, or a shader does not compile.
     fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError>;
 
     /// Writes an input of a plan.
-    ///
-    /// # Errors
-    /// When there is no such input or the length is another.
     fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError>;
 
     /// Runs a phase. Results, if it has any, are queued for [`results`](Self::results).
-    ///
-    /// # Errors
-    /// When the device is lost or out of memory.
     fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError>;
 
     /// Runs a phase as [`run`](Self::run) does, waits for it and says where the time went. Slower than a run,
     /// and equal to it to the bit.
-    ///
-    /// # Errors
-    /// When the device is lost or out of memory.
     fn profile(
         &mut self,
         plan: PlanId,
@@ -77,15 +62,9 @@ pub trait Device {
     ) -> Result<Timeline, DeviceError>;
 
     /// The oldest results not yet taken; `None` when there are none or, without `wait`, none ready.
-    ///
-    /// # Errors
-    /// When the device is lost.
     fn results(&mut self, wait: bool) -> Result<Option<Results>, DeviceError>;
 
     /// Reads a persistent tensor.
-    ///
-    /// # Errors
-    /// When no plan has that tensor.
     fn read(&mut self, name: &str) -> Result<Vec<f32>, DeviceError> {
         let mut elements = Vec::new();
         self.read_parts(name, &mut |part| elements.extend_from_slice(part))?;
@@ -93,15 +72,9 @@ pub trait Device {
     }
 
     /// Reads a persistent tensor part by part, in order, without ever holding all of it.
-    ///
-    /// # Errors
-    /// When no plan has that tensor.
     fn read_parts(&mut self, name: &str, part: &mut dyn FnMut(&[f32])) -> Result<(), DeviceError>;
 
     /// Overwrites a persistent tensor.
-    ///
-    /// # Errors
-    /// When no plan has that tensor or the length is another.
     fn write(&mut self, name: &str, data: &[f32]) -> Result<(), DeviceError>;
 }
 

@@ -55,9 +55,6 @@ pub(super) struct BindContext<'a> {
 
 impl BindContext<'_> {
     /// Binds the kernels of nodes, given in the order they run, and their parameters.
-    ///
-    /// # Errors
-    /// When a dispatch does not fit its shader, its operands or the adapter.
     pub fn bind(
         &self,
         pipelines: &mut Pipelines,

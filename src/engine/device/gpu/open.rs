@@ -193,9 +193,6 @@ impl Gpu {
     /// [`GpuOptions::poison`] and a plan of a single op, whose temporaries share no memory. With
     /// [`GpuOptions::checked`] every index is compared with the length of its array, and races in workgroup
     /// memory are noticed; without it, writes just after a tensor are found by the marks that they erase.
-    ///
-    /// # Errors
-    /// When the device is lost.
     pub fn stray_access(&mut self, plan: PlanId) -> Result<Option<String>, DeviceError> {
         if let Some(reports) = &self.pipelines.watched
             && let Some(message) = reports.message(read_words(&self.context, &self.report, 0, 1)?[0])

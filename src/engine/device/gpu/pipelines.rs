@@ -69,9 +69,6 @@ impl Pipelines {
     }
 
     /// Compiles what the dispatches need and is not there yet, on all cores.
-    ///
-    /// # Errors
-    /// When a shader is not valid WGSL or the driver refuses it.
     pub fn compile(&mut self, context: &Context, dispatches: &[&Dispatch]) -> Result<(), DeviceError> {
         let mut missing: Vec<Key> = Vec::new();
         for dispatch in dispatches {
@@ -89,9 +86,6 @@ impl Pipelines {
     }
 
     /// The pipeline of a dispatch.
-    ///
-    /// # Errors
-    /// When it cannot be compiled, if that has not been done before.
     pub fn get(&mut self, context: &Context, dispatch: &Dispatch) -> Result<Arc<Pipeline>, DeviceError> {
         let key = key(dispatch);
         if let Some(pipeline) = self.compiled.get(&key) {
@@ -103,9 +97,6 @@ impl Pipelines {
     }
 
     /// The pipeline that runs slices of the grid of another; few launches are long enough to need one.
-    ///
-    /// # Errors
-    /// When it cannot be compiled.
     pub fn sliced(&mut self, context: &Context, whole: &Pipeline) -> Result<Arc<Pipeline>, DeviceError> {
         if let Some(pipeline) = self.sliced.get(&whole.key) {
             return Ok(pipeline.clone());

@@ -93,9 +93,6 @@ pub(super) struct Submitted {
 
 impl Runner<'_> {
     /// Runs launches after what `encoder` holds. `record` records a part, `end` what follows the last.
-    ///
-    /// # Errors
-    /// When a slice does not compile or the device fails.
     pub fn run(
         &mut self,
         mut encoder: CommandEncoder,

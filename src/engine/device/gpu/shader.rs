@@ -110,9 +110,6 @@ pub fn parse(shader: &Shader, constants: &Constants) -> Result<Parsed, DeviceErr
 }
 
 /// As [`parse`], of any text that has the shader's interface.
-///
-/// # Errors
-/// As [`parse`].
 pub fn parse_text(name: &'static str, source: &str, constants: &Constants) -> Result<Parsed, DeviceError> {
     let text = fill(name, source, constants)?;
     let module = naga::front::wgsl::parse_str(&text)
