@@ -23,6 +23,7 @@
 //! | [`sample`] | decoding strategies and the key-value cache |
 //! | [`inspect`] | where a model's heads attend, what it expects next, how its tokens lie to each other |
 //! | [`verify`] | kernels against the f64 oracle, derivatives against finite differences |
+//! | [`profile`] | where the time of a step goes, and what the device could reach |
 //! | [`cli`] | the programs |
 //!
 //! The library prints nothing but through [`cli`], reads no environment, and starts no threads beyond the CPU pool.

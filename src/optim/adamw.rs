@@ -9,11 +9,11 @@ use crate::ops::adamw::AdamW;
 ///
 /// Weight decay goes to matrices only, as in GPT-2's training: a norm's weight or a bias has no direction to
 /// shrink towards. Moments are states `adamw.m.NAME` and `adamw.v.NAME`.
-pub fn update(tape: &mut Tape, rule: AdamW, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
+pub fn update(tape: &mut Tape, config: AdamW, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
     tape.scoped("adamw", |tape| {
         let norm = global_norm(tape, gradients)?;
         for &(parameter, gradient) in gradients {
-            step(tape, rule, norm, parameter, gradient)?;
+            step(tape, config, norm, parameter, gradient)?;
         }
         Ok(norm)
     })
@@ -22,7 +22,7 @@ pub fn update(tape: &mut Tape, rule: AdamW, gradients: &[(Var, Var)]) -> Result<
 /// Records the update of one parameter, the global norm being known.
 pub(super) fn step(
     tape: &mut Tape,
-    rule: AdamW,
+    config: AdamW,
     norm: Var,
     parameter: Var,
     gradient: Var,
@@ -33,7 +33,7 @@ pub(super) fn step(
         tape.state(&name, shape, Init::Constant(0.0), State::Saved)
     });
     let is_matrix = shape.dims().len() > 1;
-    let weight_decay = if is_matrix { rule.weight_decay } else { 0.0 };
-    tape.apply(AdamW { weight_decay, ..rule }, &[gradient, norm, parameter, moments[0], moments[1]])?;
+    let weight_decay = if is_matrix { config.weight_decay } else { 0.0 };
+    tape.apply(AdamW { weight_decay, ..config }, &[gradient, norm, parameter, moments[0], moments[1]])?;
     Ok(())
 }

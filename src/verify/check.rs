@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::compare::compare;
 use super::inputs::{draw, widen};
-use super::{Check, Kind};
+use super::{Check, CheckKind};
 use crate::engine::case::Case;
 use crate::engine::device::cpu::Precision;
 use crate::engine::device::gpu::Gpu;
@@ -54,7 +54,7 @@ pub fn run_twin<F: Precision>(
 
 /// The f32 twin against the f64 twin.
 pub fn check_twin(case: &Case) -> Check {
-    let mut check = Check::of(case, "f32", Kind::Twin);
+    let mut check = Check::of(case, "f32", CheckKind::Twin);
     let inputs = draw(case);
     match (twin(case, &inputs), twin(case, &widen(&inputs))) {
         (Ok(got), Ok(want)) => compare_outputs(&mut check, case, &got, &want),
@@ -69,7 +69,7 @@ pub fn check_kernels(gpu: &mut Gpu, case: &Case) -> Vec<Check> {
     match Prepared::new(case.clone()) {
         Ok(prepared) => prepared.check(gpu, |_| true),
         Err(error) => {
-            let mut check = Check::of(case, "all", Kind::Kernel);
+            let mut check = Check::of(case, "all", CheckKind::Kernel);
             check.fail(error);
             vec![check]
         }
@@ -123,7 +123,7 @@ impl Prepared {
     pub fn check(&self, gpu: &mut Gpu, wanted: impl Fn(&Kernel) -> bool) -> Vec<Check> {
         let kernels = self.kernels(gpu.target());
         let one = |kernel: &Kernel| {
-            let mut check = Check::of(&self.case, kernel.variant, Kind::Kernel);
+            let mut check = Check::of(&self.case, kernel.variant, CheckKind::Kernel);
             gpu.force_variant(Some(kernel.variant));
             match run_alone(gpu, &self.case.op, &self.in_specs, &self.inputs, &self.case.step) {
                 Ok((got, stray)) => {

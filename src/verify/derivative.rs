@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::check::{specs, twin};
 use super::compare::compare_with;
 use super::inputs::{draw, uniform, widen};
-use super::{Check, Kind};
+use super::{Check, CheckKind};
 use crate::engine::case::Case;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::{Device, HostData};
@@ -42,7 +42,7 @@ pub fn check_derivative(case: &Case) -> Vec<Check> {
     for output in 0..n_outputs {
         for accumulate in [false, true] {
             let how = if accumulate { ", added to a sum" } else { "" };
-            let mut check = Check::of(case, format!("of output {output}{how}"), Kind::Derivative);
+            let mut check = Check::of(case, format!("of output {output}{how}"), CheckKind::Derivative);
             match gradients(case, output, accumulate) {
                 Ok(found) if found.iter().all(Option::is_none) => continue,
                 Ok(found) => {

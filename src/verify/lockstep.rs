@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::check::{run_alone, run_twin};
 use super::compare::compare_with;
-use super::{Check, Kind};
+use super::{Check, CheckKind};
 use crate::engine::bounded::{Bounded, UNIT};
 use crate::engine::device::Device;
 use crate::engine::device::cpu::{Cpu, Hook};
@@ -128,7 +128,7 @@ impl<'a> Lockstep<'a> {
                 op: node.op.info().name,
                 variant: variant.unwrap_or("chosen").into(),
                 case: case_name(node),
-                kind: Kind::Kernel,
+                kind: CheckKind::Kernel,
                 worst: Default::default(),
                 failure: None,
             };

@@ -20,7 +20,7 @@ use crate::engine::case::Case;
 
 /// What was compared with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum CheckKind {
     /// The f32 twin with the f64 twin.
     Twin,
     /// A kernel on the GPU with the f64 twin.
@@ -29,7 +29,7 @@ pub enum Kind {
     Derivative,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for CheckKind {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Self::Twin => "twin",
@@ -46,7 +46,7 @@ pub struct Check {
     /// The kernel, or what of the derivative was checked.
     pub variant: String,
     pub case: String,
-    pub kind: Kind,
+    pub kind: CheckKind,
     /// The error that came nearest to its bound, or went furthest beyond it.
     pub worst: Worst,
     /// What is wrong, if anything.
@@ -55,7 +55,7 @@ pub struct Check {
 
 impl Check {
     /// A verdict yet to be filled in.
-    fn of(case: &Case, variant: impl Into<String>, kind: Kind) -> Self {
+    fn of(case: &Case, variant: impl Into<String>, kind: CheckKind) -> Self {
         let (op, case) = (case.op.info().name, case.name());
         Self { op, variant: variant.into(), case, kind, worst: Worst::default(), failure: None }
     }

@@ -8,7 +8,7 @@ use crate::cli::failure::Exit;
 use crate::cli::output::Output;
 use crate::engine::device::gpu::Gpu;
 use crate::profile::columns::wrapped;
-use crate::verify::{Check, Kind};
+use crate::verify::{Check, CheckKind};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -97,7 +97,7 @@ impl Report {
         }
         // Derivatives are compared in f64: their errors say nothing of kernels.
         let ratio = |check: &Check| check.worst.ratio();
-        if check.kind == Kind::Kernel && worst.as_ref().is_none_or(|w| ratio(w) < ratio(&check)) {
+        if check.kind == CheckKind::Kernel && worst.as_ref().is_none_or(|w| ratio(w) < ratio(&check)) {
             *worst = Some(check);
         }
         Ok(())

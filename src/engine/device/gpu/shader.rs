@@ -45,11 +45,11 @@ struct Params {
     binding: u32,
     bytes: u32,
     /// Byte offset and type of each field.
-    fields: BTreeMap<String, (u32, Kind)>,
+    fields: BTreeMap<String, (u32, ParamType)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ParamType {
     U32,
     F32,
 }
@@ -168,8 +168,8 @@ impl Interface {
         for (name, value) in &dispatch.params {
             let (offset, kind) = fields[*name];
             let (word, given) = match *value {
-                Scalar::U32(x) => (x, Kind::U32),
-                Scalar::F32(x) => (x.to_bits(), Kind::F32),
+                Scalar::U32(x) => (x, ParamType::U32),
+                Scalar::F32(x) => (x.to_bits(), ParamType::F32),
             };
             if given != kind {
                 return Err(fault(
@@ -213,8 +213,8 @@ impl Params {
         for member in members {
             let field = member.name.clone().unwrap_or_default();
             let kind = match module.types[member.ty].inner {
-                TypeInner::Scalar(naga::Scalar::U32) => Kind::U32,
-                TypeInner::Scalar(naga::Scalar::F32) => Kind::F32,
+                TypeInner::Scalar(naga::Scalar::U32) => ParamType::U32,
+                TypeInner::Scalar(naga::Scalar::F32) => ParamType::F32,
                 _ => return Err(fault(name, format!("parameter `{field}` is neither u32 nor f32"))),
             };
             fields.insert(field, (member.offset, kind));
