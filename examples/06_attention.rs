@@ -19,7 +19,7 @@ use std::path::Path;
 use lal::engine::device::cpu::Cpu;
 use lal::inspect::attention::{Head, heads};
 use lal::inspect::svg::svg;
-use lal::models::config::Architecture;
+use lal::models::config::{Architecture, ModelConfig};
 use lal::run::config::TrainConfig;
 use lal::text::dataset::{Purpose, Split};
 use lal::train::recall::{Learner, NOISE, QUESTION, Recall, SYMBOLS, accuracy, small};
@@ -57,7 +57,8 @@ pub struct Measured {
 /// Trains a model on rows of `time` tokens, asks it at `distances`, however far, and looks where it looks.
 pub fn measure(way: Way, time: usize, steps: u64, distances: &[usize]) -> Result<Measured, Box<dyn Error>> {
     let run = small(Architecture::Transformer, time, steps);
-    let run = TrainConfig { n_head: way.n_head, causal: way.causal, ..run };
+    let run =
+        TrainConfig { model: ModelConfig { n_head: way.n_head, causal: way.causal, ..run.model }, ..run };
     let mut device = Cpu::<f32>::default();
     let mut learner = Learner::new(&mut device, &run)?;
     learner.learn(&mut device)?;

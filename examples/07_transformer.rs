@@ -17,6 +17,7 @@ use std::error::Error;
 
 use lal::engine::device::cpu::Cpu;
 use lal::inspect::masked::{Restored, restored};
+use lal::models::config::ModelConfig;
 use lal::run::config::TrainConfig;
 use lal::run::presets;
 use lal::text::corpus::{TALES, TALES_SEED};
@@ -47,7 +48,8 @@ pub fn world(run: &TrainConfig, characters: usize) -> Result<World, Box<dyn Erro
 /// A preset, made small enough for a table of it.
 pub fn smaller(preset: &str, steps: u64) -> Result<TrainConfig, Box<dyn Error>> {
     let whole = presets::named(preset).ok_or("there is no such preset")?;
-    Ok(TrainConfig { n_layer: 2, n_embd: 64, steps, learning_rate: 3e-3, min_learning_rate: 3e-4, ..whole })
+    let model = ModelConfig { n_layer: 2, n_embd: 64, ..whole.model };
+    Ok(TrainConfig { model, steps, learning_rate: 3e-3, min_learning_rate: 3e-4, ..whole })
 }
 
 /// What a run with one change comes to.
@@ -75,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => smaller("mini", 300)?,
     };
     let tales = world(&run, 300_000)?;
-    println!("a GPT {} wide after {} steps on tales, with one piece changed:\n", run.n_embd, run.steps);
+    println!("a GPT {} wide after {} steps on tales, with one piece changed:\n", run.model.n_embd, run.steps);
     println!("{:<16}{:<22}{:>10}{:>10}{:>11}", "piece", "", "weights", "val loss", "against");
     let mut whole = None;
     for change in &CHANGES {

@@ -75,7 +75,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let mut base = Base::of(&mut cpu, &trainer, &tokenizer)?;
     let config = TrainConfig::new(&size.finetuning.over(&recipes::sft_on_tales())?.over(base.settings())?)?;
     let tokenizer = base.chat_tokenizer();
-    let model = base.for_chat(config.block_size, 0.0, 0)?;
+    let model = base.for_chat(config.model.block_size, 0.0, 0)?;
     let lessons = Lessons::of_tales(false, size.conversations, size.questions, model.block_size, &tokenizer)?;
     let source = Conversations::new(&lessons.name, &lessons.train, &lessons.held_out, &config, &model)?;
     let mut cpu = Cpu::<f32>::default();

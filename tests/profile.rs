@@ -4,6 +4,7 @@ use lal::engine::device::Device;
 use lal::engine::device::DeviceError;
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
+use lal::models::config::ModelConfig;
 use lal::profile::bench::ladder;
 use lal::profile::errors::Errors;
 use lal::profile::html::page;
@@ -36,15 +37,8 @@ fn mini() -> TrainConfig {
 
 /// A step of milliseconds, in two micro-steps.
 fn tiny() -> Workload {
-    let config = TrainConfig {
-        n_layer: 1,
-        n_head: 2,
-        n_embd: 32,
-        block_size: 16,
-        batch_size: 4,
-        grad_accum: 2,
-        ..mini()
-    };
+    let model = ModelConfig { n_layer: 1, n_head: 2, n_embd: 32, block_size: 16, ..mini().model };
+    let config = TrainConfig { model, batch_size: 4, grad_accum: 2, ..mini() };
     Workload::pretraining(&config, &config.model(65)).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -135,7 +129,7 @@ fn assert_nested(trace: &Value, work: &Workload) {
 #[test]
 fn kernels_add_up_to_the_step() {
     let Some(mut gpu) = gpu() else { return };
-    let config = TrainConfig { n_layer: 1, batch_size: 6, ..mini() };
+    let config = TrainConfig { model: ModelConfig { n_layer: 1, ..mini().model }, batch_size: 6, ..mini() };
     let work = Workload::pretraining(&config, &config.model(65)).unwrap_or_else(|e| panic!("{e}"));
     let (report, ..) = report(&mut gpu, &work);
     // The machine may be busy with other tests; `lal profile` on a quiet one is within 10%.

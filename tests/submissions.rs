@@ -11,6 +11,7 @@ use lal::engine::device::{Device, DeviceError, Results};
 use lal::engine::plan::Plan;
 use lal::engine::step::Step;
 use lal::engine::tape::{Init, Parameter, Tape};
+use lal::models::config::ModelConfig;
 use lal::ops::OPS;
 use lal::ops::matmul::Matmul;
 use lal::profile::workload::Workload;
@@ -70,8 +71,9 @@ fn mini() -> TrainConfig {
 
 #[test]
 fn a_step_in_slices_leaves_the_same_bits() -> Outcome {
-    let config = TrainConfig { n_layer: 2, n_head: 2, n_embd: 34, block_size: 21, batch_size: 3, ..mini() };
-    let work = work(&TrainConfig { dropout: 0.1, grad_accum: 2, ..config });
+    let model =
+        ModelConfig { n_layer: 2, n_head: 2, n_embd: 34, block_size: 21, dropout: 0.1, ..mini().model };
+    let work = work(&TrainConfig { model, batch_size: 3, grad_accum: 2, ..mini() });
     // Nothing of this takes as long as the guesses say before anything is known.
     let Some(mut whole) = gpu(at_most(60_000)) else { return Ok(()) };
     let (want, of_a_step, in_all) = train(&mut whole, &work)?;
@@ -91,7 +93,8 @@ fn a_step_in_slices_leaves_the_same_bits() -> Outcome {
 
 #[test]
 fn a_step_that_takes_longer_than_the_limit_is_cut() -> Outcome {
-    let work = work(&TrainConfig { n_layer: 1, batch_size: 4, ..mini() });
+    let work =
+        work(&TrainConfig { model: ModelConfig { n_layer: 1, ..mini().model }, batch_size: 4, ..mini() });
     let Some(mut whole) = gpu(at_most(60_000)) else { return Ok(()) };
     let (want, of_a_step, _) = train(&mut whole, &work)?;
     assert_eq!(of_a_step, 1);

@@ -106,7 +106,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         None => config.tokenizer(&corpus.text)?,
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
-    dataset.check(config.block_size)?;
+    dataset.check(config.model.block_size)?;
     let model = config.model(tokenizer.vocab_size());
     model.check()?;
     resumed.as_ref().map_or(Ok(()), |folder| folder.check_model(&model))?;

@@ -42,7 +42,7 @@ impl Comparisons {
     /// # Errors
     /// When a block does not hold a pair, or the tokenizer lacks the chat tokens or a character.
     pub fn of_tales(config: &TrainConfig, held_out: usize, tokenizer: &Tokenizer) -> Result<Self, ChatError> {
-        let (world, block_size) = (Tales::new(), config.block_size);
+        let (world, block_size) = (Tales::new(), config.model.block_size);
         let train = (config.steps as usize).saturating_mul(config.examples_per_step()).clamp(1, TALES_PAIRS);
         let pairs = |count, part| {
             encoded(&world.preferences(TALES_SEED, count, part, LONGEST_QUESTION), block_size, tokenizer)

@@ -91,7 +91,7 @@ impl Course {
         let config = settings.over(&recipes::sft_on_demonstrations())?.over(base.settings())?;
         let config = TrainConfig::new(&config)?;
         let (tokenizer, seed) = (base.chat_tokenizer(), config.seed);
-        let model = base.for_chat(config.block_size, 0.0, 0)?;
+        let model = base.for_chat(config.model.block_size, 0.0, 0)?;
         let lessons = Lessons::of_tales(true, TALES_CONVERSATIONS, questions, model.block_size, &tokenizer)?;
         let source = Conversations::new(TALES, &lessons.train, &lessons.held_out, &config, &model)?;
         let mut cpu = Cpu::<f32>::default();

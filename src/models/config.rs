@@ -63,16 +63,15 @@ pub enum NormPlace {
     Post,
 }
 
-/// A model: which, and how large. Each architecture reads the fields that it has a use for.
+/// A model: which, and how large. Each architecture reads the fields that it has a use for. What is serialized are the
+/// settings of a run that make it, in the order of its `config.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     pub architecture: Architecture,
-    /// Token ids are below this.
+    /// Token ids are below this. It comes with the text.
+    #[serde(default, skip_serializing)]
     pub vocab_size: usize,
-    /// The most tokens a Transformer or an MLP sees at once; the steps a recurrent net is trained through; the most
-    /// places between a token and what skip-gram calls its neighbour.
-    pub block_size: usize,
     pub n_layer: usize,
     pub n_head: usize,
     /// Heads of keys and values, each shared by `n_head / n_kv_head` heads of queries (Ainslie et al. 2023).
@@ -81,6 +80,9 @@ pub struct ModelConfig {
     pub n_embd: usize,
     /// Channels inside the feed-forward half.
     pub n_inner: usize,
+    /// The most tokens a Transformer or an MLP sees at once; the steps a recurrent net is trained through; the most
+    /// tokens between a token and what skip-gram calls its neighbour.
+    pub block_size: usize,
     /// Whether linear layers and layer norms add a bias.
     pub bias: bool,
     /// The share of activations zeroed in training, 0 ≤ `dropout` < 1.
@@ -91,8 +93,8 @@ pub struct ModelConfig {
     #[serde(default)]
     pub conv_kernel: usize,
     pub norm: Norm,
-    /// What norms add to a variance or a mean of squares.
-    #[serde(default = "norm_eps")]
+    /// What norms add to a variance or a mean of squares. No setting of a run, but GPT-2's files may have another.
+    #[serde(default = "norm_eps", skip_serializing)]
     pub norm_eps: f64,
     pub norm_place: NormPlace,
     pub feed_forward: FeedForward,

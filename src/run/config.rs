@@ -11,9 +11,7 @@ use super::presets;
 use super::ranges::{check_counts, within};
 use super::settings::Settings;
 use crate::engine::single::{is_share, is_zero_or_positive};
-use crate::models::config::{Architecture, ModelConfig, NormPlace, Position, SizeError, default_inner};
-use crate::nn::mlp::FeedForward;
-use crate::nn::norm::Norm;
+use crate::models::config::{ModelConfig, SizeError, default_inner};
 use crate::ops::adamw::AdamW;
 use crate::optim::muon::Muon;
 use crate::optim::schedule::{LearningRate, LrSchedule};
@@ -29,24 +27,10 @@ pub struct TrainConfig {
     pub data: Option<String>,
     pub tokenizer: String,
 
-    pub architecture: Architecture,
-    pub n_layer: usize,
-    pub n_head: usize,
-    /// 0 means as many as `n_head`.
-    pub n_kv_head: usize,
-    pub n_embd: usize,
-    /// 0 means [`default_inner`].
-    pub n_inner: usize,
-    pub block_size: usize,
-    pub bias: bool,
-    pub dropout: f64,
-    pub position: Position,
-    pub conv_kernel: usize,
-    pub norm: Norm,
-    pub norm_place: NormPlace,
-    pub feed_forward: FeedForward,
-    pub tied: bool,
-    pub causal: bool,
+    /// The model as it is asked for: 0 for an `n_kv_head` that is `n_head`, for an `n_inner` that is [`default_inner`],
+    /// and for the vocabulary. [`model()`](Self::model) fills them in.
+    #[serde(flatten)]
+    pub model: ModelConfig,
 
     /// Optimiser steps.
     pub steps: u64,
@@ -120,26 +104,12 @@ impl TrainConfig {
     /// The model of this run over a vocabulary.
     pub fn model(&self, vocab_size: usize) -> ModelConfig {
         let or = |asked: usize, otherwise: usize| if asked == 0 { otherwise } else { asked };
+        let ModelConfig { n_head, n_kv_head, n_embd, n_inner, feed_forward, .. } = self.model;
         ModelConfig {
-            architecture: self.architecture,
             vocab_size,
-            block_size: self.block_size,
-            n_layer: self.n_layer,
-            n_head: self.n_head,
-            n_kv_head: or(self.n_kv_head, self.n_head),
-            n_embd: self.n_embd,
-            n_inner: or(self.n_inner, default_inner(self.feed_forward, self.n_embd)),
-            bias: self.bias,
-            dropout: self.dropout,
-            position: self.position,
-            conv_kernel: self.conv_kernel,
-            norm: self.norm,
-            norm_eps: 1e-5,
-            norm_place: self.norm_place,
-            feed_forward: self.feed_forward,
-            tied: self.tied,
-            causal: self.causal,
-            lora_rank: 0,
+            n_kv_head: or(n_kv_head, n_head),
+            n_inner: or(n_inner, default_inner(feed_forward, n_embd)),
+            ..self.model.clone()
         }
     }
 
@@ -149,7 +119,7 @@ impl TrainConfig {
     /// When the text does not suit it.
     pub fn tokenizer(&self, text: &str) -> Result<Tokenizer, TokenizerError> {
         let tokenizer = Tokenizer::from_name(&self.tokenizer, text)?;
-        Ok(if self.causal { tokenizer } else { tokenizer.with_mask() })
+        Ok(if self.model.causal { tokenizer } else { tokenizer.with_mask() })
     }
 
     /// What turns gradients into updates.
@@ -221,14 +191,14 @@ mod tests {
     #[test]
     fn silence_means_mini() {
         let mini = config("").unwrap();
-        assert_eq!((mini.preset.as_str(), mini.steps, mini.n_embd), ("mini", 2000, 128));
+        assert_eq!((mini.preset.as_str(), mini.steps, mini.model.n_embd), ("mini", 2000, 128));
         assert_eq!(mini.model(65).n_parameters(), 804_096);
     }
 
     #[test]
     fn a_setting_replaces_its_preset() {
         let char = config("preset = 'char'\nn_layer = 2\ndata = 'own.txt'").unwrap();
-        assert_eq!((char.n_layer, char.n_head, char.data.as_deref()), (2, 6, Some("own.txt")));
+        assert_eq!((char.model.n_layer, char.model.n_head, char.data.as_deref()), (2, 6, Some("own.txt")));
     }
 
     #[test]

@@ -1,90 +1,63 @@
-//! Presets: whole configurations by name, where settings start.
+//! Presets: named sets of defaults for all settings of a run.
 //!
-//! | name | layers / heads / width | block | tokenizer | recipe |
-//! |---|---|---|---|---|
-//! | `mini` | 4 / 4 / 128 | 64 | char | nanoGPT's TinyShakespeare on a CPU; val loss 1.88 |
-//! | `char` | 6 / 6 / 384 | 256 | char | nanoGPT's TinyShakespeare on a GPU; val loss 1.47 |
-//! | `tiny` | 4 / 4 / 128 | 128 | gpt2 | |
-//! | `small` | 6 / 6 / 384 | 256 | gpt2 | |
-//! | `medium` | 8 / 8 / 512 | 512 | gpt2 | |
-//! | `lal` | 12 / 12 / 768 | 512 | gpt2 | |
-//! | `gpt2` | 12 / 12 / 768 | 1024 | gpt2 | nanoGPT's GPT-2 124M, on text by the gigabyte |
-//!
-//! | `tales-mini` | 4 / 4 / 128 | 256 | bpe:1024 | `mini` for the Tales world: sees whole tales, a token to a word |
-//! | `llama-mini` | 4 / 4 / 128 | 64 | char | `mini` with Llama's pieces |
-//! | `bert-mini` | 4 / 4 / 128 | 64 | char | `mini` as BERT: sees both sides, fills in masked tokens |
-//! | `rnn-mini`, `gru-mini`, `lstm-mini` | 2 / – / 256 to 384 | 64 | char | recurrent nets |
-//! | `mlp-mini` | 1 / – / 32 | 16 | char | a fixed window through one hidden layer |
-//! | `bigram` | – | 64 | char | a table |
-//! | `skipgram` | – / – / 64 | 5 | word | word vectors from neighbours up to 5 words away |
-//!
-//! In GPT-2's tokens TinyShakespeare is only 300,000 long, less than a hundredth of the weights of `tiny`:
-//! the four models between overfit it, so they drop out and take few steps, and fewer the larger they are.
+//! In GPT-2's tokens TinyShakespeare is only 300,000 long, less than a hundredth of the weights of `tiny`: `tiny`, `small`,
+//! `medium` and `lal` overfit it, so they use dropout and take few steps, and fewer the larger they are.
 
 use super::config::TrainConfig;
-use crate::models::config::{Architecture, NormPlace, Position};
+use crate::models::config::{Architecture, ModelConfig, Position};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
 use crate::optim::schedule::LrSchedule;
 
-/// All presets, smallest first of each kind.
-pub const NAMES: [&str; 16] = [
-    "mini",
-    "char",
-    "tiny",
-    "small",
-    "medium",
-    "lal",
-    "gpt2",
-    "tales-mini",
-    "llama-mini",
-    "bert-mini",
-    "rnn-mini",
-    "gru-mini",
-    "lstm-mini",
-    "mlp-mini",
-    "bigram",
-    "skipgram",
+/// A preset: its name, what it is, and its settings.
+type Preset = (&'static str, &'static str, fn() -> TrainConfig);
+
+/// All presets, smallest first of each family.
+const PRESETS: [Preset; 16] = [
+    ("mini", "4 layers, 128 wide, characters: nanoGPT's TinyShakespeare on a CPU", mini),
+    ("char", "6 layers, 384 wide, characters: nanoGPT's TinyShakespeare on a GPU", char),
+    ("tiny", "4 layers, 128 wide, GPT-2's tokens", || TrainConfig { batch_size: 16, ..bpe(4, 128, 128) }),
+    ("small", "6 layers, 384 wide, GPT-2's tokens", || TrainConfig { batch_size: 16, ..bpe(6, 384, 256) }),
+    ("medium", "8 layers, 512 wide, GPT-2's tokens", || large(8, 512)),
+    ("lal", "12 layers, 768 wide, GPT-2's tokens", || large(12, 768)),
+    ("gpt2", "12 layers, 768 wide: GPT-2 124M, on gigabytes of text", gpt2),
+    ("tales-mini", "4 layers, 128 wide: for the Tales world and fine-tuning", tales),
+    ("llama-mini", "mini with the parts of Llama", llama),
+    ("bert-mini", "mini as BERT: sees both sides, fills in masked tokens", bert),
+    ("rnn-mini", "2 layers, 384 wide: a recurrent net", || recurrent(Architecture::Rnn, 384)),
+    ("gru-mini", "2 layers, 256 wide: a gated recurrent net", || recurrent(Architecture::Gru, 256)),
+    ("lstm-mini", "2 layers, 256 wide: long short-term memory", || recurrent(Architecture::Lstm, 256)),
+    ("mlp-mini", "a window of 16 characters through one hidden layer", mlp),
+    ("bigram", "a table: the next character by the last one", bigram),
+    ("skipgram", "word vectors from neighbours up to 5 words away", skipgram),
 ];
+
+/// The names of all presets.
+pub const NAMES: [&str; PRESETS.len()] = {
+    let mut names = [""; PRESETS.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = PRESETS[i].0;
+        i += 1;
+    }
+    names
+};
 
 /// The preset of a run that names none.
 pub const DEFAULT: &str = "mini";
 
 /// The preset called `name`, one of [`NAMES`].
 pub fn named(name: &str) -> Option<TrainConfig> {
-    let preset = match name {
-        "mini" => mini(),
-        "char" => char(),
-        "tiny" => TrainConfig { batch_size: 16, ..shape(4, 128, 128, bpe()) },
-        "small" => TrainConfig { batch_size: 16, ..shape(6, 384, 256, bpe()) },
-        "medium" => TrainConfig { steps: 1000, learning_rate: 6e-4, ..shape(8, 512, 512, bpe()) },
-        "lal" => TrainConfig { steps: 1000, learning_rate: 6e-4, ..shape(12, 768, 512, bpe()) },
-        "gpt2" => gpt2(),
-        "tales-mini" => tales(),
-        "llama-mini" => llama(),
-        "bert-mini" => bert(),
-        "rnn-mini" => recurrent(Architecture::Rnn, 384),
-        "gru-mini" => recurrent(Architecture::Gru, 256),
-        "lstm-mini" => recurrent(Architecture::Lstm, 256),
-        "mlp-mini" => TrainConfig {
-            architecture: Architecture::Mlp,
-            block_size: 16,
-            batch_size: 256,
-            n_embd: 32,
-            n_inner: 512,
-            ..mini()
-        },
-        "bigram" => TrainConfig {
-            architecture: Architecture::Bigram,
-            learning_rate: 1e-1,
-            weight_decay: 0.0,
-            ..mini()
-        },
-        "skipgram" => skipgram(),
-        _ => return None,
-    };
+    let (_, _, preset) = PRESETS.iter().find(|(known, ..)| *known == name)?;
+    let preset = preset();
     Some(TrainConfig { preset: name.to_owned(), min_learning_rate: tenth(preset.learning_rate), ..preset })
+}
+
+/// Every preset on a line, with what it is.
+pub fn list() -> String {
+    let line = |(name, about, _): &Preset| format!("{name:<11}{about}");
+    PRESETS.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The end of the cosine where none is set: a tenth of the peak, as nanoGPT and Chinchilla (Hoffmann et
@@ -99,33 +72,13 @@ pub(super) fn times(rate: f64, factor: f64) -> f64 {
     format!("{product:.9e}").parse().unwrap_or(product)
 }
 
-/// `n_layer` blocks with as many heads, `n_embd` channels and windows of `block_size` tokens.
-fn shape(n_layer: usize, n_embd: usize, block_size: usize, recipe: TrainConfig) -> TrainConfig {
-    TrainConfig { n_layer, n_head: n_layer, n_embd, block_size, ..recipe }
-}
-
 /// nanoGPT, `config/train_shakespeare_char.py` with the README's flags for a CPU.
 fn mini() -> TrainConfig {
     TrainConfig {
         preset: String::new(),
         data: None,
         tokenizer: "char".into(),
-        architecture: Architecture::Transformer,
-        n_layer: 4,
-        n_head: 4,
-        n_kv_head: 0,
-        n_embd: 128,
-        n_inner: 0,
-        block_size: 64,
-        bias: false,
-        dropout: 0.0,
-        position: Position::Learned,
-        conv_kernel: 0,
-        norm: Norm::Layer,
-        norm_place: NormPlace::Pre,
-        feed_forward: FeedForward::Gelu,
-        tied: true,
-        causal: true,
+        model: gpt(4, 128, 64),
         steps: 2000,
         batch_size: 12,
         grad_accum: 1,
@@ -146,24 +99,33 @@ fn mini() -> TrainConfig {
     }
 }
 
+/// `n_layer` blocks with as many heads, `n_embd` channels and windows of `block_size` tokens.
+fn gpt(n_layer: usize, n_embd: usize, block_size: usize) -> ModelConfig {
+    ModelConfig { n_kv_head: 0, n_inner: 0, ..ModelConfig::gpt(0, block_size, n_layer, n_layer, n_embd) }
+}
+
 /// nanoGPT, `config/train_shakespeare_char.py`.
 fn char() -> TrainConfig {
-    let recipe = TrainConfig { batch_size: 64, steps: 5000, dropout: 0.2, eval_iters: 200, ..mini() };
-    shape(6, 384, 256, recipe)
+    let model = ModelConfig { dropout: 0.2, ..gpt(6, 384, 256) };
+    TrainConfig { model, batch_size: 64, steps: 5000, eval_iters: 200, ..mini() }
 }
 
 /// A small corpus in GPT-2's tokens.
-fn bpe() -> TrainConfig {
-    TrainConfig { tokenizer: "gpt2".into(), batch_size: 8, dropout: 0.2, sample_tokens: 60, ..mini() }
+fn bpe(n_layer: usize, n_embd: usize, block_size: usize) -> TrainConfig {
+    let model = ModelConfig { dropout: 0.2, ..gpt(n_layer, n_embd, block_size) };
+    TrainConfig { model, tokenizer: "gpt2".into(), batch_size: 8, sample_tokens: 60, ..mini() }
+}
+
+/// The same for more weights than it can teach: fewer steps at a lower rate.
+fn large(n_layer: usize, n_embd: usize) -> TrainConfig {
+    TrainConfig { steps: 1000, learning_rate: 6e-4, ..bpe(n_layer, n_embd, 512) }
 }
 
 /// nanoGPT, `config/train_gpt2.py` on one device: 40 micro-steps of 12 × 1024 tokens are half a million.
 /// Biases and the tanh GELU are GPT-2's own, so that its weights fit.
 fn gpt2() -> TrainConfig {
-    let recipe = TrainConfig {
-        bias: true,
-        dropout: 0.0,
-        feed_forward: FeedForward::GeluTanh,
+    TrainConfig {
+        model: ModelConfig { bias: true, feed_forward: FeedForward::GeluTanh, ..gpt(12, 768, 1024) },
         steps: 600_000,
         batch_size: 12,
         grad_accum: 40,
@@ -173,21 +135,18 @@ fn gpt2() -> TrainConfig {
         eval_every: 1000,
         eval_iters: 200,
         save_every: 1000,
-        ..bpe()
-    };
-    shape(12, 768, 1024, recipe)
+        ..bpe(12, 768, 1024)
+    }
 }
 
 /// `mini` for what comes after pretraining: blocks that hold a whole tale with questions about it, tokens that are
-/// words, and what helps to find one word again among the others, or the one behind a name. (The corpus has no more
+/// words, and what helps to find one word again among the others, or the one after a name. (The corpus has no more
 /// than 1060 tokens.)
 fn tales() -> TrainConfig {
     TrainConfig {
         data: Some("tales".into()),
         tokenizer: "bpe:1024".into(),
-        position: Position::Rope,
-        conv_kernel: 4,
-        block_size: 256,
+        model: ModelConfig { position: Position::Rope, conv_kernel: 4, ..gpt(4, 128, 256) },
         batch_size: 8,
         optimizer: Optimizer::Muon,
         learning_rate: 5e-3,
@@ -199,38 +158,50 @@ fn tales() -> TrainConfig {
     }
 }
 
-/// Llama (Touvron et al. 2023) in the size of `mini`: RMS norms, turned queries and keys, a gate, and half as
-/// many heads of keys as of queries.
+/// Llama (Touvron et al. 2023) in the size of `mini`: RMS norms, rotary positions, a gated feed-forward half, and half
+/// as many heads of keys as of queries.
 fn llama() -> TrainConfig {
-    TrainConfig {
+    let model = ModelConfig {
         position: Position::Rope,
         norm: Norm::Rms,
         feed_forward: FeedForward::Swiglu,
         n_kv_head: 2,
-        ..mini()
-    }
+        ..gpt(4, 128, 64)
+    };
+    TrainConfig { model, ..mini() }
 }
 
-/// BERT (Devlin et al. 2019) in the size of `mini`: every token sees all others, and a seventh of them is hidden
-/// and guessed. Turned positions and norms before each half are ModernBERT's (Warner et al. 2024): with learned ones
-/// and norms behind, as in the first, 1,000 steps hardly teach it more than which characters are frequent.
+/// BERT (Devlin et al. 2019) in the size of `mini`: every token sees all others, and a seventh of them is masked and
+/// predicted. Rotary positions and norms before each half are ModernBERT's (Warner et al. 2024): with learned positions
+/// and norms after each half, as in the first BERT, 1,000 steps hardly teach it more than which characters are frequent.
 fn bert() -> TrainConfig {
-    let recipe = mini();
-    TrainConfig { causal: false, bias: true, position: Position::Rope, learning_rate: 2e-3, ..recipe }
+    let model = ModelConfig { causal: false, bias: true, position: Position::Rope, ..gpt(4, 128, 64) };
+    TrainConfig { model, learning_rate: 2e-3, ..mini() }
 }
 
 /// A recurrent net with about as many weights as `mini`, trained through windows of 64 tokens.
 fn recurrent(architecture: Architecture, n_embd: usize) -> TrainConfig {
-    TrainConfig { architecture, n_layer: 2, n_embd, ..mini() }
+    TrainConfig { model: ModelConfig { architecture, n_layer: 2, n_embd, ..mini().model }, ..mini() }
+}
+
+/// Bengio et al. (2003) in the size of TinyShakespeare.
+fn mlp() -> TrainConfig {
+    let architecture = Architecture::Mlp;
+    let model = ModelConfig { architecture, block_size: 16, n_embd: 32, n_inner: 512, ..mini().model };
+    TrainConfig { model, batch_size: 256, ..mini() }
+}
+
+fn bigram() -> TrainConfig {
+    let model = ModelConfig { architecture: Architecture::Bigram, ..mini().model };
+    TrainConfig { model, learning_rate: 1e-1, weight_decay: 0.0, ..mini() }
 }
 
 /// word2vec (Mikolov et al. 2013) in the size of a small text.
 fn skipgram() -> TrainConfig {
+    let architecture = Architecture::Skipgram;
     TrainConfig {
-        architecture: Architecture::Skipgram,
+        model: ModelConfig { architecture, n_embd: 64, block_size: 5, ..mini().model },
         tokenizer: "word".into(),
-        n_embd: 64,
-        block_size: 5,
         batch_size: 512,
         steps: 4000,
         learning_rate: 1e-2,

@@ -26,7 +26,7 @@ const COUNTS: [(&str, RangeInclusive<u64>); 9] = [
 ];
 
 /// Settings whose 0 stands for a size that follows from others.
-const FOLLOWS: [&str; 2] = ["n_kv_head", "n_inner"];
+pub const FOLLOWS: [&str; 2] = ["n_kv_head", "n_inner"];
 
 /// Whether every whole number that `settings` name is in its range.
 ///

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::config::{ConfigError, TrainConfig};
+use super::ranges::FOLLOWS;
 use super::settings::Settings;
 
 /// The settings that may change: how long and how fast a run learns, and what it measures, writes and saves on the way.
@@ -114,13 +115,9 @@ fn is_alike(has: &TrainConfig, recorded: &Table, key: &str, value: &Value) -> bo
     if recorded.get(key) == Some(value) {
         return true;
     }
-    let number = value.as_integer().and_then(|number| usize::try_from(number).ok());
-    let other = match (key, number) {
-        ("n_kv_head", Some(n_kv_head)) => TrainConfig { n_kv_head, ..has.clone() },
-        ("n_inner", Some(n_inner)) => TrainConfig { n_inner, ..has.clone() },
-        _ => return false,
-    };
-    other.model(1) == has.model(1)
+    let mut other = has.as_table();
+    other.insert(key.to_owned(), value.clone());
+    FOLLOWS.contains(&key) && other.try_into().is_ok_and(|other: TrainConfig| other.model(1) == has.model(1))
 }
 
 #[cfg(test)]
@@ -139,7 +136,11 @@ mod tests {
             ["preset = 'mini'", "n_head = 2", "n_kv_head = 2", "n_inner = 512", "learning_rate = 1e-3"]
         {
             let (config, differences) = resumed(recorded, same);
-            assert_eq!((differences, config.min_learning_rate, config.n_head), (vec![], 5e-4, 2), "{same}");
+            assert_eq!(
+                (differences, config.min_learning_rate, config.model.n_head),
+                (vec![], 5e-4, 2),
+                "{same}"
+            );
         }
         assert_eq!(resumed("n_kv_head = 4", "n_kv_head = 0").1, []);
     }

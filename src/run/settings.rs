@@ -145,25 +145,8 @@ impl Settings {
 
     /// The settings that make this model.
     pub fn of_model(model: &ModelConfig) -> Self {
-        Self {
-            architecture: Some(model.architecture),
-            n_layer: Some(model.n_layer),
-            n_head: Some(model.n_head),
-            n_kv_head: Some(model.n_kv_head),
-            n_embd: Some(model.n_embd),
-            n_inner: Some(model.n_inner),
-            block_size: Some(model.block_size),
-            bias: Some(model.bias),
-            dropout: Some(model.dropout),
-            position: Some(model.position),
-            conv_kernel: Some(model.conv_kernel),
-            norm: Some(model.norm),
-            norm_place: Some(model.norm_place),
-            feed_forward: Some(model.feed_forward),
-            tied: Some(model.tied),
-            causal: Some(model.causal),
-            ..Self::default()
-        }
+        let table = Table::try_from(model).expect("sizes, names and truth values, which TOML can hold");
+        table.try_into().expect("what a model is serialized as are settings")
     }
 
     /// Of what both speak of, where they disagree: the setting, what these say, and what `other` says.

@@ -31,31 +31,39 @@ pub struct Outcome {
 pub const CHANGES: [Change; 19] = [
     Change { piece: "GPT", to: "as it is", apply: |_| {} },
     Change { piece: "", to: "another seed", apply: |config| config.seed += 1 },
-    Change { piece: "positions", to: "none", apply: |config| config.position = Position::None },
-    Change { piece: "", to: "sinusoidal", apply: |config| config.position = Position::Sinusoidal },
-    Change { piece: "", to: "rotary", apply: |config| config.position = Position::Rope },
-    Change { piece: "", to: "ALiBi", apply: |config| config.position = Position::Alibi },
-    Change { piece: "convolution", to: "of four tokens", apply: |config| config.conv_kernel = 4 },
-    Change { piece: "norm", to: "none", apply: |config| config.norm = Norm::None },
-    Change { piece: "", to: "RMS", apply: |config| config.norm = Norm::Rms },
-    Change { piece: "", to: "behind each half", apply: |config| config.norm_place = NormPlace::Post },
-    Change { piece: "feed-forward", to: "linear", apply: |config| config.feed_forward = FeedForward::Linear },
-    Change { piece: "", to: "ReLU", apply: |config| config.feed_forward = FeedForward::Relu },
-    Change { piece: "", to: "ReLU²", apply: |config| config.feed_forward = FeedForward::Relu2 },
-    Change { piece: "", to: "SwiGLU", apply: |config| config.feed_forward = FeedForward::Swiglu },
-    Change { piece: "heads", to: "a single one", apply: |config| config.n_head = 1 },
-    Change { piece: "", to: "keys for two (GQA)", apply: |config| config.n_kv_head = config.n_head / 2 },
-    Change { piece: "", to: "keys for all (MQA)", apply: |config| config.n_kv_head = 1 },
-    Change { piece: "head", to: "untied", apply: |config| config.tied = false },
+    Change { piece: "positions", to: "none", apply: |config| config.model.position = Position::None },
+    Change { piece: "", to: "sinusoidal", apply: |config| config.model.position = Position::Sinusoidal },
+    Change { piece: "", to: "rotary", apply: |config| config.model.position = Position::Rope },
+    Change { piece: "", to: "ALiBi", apply: |config| config.model.position = Position::Alibi },
+    Change { piece: "convolution", to: "of four tokens", apply: |config| config.model.conv_kernel = 4 },
+    Change { piece: "norm", to: "none", apply: |config| config.model.norm = Norm::None },
+    Change { piece: "", to: "RMS", apply: |config| config.model.norm = Norm::Rms },
+    Change { piece: "", to: "behind each half", apply: |config| config.model.norm_place = NormPlace::Post },
+    Change {
+        piece: "feed-forward",
+        to: "linear",
+        apply: |config| config.model.feed_forward = FeedForward::Linear,
+    },
+    Change { piece: "", to: "ReLU", apply: |config| config.model.feed_forward = FeedForward::Relu },
+    Change { piece: "", to: "ReLU²", apply: |config| config.model.feed_forward = FeedForward::Relu2 },
+    Change { piece: "", to: "SwiGLU", apply: |config| config.model.feed_forward = FeedForward::Swiglu },
+    Change { piece: "heads", to: "a single one", apply: |config| config.model.n_head = 1 },
+    Change {
+        piece: "",
+        to: "keys for two (GQA)",
+        apply: |config| config.model.n_kv_head = config.model.n_head / 2,
+    },
+    Change { piece: "", to: "keys for all (MQA)", apply: |config| config.model.n_kv_head = 1 },
+    Change { piece: "head", to: "untied", apply: |config| config.model.tied = false },
     Change { piece: "all of Llama's", to: "at once", apply: llama },
 ];
 
 /// Rotary positions, RMS norms, SwiGLU and shared keys.
 fn llama(config: &mut TrainConfig) {
-    config.position = Position::Rope;
-    config.norm = Norm::Rms;
-    config.feed_forward = FeedForward::Swiglu;
-    config.n_kv_head = config.n_head / 2;
+    config.model.position = Position::Rope;
+    config.model.norm = Norm::Rms;
+    config.model.feed_forward = FeedForward::Swiglu;
+    config.model.n_kv_head = config.model.n_head / 2;
 }
 
 impl Change {

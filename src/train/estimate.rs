@@ -105,7 +105,7 @@ mod tests {
         for _ in 0..200 {
             let mut one = |all: &[usize]| all[rng.random_range(0..all.len())];
             let n_head = one(&[1, 2, 4]);
-            let config = TrainConfig {
+            let model = ModelConfig {
                 architecture: [A::Transformer, A::Rnn, A::Gru, A::Lstm, A::Mlp, A::Bigram, A::Skipgram]
                     [one(&[0, 0, 0, 1, 2, 3, 4, 5, 6])],
                 n_layer: one(&[1, 2, 3]),
@@ -114,14 +114,18 @@ mod tests {
                 n_embd: n_head * one(&[2, 4]),
                 n_inner: one(&[0, 5]),
                 block_size: one(&[1, 5, 8]),
-                batch_size: one(&[1, 3]),
-                grad_accum: one(&[1, 2]),
                 bias: one(&[0, 1]) == 1,
                 position: [P::None, P::Sinusoidal, P::Learned, P::Rope, P::Alibi][one(&[0, 1, 2, 3, 4])],
                 conv_kernel: one(&[0, 3]),
                 norm: [Norm::None, Norm::Layer, Norm::Rms][one(&[0, 1, 2])],
                 feed_forward: [F::Linear, F::Gelu, F::Swiglu][one(&[0, 1, 2])],
                 tied: one(&[0, 1]) == 1,
+                ..ModelConfig::gpt(0, 1, 1, 1, 1)
+            };
+            let config = TrainConfig {
+                model,
+                batch_size: one(&[1, 3]),
+                grad_accum: one(&[1, 2]),
                 optimizer: [O::AdamW, O::Muon, O::Sgd][one(&[0, 1, 2])],
                 ..presets::named("mini").unwrap()
             };

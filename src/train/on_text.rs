@@ -34,7 +34,7 @@ pub fn on_text(
     let config = TrainConfig::new(settings)?;
     let tokenizer = config.tokenizer(text)?;
     let dataset = Dataset::new(name, text, &tokenizer)?;
-    dataset.check(config.block_size)?;
+    dataset.check(config.model.block_size)?;
     let model = config.model(tokenizer.vocab_size());
     let source = pretraining(&config, &model, dataset);
     Ok((Trainer::new(device, config, model, source)?, tokenizer))

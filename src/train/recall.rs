@@ -96,20 +96,25 @@ impl Source for Recall {
 /// can look farther than it learned to.
 pub fn small(architecture: Architecture, time: usize, steps: u64) -> TrainConfig {
     let learning_rate = if architecture == Architecture::Transformer { 4e-3 } else { 8e-3 };
+    let mini = presets::named(presets::DEFAULT).expect("the default is one of the presets");
+    let position = Position::None;
     TrainConfig {
-        architecture,
-        position: Position::None,
-        n_layer: 1,
-        n_head: 1,
-        n_embd: 32,
-        block_size: time,
+        model: ModelConfig {
+            architecture,
+            position,
+            n_layer: 1,
+            n_head: 1,
+            n_embd: 32,
+            block_size: time,
+            ..mini.model
+        },
         batch_size: 32,
         steps,
         learning_rate,
         min_learning_rate: learning_rate / 10.0,
         warmup_steps: 20,
         weight_decay: 0.0,
-        ..presets::named(presets::DEFAULT).expect("the default is one of the presets")
+        ..mini
     }
 }
 

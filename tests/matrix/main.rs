@@ -267,7 +267,7 @@ fn every_preset_is_one_of_the_models() {
     let kind = |config: &TrainConfig| ModelConfig {
         n_layer: 1,
         n_head: 1,
-        n_kv_head: config.n_kv_head.min(1),
+        n_kv_head: config.model.n_kv_head.min(1),
         n_embd: 1,
         n_inner: 1,
         block_size: 1,

@@ -79,7 +79,7 @@ pub fn check_sft_weight(sft_weight: f32) -> Result<(), Usage> {
 pub fn comparisons(data: &str, at: &Learner) -> anyhow::Result<(Comparisons, [usize; 2])> {
     let comparisons = match data {
         TALES => Comparisons::of_tales(&at.config, TALES_PAIRS_HELD_OUT, &at.tokenizer)?,
-        path => Comparisons::of_file(Path::new(path), at.config.block_size, &at.tokenizer)?,
+        path => Comparisons::of_file(Path::new(path), at.config.model.block_size, &at.tokenizer)?,
     };
     let tokens = |pairs: &[crate::text::preferences::EncodedPair]| {
         pairs.iter().map(|pair| pair.chosen.tokens.len() + pair.rejected.tokens.len()).sum()

@@ -66,7 +66,7 @@ impl Job for Ppo {
             self.prompts = Prompt::of_conversations(&[train, held_out].concat());
         }
         self.name = data.to_owned();
-        let block_size = at.config.block_size;
+        let block_size = at.config.model.block_size;
         let time = self.options.time(data, &self.prompts, block_size);
         self.time = time.map_err(|error| Usage(error.to_string()))?;
         let tokens = self.prompts.iter().map(|prompt| prompt.tokens.len()).sum();

@@ -121,7 +121,7 @@ impl Learner {
     /// When a file of the run is missing or damaged.
     pub fn of_run(folder: &RunFolder, stage: &Stage, config: TrainConfig) -> anyhow::Result<Self> {
         let (model, tokenizer) = described(folder.path())?;
-        let model = ModelConfig { dropout: config.dropout, lora_rank: stage.lora_rank, ..model };
+        let model = ModelConfig { dropout: config.model.dropout, lora_rank: stage.lora_rank, ..model };
         Ok(Self { config, model, tokenizer })
     }
 }
@@ -246,8 +246,8 @@ fn begin(args: &StageArgs, mut method: Method, output: Output) -> anyhow::Result
     let data = TrainConfig::new(&asked.over(base.settings())?)?.data;
     let defaults = job.defaults(data.as_deref());
     let mut config = TrainConfig::new(&asked.over(&defaults)?.over(base.settings())?)?;
-    if asked.dropout.is_none() && config.dropout != base.config.dropout {
-        let (now, of_base) = (config.dropout, base.config.dropout);
+    if asked.dropout.is_none() && config.model.dropout != base.config.dropout {
+        let (now, of_base) = (config.model.dropout, base.config.dropout);
         output.remark(format!("dropout is {now} in this stage, {of_base} in the base: see --help"));
     }
     // That holds wherever the run is continued from.
@@ -256,7 +256,7 @@ fn begin(args: &StageArgs, mut method: Method, output: Output) -> anyhow::Result
         path => absolute(path).ok().and_then(|path| path.to_str().map(str::to_owned)).unwrap_or(data),
     });
     let lora_rank = args.lora_rank.unwrap_or(0);
-    let model = base.for_chat(config.block_size, config.dropout, lora_rank)?;
+    let model = base.for_chat(config.model.block_size, config.model.dropout, lora_rank)?;
     model.check()?;
     let tokenizer = base.chat_tokenizer();
     let weights = Piece::of_model(&path)?;

@@ -43,7 +43,13 @@ impl Job for Sft {
         let lessons = match data {
             TALES | FLAWED_TALES => {
                 let flawed = data == FLAWED_TALES;
-                Lessons::of_tales(flawed, TALES_CONVERSATIONS, TALES_HELD_OUT, config.block_size, tokenizer)?
+                Lessons::of_tales(
+                    flawed,
+                    TALES_CONVERSATIONS,
+                    TALES_HELD_OUT,
+                    config.model.block_size,
+                    tokenizer,
+                )?
             }
             path => Lessons::of_file(Path::new(path), tokenizer)?,
         };

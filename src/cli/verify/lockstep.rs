@@ -70,7 +70,7 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
         }
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
-    dataset.check(config.block_size).map_err(of_a_model)?;
+    dataset.check(config.model.block_size).map_err(of_a_model)?;
     model.check()?;
     let learns = Learns::Text { dataset, weights: args.model.clone() };
     Ok(Some(Subject { config, model, learns }))
@@ -89,7 +89,7 @@ impl Subject {
 
     /// Sequences of a step, and their length.
     pub fn shape(&self) -> [usize; 2] {
-        [self.config.batch_size, self.config.block_size]
+        [self.config.batch_size, self.config.model.block_size]
     }
 
     /// Takes fewer sequences and, where no weights ask for their length, shorter ones until a step has no more
@@ -104,9 +104,9 @@ impl Subject {
         while self.step_flops()? > most_flops {
             if self.config.batch_size > 1 {
                 self.config.batch_size = self.config.batch_size.div_ceil(2);
-            } else if !has_weights && self.config.block_size > 1 {
-                self.config.block_size = self.config.block_size.div_ceil(2);
-                self.model.block_size = self.config.block_size;
+            } else if !has_weights && self.config.model.block_size > 1 {
+                self.config.model.block_size = self.config.model.block_size.div_ceil(2);
+                self.model.block_size = self.config.model.block_size;
             } else {
                 return Ok(false);
             }
@@ -122,7 +122,7 @@ impl Subject {
             trainer.report(device, true)?;
         }
         if let (Ok(()), Learns::Text { dataset, .. }) = (self.model.predicts_next(), &self.learns) {
-            let tokens = dataset.train[..self.config.block_size.min(8)].to_vec();
+            let tokens = dataset.train[..self.config.model.block_size.min(8)].to_vec();
             let mut generator = Generator::new(self.model.clone());
             generator.start(device, &tokens)?;
             generator.push(device, tokens[0])?;

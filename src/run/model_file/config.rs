@@ -30,7 +30,12 @@ pub fn config_json(config: &ModelConfig, tokenizer: &Tokenizer) -> String {
     let own = Own { version: VERSION, bias: config.bias, tokenizer: TokenizerMark::of(tokenizer) };
     let json = match Layout::of(config) {
         Layout::Gpt2 => gpt2::json(config, tokenizer, &own),
-        Layout::Plain => json!({ "model_type": "lal", "model": config, "lal": own }),
+        Layout::Plain => {
+            let mut model = json!(config);
+            model["vocab_size"] = config.vocab_size.into();
+            model["norm_eps"] = config.norm_eps.into();
+            json!({ "model_type": "lal", "model": model, "lal": own })
+        }
     };
     format!("{json:#}\n")
 }
