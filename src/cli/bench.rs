@@ -2,19 +2,18 @@
 
 use serde::Serialize;
 
-use super::device::{DeviceArgs, tuning_file};
-use super::failure::{Exit, Usage};
+use super::device::DeviceArgs;
+use super::failure::Exit;
 use super::output::Output;
-use crate::engine::device::gpu::autotune::{Autotune, Choices};
-use crate::ops::OPS;
+use super::values::op;
 use crate::profile::bench::{Figure, PRESETS, ladder};
 use crate::profile::columns::wrapped;
 use crate::profile::roofline::Roofline;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this op
-    #[arg(long, value_name = "NAME")]
+    /// Time only this op (see `lal ops`)
+    #[arg(long, value_name = "NAME", value_parser = op)]
     op: Option<String>,
     #[command(flatten)]
     device: DeviceArgs,
@@ -29,12 +28,7 @@ enum Event {
 }
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    if let Some(name) = args.op.as_deref().filter(|name| !OPS.iter().any(|info| info.name == *name)) {
-        let names: Vec<_> = OPS.iter().map(|info| info.name).collect();
-        return Err(Usage(format!("there is no op {name:?}: choose one of {}", names.join(", "))).into());
-    }
-    let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
-    let mut opened = args.device.open(autotune, output)?;
+    let mut opened = args.device.open(output)?;
     let device = opened.subject();
     let roofline = Roofline::measure(device)?;
     let Roofline { gflops, gbps } = roofline;

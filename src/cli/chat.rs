@@ -10,13 +10,13 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde::Serialize;
 
-use super::device::{DeviceArgs, tuning_file};
+use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
 use super::interrupt::stop_on_interrupt;
-use super::output::Output;
+use super::output::{Output, is_lost};
+use super::sampling::Sampling;
 use super::values::{MOST_TOKENS, whole};
 use crate::engine::device::Device;
-use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::sample::conversation::{Conversation, ConversationError};
 use crate::sample::load::{Model, load};
 use crate::sample::reply::ReplyError;
@@ -26,38 +26,33 @@ use crate::text::corpus::cache_dir;
 use crate::text::tokenizer::Special;
 
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("temperature", |arg| arg.default_value("0.5")))]
 pub struct Args {
     /// The folder of a fine-tuned run
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
-    /// What the assistant is told before all else
+    /// System message, at the start of the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// The most tokens of an answer
-    #[arg(long, default_value_t = 200, value_parser = whole::<usize>(1..=MOST_TOKENS))]
+    /// Most tokens of an answer
+    #[arg(long, visible_alias = "max-new-tokens", value_name = "N", default_value_t = 200)]
+    #[arg(value_parser = whole::<usize>(1..=MOST_TOKENS))]
     max_tokens: usize,
-    /// Flattens (above 1) or sharpens (below) the distribution; 0 always takes the likeliest token
-    #[arg(long, default_value_t = 0.5)]
-    temperature: f32,
-    /// Keep only this many of the likeliest tokens
-    #[arg(long, value_parser = whole::<usize>(1..=MOST_TOKENS))]
-    top_k: Option<usize>,
-    /// Keep the likeliest tokens that together have this probability
-    #[arg(long)]
-    top_p: Option<f32>,
-    /// Same seed, same answers
-    #[arg(long, default_value_t = 1337)]
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Random seed: the same seed gives the same answers
+    #[arg(long, value_name = "N", default_value_t = 1337)]
     seed: u64,
     #[command(flatten)]
     device: DeviceArgs,
 }
 
 const HELP: &str = "\
-/reset            forget what was said
+/reset            start a new conversation
 /save FILE        append the conversation to a .jsonl, as finetune sft reads it
-/temperature [T]  show how freely answers are drawn, or set it; 0 always takes the likeliest token
-/help             this
-A line that ends in \\ goes on in the next one. Ctrl-C stops an answer or drops a line, Ctrl-D ends the chat.";
+/temperature [T]  show or set the sampling temperature; 0 always takes the likeliest token
+/help             show this list
+A line that ends in \\ continues on the next. Ctrl-C stops an answer or clears a line; Ctrl-D ends the chat.";
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
@@ -69,15 +64,9 @@ enum Event<'a> {
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     // What comes after may be saved.
     let output = output.outlasting();
-    let strategy = Strategy {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        ..Strategy::default()
-    };
+    let strategy = args.sampling.strategy()?;
     let sampler = Sampler::new(strategy.clone())?;
-    let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
-    let mut opened = args.device.open(autotune, output)?;
+    let mut opened = args.device.open(output)?;
     let model = load(opened.device(), &args.model)?;
     if model.tokenizer.special(Special::End).is_none() {
         model.config.answers()?;
@@ -89,7 +78,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let mut chat =
         Chat { output, device: opened.device(), model, strategy, sampler, conversation, answers: 0 };
     if lines.is_typed() {
-        output.remark("/help says what else than talk there is.");
+        output.remark("Type a message, or /help for commands.");
     }
     while let Some(text) = lines.next(output)? {
         if lines.is_typed() {
@@ -99,6 +88,8 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         let done = match text.strip_prefix('/') {
             Some(command) => chat.obey(command),
             None if text.trim().is_empty() => continue,
+            // Commands are still obeyed when the answers have no reader any more, but nothing more is said.
+            None if is_lost() => break,
             None => chat.answer(&text, &stop),
         };
         match done {
@@ -145,7 +136,8 @@ impl Chat<'_> {
             false => output.line("")?,
         }
         if conversation.forgotten() > seen {
-            output.remark("(the beginning of the conversation is out of the model's sight)");
+            output
+                .remark("(the context is full: the model no longer sees the beginning of the conversation)");
         }
         Ok(())
     }
@@ -156,7 +148,7 @@ impl Chat<'_> {
             ("help", "") => self.output.remark(HELP),
             ("reset", "") => {
                 self.conversation.reset();
-                self.output.remark("(what was said is forgotten)");
+                self.output.remark("(a new conversation)");
             }
             ("temperature", "") => {
                 self.output.remark(format!("the temperature is {}", self.strategy.temperature))

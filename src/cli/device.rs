@@ -7,27 +7,28 @@ use super::output::Output;
 use super::values::whole;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::adapter::{self, DeviceLimits};
-use crate::engine::device::gpu::autotune::Autotune;
+use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::engine::device::gpu::{Gpu, GpuOptions};
 use crate::engine::device::{Device, DeviceError};
 use crate::profile::subject::Subject;
 
 /// Flags about the device.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Device")]
 pub struct DeviceArgs {
-    /// auto (a GPU, or the CPU where there is none but a software one), gpu, cpu, or an adapter's number or
-    /// part of its name (see `lal devices`)
+    /// Where to compute: auto (a GPU, or the CPU where there is none but a software one), gpu, cpu, or an adapter's
+    /// number or part of its name (see `lal devices`)
     #[arg(long, env = "LAL_DEVICE", default_value = "auto", value_name = "auto|gpu|cpu|NAME")]
     pub device: String,
-    /// How much of the adapter to use: all it offers, or WebGPU's default limits
-    #[arg(long, env = "LAL_DEVICE_LIMITS", default_value = "adapter", value_name = "LIMITS")]
+    /// Limits of the adapter to use: all that it has, or the defaults of WebGPU
+    #[arg(long, env = "LAL_DEVICE_LIMITS", default_value = "adapter", value_name = "NAME")]
     pub device_limits: LimitsName,
-    /// How long one piece of work for a GPU may take, in milliseconds, as far as that can be foreseen: a step that
-    /// takes longer is handed over in several. Windows resets a GPU after 2000
+    /// Longest submission to the GPU, in milliseconds, as estimated: longer steps are split. Windows resets a GPU after
+    /// 2000
     #[arg(long, env = "LAL_MAX_SUBMIT_MS", default_value_t = 500, value_name = "N",
           value_parser = whole::<u64>(1..=60_000))]
     pub max_submit_ms: u64,
-    /// Take fixed kernels instead of timing which one suits this adapter
+    /// Use fixed kernels instead of timing which are fastest on this adapter
     #[arg(long)]
     pub no_autotune: bool,
 }
@@ -71,9 +72,6 @@ impl Opened {
 
 impl DeviceArgs {
     /// A GPU for checking; `None` for `--device cpu`. A software one will do.
-    ///
-    /// # Errors
-    /// When there is no such adapter or it lacks a limit.
     pub fn gpu(&self, options: GpuOptions) -> Result<Option<Gpu>, DeviceError> {
         let adapter = match self.device.as_str() {
             "cpu" => return Ok(None),
@@ -95,11 +93,13 @@ impl DeviceArgs {
         }
     }
 
-    /// Opens the device that was asked for. `tuning` is where kernel choices are kept.
-    ///
-    /// # Errors
-    /// When there is no such adapter or it lacks a limit.
-    pub fn open(&self, autotune: Autotune, output: Output) -> Result<Opened, DeviceError> {
+    /// Opens the device that was asked for, with kernels as chosen before on this machine.
+    pub fn open(&self, output: Output) -> Result<Opened, DeviceError> {
+        self.open_with(Autotune::On { file: tuning_file(), given: Choices::default() }, output)
+    }
+
+    /// The same, with kernels chosen by `autotune` unless the flags say otherwise.
+    pub fn open_with(&self, autotune: Autotune, output: Output) -> Result<Opened, DeviceError> {
         let adapter = match self.device.as_str() {
             "cpu" => return Ok(cpu()),
             "auto" => {

@@ -8,12 +8,11 @@ use serde::Serialize;
 
 use self::asking::{Asking, ByQuestion, Judged};
 use super::data::{DataPlaces, lessons_at};
-use super::device::{DeviceArgs, Opened, tuning_file};
+use super::device::{DeviceArgs, Opened};
 use super::failure::{Exit, Usage, of_a_model};
 use super::output::Output;
 use super::train::floor;
 use super::values::{MOST, MOST_TOKENS, whole};
-use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::finetune::base::Base;
 use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_HELD_OUT};
 use crate::finetune::stage::{Method, STAGE, Stage};
@@ -105,7 +104,7 @@ enum Event<'a> {
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let strategy = Strategy { temperature: args.temperature, ..Strategy::default() };
     strategy.check()?;
-    let mut opened = open(&args, output)?;
+    let mut opened = args.device.open(output)?;
     let mut model = load(opened.device(), &args.model)?;
     model.config.predicts_next()?;
     let chats = model.tokenizer.special(Special::End).is_some();
@@ -159,10 +158,6 @@ impl Own {
         let pairs = matches!(method, Some(Method::Dpo(_) | Method::Reward(_)));
         Ok(Self { data, origin: Origin::read(folder)?, pairs })
     }
-}
-
-fn open(args: &Args, output: Output) -> anyhow::Result<Opened> {
-    Ok(args.device.open(Autotune::On { file: tuning_file(), given: Choices::default() }, output)?)
 }
 
 /// What a model is asked.

@@ -8,18 +8,18 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::device::{DeviceArgs, Opened, tuning_file};
+use super::device::{DeviceArgs, Opened};
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use super::prompt::Prompt;
+use super::sampling::Sampling;
 use super::values::{MOST, MOST_TOKENS, whole};
-use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::files::write_output;
 use crate::inspect::attention::{Head, heads};
 use crate::inspect::logits::{Expectation, Expected, expectation};
 use crate::inspect::svg::svg;
 use crate::profile::columns::COLUMNS;
 use crate::sample::load::{Model, load};
-use crate::sample::strategy::Strategy;
 use crate::text::tokenizer::Tokenizer;
 
 #[derive(Debug, clap::Args)]
@@ -30,11 +30,11 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// The tokens nearest to a word, analogies, and a picture of them
+    /// Nearest neighbours of a word, analogies, and a plot of the embeddings
     Embeddings(embeddings::Args),
-    /// A heat map of each head: how much each token takes from those before it
+    /// Attention weights of each head, as a heat map
     Attention(AttentionArgs),
-    /// The distribution of the token after a prompt
+    /// Distribution of the token after a prompt
     Logits(LogitsArgs),
 }
 
@@ -44,9 +44,8 @@ struct Reading {
     /// The folder of a trained run
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
-    /// What the model reads
-    #[arg(long, value_name = "TEXT")]
-    prompt: String,
+    #[command(flatten)]
+    prompt: Prompt,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -61,33 +60,21 @@ struct AttentionArgs {
     /// Only this head, counted from 0
     #[arg(long, value_parser = whole::<usize>(0..=MOST))]
     head: Option<usize>,
-    /// Write the maps as one picture
+    /// Write the heat maps as one picture
     #[arg(long, value_name = "FILE.svg")]
     svg: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("temperature", |arg| arg.default_value("1")))]
 struct LogitsArgs {
     #[command(flatten)]
     reading: Reading,
     /// Tokens to show
     #[arg(long, default_value_t = 20, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     top: usize,
-    /// Flattens (above 1) or sharpens (below) the distribution; 0 always takes the likeliest token
-    #[arg(long, default_value_t = 1.0)]
-    temperature: f32,
-    /// Keep only this many of the likeliest tokens
-    #[arg(long, value_parser = whole::<usize>(1..=MOST_TOKENS))]
-    top_k: Option<usize>,
-    /// Keep the likeliest tokens that together have this probability
-    #[arg(long)]
-    top_p: Option<f32>,
-    /// Keep tokens at least this share as likely as the likeliest
-    #[arg(long)]
-    min_p: Option<f32>,
-    /// Divides the logits of tokens already in the prompt; 1 leaves them
-    #[arg(long, default_value_t = 1.0)]
-    repetition_penalty: f32,
+    #[command(flatten)]
+    sampling: Sampling,
 }
 
 #[derive(Serialize)]
@@ -129,13 +116,14 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
 impl Reading {
     /// The model on its device, and the tokens of the prompt.
     fn open(&self, output: Output) -> anyhow::Result<(Opened, Model, Vec<u32>)> {
-        if self.prompt.is_empty() {
-            return Err(Usage("the prompt is empty: give at least one character".into()).into());
-        }
-        let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
-        let mut opened = self.device.open(autotune, output)?;
+        let Some(prompt) = self.prompt.read()? else {
+            return Err(
+                Usage("give what the model reads: --prompt TEXT, or --prompt-file FILE".into()).into()
+            );
+        };
+        let mut opened = self.device.open(output)?;
         let model = load(opened.device(), &self.model)?;
-        let tokens = model.tokenizer.encode(&self.prompt).context("the prompt cannot be read")?;
+        let tokens = model.tokenizer.encode(&prompt).context("the prompt cannot be read")?;
         Ok((opened, model, tokens))
     }
 }
@@ -210,14 +198,7 @@ fn map(output: Output, head: &Head, names: &[String]) -> anyhow::Result<()> {
 }
 
 fn logits(args: &LogitsArgs, output: Output) -> anyhow::Result<Exit> {
-    let strategy = Strategy {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-        repetition_penalty: args.repetition_penalty,
-    };
-    strategy.check()?;
+    let strategy = args.sampling.strategy()?;
     let (mut opened, mut model, tokens) = args.reading.open(output)?;
     let logits = model.generator.start(opened.device(), &tokens)?;
     let Expectation { tokens: expected, entropy, drawn_entropy, kept } =

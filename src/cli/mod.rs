@@ -11,13 +11,16 @@ mod eval;
 mod failure;
 mod finetune;
 mod given;
+mod help;
 mod inspect;
 mod interrupt;
 mod ops;
 mod output;
 mod profile;
+mod prompt;
 mod running;
 mod sample;
+mod sampling;
 mod subject;
 mod train;
 mod values;
@@ -29,11 +32,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Exit;
+use help::prepared;
 use output::Output;
 
 use crate::engine::device::gpu;
 
-/// Train, sample and inspect small language models on any GPU
+/// Train, fine-tune, sample and inspect small language models on any GPU
 #[derive(Parser)]
 #[command(name = "lal", version, propagate_version = true, args_override_self = true)]
 struct Lal {
@@ -47,29 +51,29 @@ struct Lal {
 enum Verb {
     /// Train a model on text
     Train(Box<train::Args>),
-    /// Make an assistant of a trained model
+    /// Fine-tune a trained model to follow instructions
     Finetune(finetune::Args),
-    /// Talk with a fine-tuned model
+    /// Chat with a fine-tuned model
     Chat(chat::Args),
-    /// Write text with a trained model
+    /// Generate text with a trained model
     Sample(sample::Args),
-    /// Measure a model: its loss on a text, or how it answers questions
+    /// Measure a model: its loss on a text, or its answers to questions
     Eval(eval::Args),
-    /// Show where the time of a training step or of a decoded token goes
+    /// Show where the time of a training step or of a decoded token goes, kernel by kernel
     Profile(Box<profile::Args>),
     /// Time every kernel at the shapes of real models
     Bench(bench::Args),
-    /// Check every kernel on this adapter against its formula
+    /// Check every kernel on this adapter against a double-precision reference
     Verify(Box<verify::Args>),
-    /// Look into a trained model: where its heads attend, what it expects next, how its tokens lie
+    /// Look inside a trained model: attention, next-token distribution, embeddings
     Inspect(inspect::Args),
-    /// List the ops: formulas, kernels, shaders
+    /// List the ops with their formulas, kernels and shaders
     Ops(ops::Args),
-    /// List the adapters and what Lal may use of them
+    /// List the adapters and their limits
     Devices,
-    /// List, download, check and prepare corpora
+    /// List, download and prepare corpora
     Data(data::Args),
-    /// Print shell completions
+    /// Print a completion script for a shell
     Completions(completions::Args),
 }
 
@@ -83,7 +87,7 @@ struct Train {
     args: train::Args,
 }
 
-/// Write text with a trained model
+/// Generate text with a trained model
 #[derive(Parser)]
 #[command(name = "sample", version, args_override_self = true)]
 struct Sample {
@@ -95,13 +99,12 @@ struct Sample {
 
 /// The verbs and flags that `lal` takes.
 pub fn command() -> clap::Command {
-    Lal::command()
+    prepared(Lal::command())
 }
 
 /// The `lal` program.
 pub fn lal() -> ExitCode {
-    quieten_mesa();
-    quieten_lost_devices();
+    quieten();
     let Lal { output, verb } = values::parse();
     finish(match verb {
         Verb::Train(args) => train::run(*args, output),
@@ -116,24 +119,34 @@ pub fn lal() -> ExitCode {
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),
         Verb::Data(args) => data::run(args, output),
-        Verb::Completions(args) => completions::run(&args, output, Lal::command()),
+        Verb::Completions(args) => {
+            let command = match args.program.as_str() {
+                "train" => Train::command(),
+                "sample" => Sample::command(),
+                _ => Lal::command(),
+            };
+            completions::run(&args, output, prepared(command))
+        }
     })
 }
 
 /// The `train` program: `lal train` under its own name.
 pub fn train() -> ExitCode {
-    quieten_mesa();
-    quieten_lost_devices();
+    quieten();
     let Train { output, args } = values::parse();
     finish(train::run(args, output))
 }
 
 /// The `sample` program: `lal sample` under its own name.
 pub fn sample() -> ExitCode {
-    quieten_mesa();
-    quieten_lost_devices();
+    quieten();
     let Sample { output, args } = values::parse();
     finish(sample::run(args, output))
+}
+
+fn quieten() {
+    quieten_mesa();
+    quieten_lost_devices();
 }
 
 /// Without a desktop session Mesa's device-selection layer complains on standard error about a folder that only

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use super::values::op;
 use crate::engine::device::gpu::shader;
 use crate::engine::dispatch::{Operands, Target};
 use crate::engine::op::OpInfo;
@@ -21,15 +22,16 @@ use crate::profile::probes::PROBES;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this op
+    /// Show only this op
+    #[arg(value_parser = op)]
     pub name: Option<String>,
-    /// Draw the activations and their slopes
+    /// Plot the activation functions and their derivatives
     #[arg(long, value_name = "FILE.svg")]
     pub curves: Option<PathBuf>,
-    /// Write every shader with every set of constants that the ops dispatch on their cases
+    /// Write the WGSL of every shader to this folder, once per set of constants that the cases use
     ///
-    /// As handed to the compiler: shared files in front, constants filled in. What `verify` adds to find stray indices
-    /// and races is no text, but changes to the parsed module.
+    /// The text is what the compiler gets, with shared code and constants filled in. What `verify` adds to find
+    /// out-of-bounds accesses and races is not in it: that changes the parsed module.
     #[arg(long, value_name = "DIR", conflicts_with = "curves")]
     pub wgsl: Option<PathBuf>,
 }
@@ -88,11 +90,6 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     }
     let wanted = |info: &&'static OpInfo| args.name.as_ref().is_none_or(|name| info.name == name);
     let ops: Vec<_> = OPS.iter().copied().filter(wanted).collect();
-    if ops.is_empty() {
-        let names: Vec<_> = OPS.iter().map(|info| info.name).collect();
-        let name = args.name.as_deref().unwrap_or_default();
-        return Err(Usage(format!("there is no op {name:?}: choose one of {}", names.join(", "))).into());
-    }
     if let Some(folder) = &args.wgsl {
         // The roofline's shaders belong to no op of the registry.
         let probes = PROBES.into_iter().filter(|_| args.name.is_none());

@@ -147,6 +147,11 @@ pub fn tell(text: &str) {
     });
 }
 
+/// Whether standard output takes no more: its reader has gone away, or the disk is full.
+pub fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
 /// Whether results were lost that somebody waits for.
 pub fn has_failed() -> bool {
     FAILED.load(Ordering::Relaxed)

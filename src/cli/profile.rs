@@ -1,10 +1,10 @@
 //! `lal profile`: where a step's time goes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::device::{DeviceArgs, tuning_file};
+use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
 use super::finetune::rerun::Rerun;
 use super::finetune::run::Learner;
@@ -13,7 +13,6 @@ use super::subject::stored;
 use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
-use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::files::write_output;
 use crate::models::config::ModelConfig;
 use crate::profile::errors::Errors;
@@ -37,13 +36,13 @@ pub struct Args {
     /// Profile the model and the settings of this run
     #[arg(long, env = "LAL_MODEL", value_name = "DIR", conflicts_with = "preset")]
     model: Option<PathBuf>,
-    /// A training step, or one token decoded
-    #[arg(long, default_value = "train", value_name = "train|decode")]
+    /// What to profile: a training step, or decoding one token
+    #[arg(long, default_value = "train", value_name = "NAME")]
     mode: Mode,
     /// Write a trace for Perfetto (ui.perfetto.dev) or Chrome's about:tracing
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
-    /// Write a report with the roofline and the step as pictures
+    /// Write a report with the roofline and a timeline of the step
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
 }
@@ -65,8 +64,7 @@ enum Event {
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let asked = asked(args)?;
-    let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
-    let mut opened = args.device.open(autotune, output)?;
+    let mut opened = args.device.open(output)?;
     let workload = workload(args.mode, &asked, opened.device())?;
     let device = opened.subject();
     output.detail("measuring what the device can reach");
@@ -139,7 +137,6 @@ fn asked(args: &Args) -> anyhow::Result<Asked> {
     if let (Mode::Train, Some(folder)) = (args.mode, &args.model)
         && let Some(stage) = Rerun::open(folder, &args.settings)?
     {
-        check_model(&args.settings, &stage.learner.model, folder)?;
         return Ok(Asked::Stage(Box::new(stage)));
     }
     Ok(Asked::Model(Box::new((config, model))))
@@ -166,19 +163,6 @@ fn workload(mode: Mode, asked: &Asked, device: &dyn Device) -> anyhow::Result<Wo
             Workload::decoding(model)?
         }
     })
-}
-
-/// That no setting asks for another model than that of `folder`.
-fn check_model(settings: &Settings, model: &ModelConfig, folder: &Path) -> anyhow::Result<()> {
-    match settings.differences(&Settings::of_model(model))?.pop() {
-        None => Ok(()),
-        Some((key, asked, has)) => {
-            let (flag, folder) = (key.replace('_', "-"), folder.display());
-            let what =
-                format!("--{flag} is {asked}, and {has} in {folder}: leave it out, or leave out --model");
-            Err(Usage(what).into())
-        }
-    }
 }
 
 /// The model and how it is trained: a run's own, or a preset's.

@@ -72,7 +72,7 @@ pub struct Verbs<'a> {
     /// What continues it.
     pub again: &'a str,
     /// What to do with the model, which is called RUN.
-    pub next: &'static str,
+    pub next: &'a str,
 }
 
 /// What a person, or with `--json` a program, sees of the run.
@@ -143,7 +143,7 @@ impl<'a> Screen<'a> {
                     HumanCount(*parameters as u64)
                 ));
                 self.remark(&format!(
-                    "{} tokens to learn from, {} to judge by",
+                    "{} training tokens, {} validation tokens",
                     HumanCount(*train_tokens as u64),
                     HumanCount(*val_tokens as u64),
                 ));
@@ -180,12 +180,12 @@ impl<'a> Screen<'a> {
                 if !self.last_sample.is_empty() {
                     self.output.line(format!("{}\n", self.last_sample))?;
                 }
-                let run = word(self.folder);
+                let run = quoted(&self.folder.display().to_string());
                 let val = val_loss.map_or(String::new(), |loss| format!("val loss {loss:.4}, "));
                 if *step == self.first && !interrupted {
                     self.output.line(format!("nothing to do: all {step} steps are done; {val}in {run}"))?;
                     let again = self.verbs.again;
-                    self.output.line(format!("train on: {again} --resume {run} --steps {}", 2 * step))?;
+                    self.output.line(format!("train longer: {again} --resume {run} --steps {}", 2 * step))?;
                 } else {
                     self.output.line(format!(
                         "{} {step} steps: {val}{median_step_ms:.1} ms per step, {} tokens/s, in {run}",
@@ -217,14 +217,13 @@ fn worth(measures: &BTreeMap<&'static str, f64>) -> String {
     }
 }
 
-/// A path as a shell takes it for one word.
-fn word(path: &Path) -> String {
-    let path = path.display().to_string();
+/// A text as a shell takes it for one word.
+pub fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_-./\\:+=@%,".contains(c);
-    match (path.chars().all(plain), cfg!(windows)) {
-        (true, _) => path,
-        (false, true) => format!("\"{path}\""),
-        (false, false) => format!("'{}'", path.replace('\'', "'\\''")),
+    match (!text.is_empty() && text.chars().all(plain), cfg!(windows)) {
+        (true, _) => text.to_owned(),
+        (false, true) => format!("\"{text}\""),
+        (false, false) => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -234,13 +233,13 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_path_is_one_word_of_a_shell() {
-        for path in ["runs/a-1", "my run", "it's", "$HOME", "a;b"] {
+    fn a_text_is_one_word_of_a_shell() {
+        for text in ["runs/a-1", "my run", "it's", "$HOME", "a;b", "", "O "] {
             let echoed = std::process::Command::new("sh")
-                .args(["-c", &format!("printf %s {}", word(Path::new(path)))])
+                .args(["-c", &format!("printf %s {}", quoted(text))])
                 .output()
                 .unwrap();
-            assert_eq!(String::from_utf8(echoed.stdout).unwrap(), path);
+            assert_eq!(String::from_utf8(echoed.stdout).unwrap(), text);
         }
     }
 }

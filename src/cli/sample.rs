@@ -8,47 +8,35 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::device::{DeviceArgs, tuning_file};
-use super::failure::{Exit, Usage};
+use super::device::DeviceArgs;
+use super::failure::Exit;
 use super::output::Output;
+use super::prompt::Prompt;
+use super::sampling::Sampling;
 use super::values::{MOST, MOST_TOKENS, whole};
-use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::sample::load::{Model, load};
-use crate::sample::strategy::{Candidate, Sampler, Strategy};
+use crate::sample::strategy::{Candidate, Sampler};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder of a trained run
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
-    /// What the text begins with [default: a line's end, or else the first token there is]
-    #[arg(long, value_name = "TEXT")]
-    prompt: Option<String>,
+    #[command(flatten)]
+    prompt: Prompt,
     /// Tokens to write
-    #[arg(long, default_value_t = 500, value_parser = whole::<usize>(0..=MOST_TOKENS))]
+    #[arg(long, visible_alias = "max-new-tokens", value_name = "N", default_value_t = 500)]
+    #[arg(value_parser = whole::<usize>(0..=MOST_TOKENS))]
     max_tokens: usize,
-    /// Flattens (above 1) or sharpens (below) the distribution; 0 always takes the likeliest token
-    #[arg(long, default_value_t = 0.8)]
-    temperature: f32,
-    /// Keep only this many of the likeliest tokens
-    #[arg(long, value_parser = whole::<usize>(1..=MOST_TOKENS))]
-    top_k: Option<usize>,
-    /// Keep the likeliest tokens that together have this probability
-    #[arg(long)]
-    top_p: Option<f32>,
-    /// Keep tokens at least this share as likely as the likeliest
-    #[arg(long)]
-    min_p: Option<f32>,
-    /// Divides the logits of tokens already in the context; 1 leaves them
-    #[arg(long, default_value_t = 1.0)]
-    repetition_penalty: f32,
-    /// Same seed, same text
-    #[arg(long, default_value_t = 1337)]
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Random seed: the same seed gives the same text
+    #[arg(long, value_name = "N", default_value_t = 1337)]
     seed: u64,
-    /// Texts to write
-    #[arg(long, default_value_t = 1, value_parser = whole::<usize>(0..=MOST))]
+    /// Number of texts
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>(0..=MOST))]
     num_samples: usize,
-    /// Show the likeliest tokens and their probabilities at each step
+    /// Show the likeliest tokens at each step, with their probabilities
     #[arg(long)]
     explain: bool,
     #[command(flatten)]
@@ -67,21 +55,11 @@ enum Event {
 }
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
-    let strategy = Strategy {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-        repetition_penalty: args.repetition_penalty,
-    };
-    let mut sampler = Sampler::new(strategy)?;
-    if args.prompt.as_deref() == Some("") {
-        return Err(Usage("the prompt is empty: give at least one character to start from".into()).into());
-    }
-    let autotune = Autotune::On { file: tuning_file(), given: Choices::default() };
-    let mut opened = args.device.open(autotune, output)?;
+    let mut sampler = Sampler::new(args.sampling.strategy()?)?;
+    let prompt = args.prompt.read()?;
+    let mut opened = args.device.open(output)?;
     let mut model = load(opened.device(), &args.model)?;
-    let begins = args.prompt.unwrap_or_else(|| model.tokenizer.opening());
+    let begins = prompt.unwrap_or_else(|| model.tokenizer.opening());
     let prompt = model.tokenizer.encode(&begins).context("the prompt cannot be read")?;
 
     let (mut written, mut seconds) = (0, 0.0);

@@ -7,8 +7,9 @@ use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
 use super::interrupt::stop_on_interrupt;
 use super::output::Output;
-use super::running::{Screen, Verbs, autotune, choices, keep_choices, memory_used};
+use super::running::{Screen, Verbs, autotune, choices, keep_choices, memory_used, quoted};
 use crate::finetune::stage::{STAGE, Stage};
+use crate::inspect::embeddings::word;
 use crate::inspect::masked::restored;
 use crate::models::abilities::Inability;
 use crate::models::config::ModelConfig;
@@ -33,15 +34,15 @@ pub struct Args {
     device: DeviceArgs,
     #[command(flatten)]
     places: DataPlaces,
-    /// A TOML file of settings, such as another run's config.toml; flags and variables go before it
+    /// A TOML file of settings, such as another run's config.toml; flags and variables override it
     #[arg(long, env = "LAL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder of the run [default: runs/PRESET-DATA-N]
+    /// Folder of the run [default: runs/PRESET-DATA-N]
     #[arg(long, env = "LAL_OUT", value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
     /// Continue the run in this folder from its last checkpoint. --steps, --schedule, --learning-rate,
     /// --min-learning-rate, --warmup-steps, --eval-every, --eval-iters, --sample-tokens, --save-every and the device may
-    /// change, and --data name a copy of the same text; what changes is recorded. All else the run keeps
+    /// change, and --data may name a copy of the same text. Changes are recorded; all other settings stay as they are
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
 }
@@ -49,14 +50,31 @@ pub struct Args {
 /// Windows over which a model that fills in hidden characters is measured.
 const MASKED_WINDOWS: usize = 400;
 
-/// What goes on with such a model, and what to do with it.
-fn verbs(model: &ModelConfig) -> Verbs<'static> {
-    let next = match model.predicts_next() {
-        Ok(()) => "write: sample --model RUN",
-        Err(Inability::PredictsNeighbours) => "look: lal inspect embeddings --model RUN --word the",
-        Err(_) => "look: lal inspect attention --model RUN --prompt \"O \"",
-    };
-    Verbs { again: "train", next }
+/// The command to try next with a model, which is called RUN.
+fn next(model: &ModelConfig, tokenizer: &Tokenizer) -> String {
+    match model.predicts_next() {
+        Ok(()) => "next: sample --model RUN".into(),
+        Err(Inability::PredictsNeighbours) => {
+            let known = example(tokenizer, "the", |text| word(tokenizer, text).is_ok());
+            format!("next: lal inspect embeddings --model RUN --word {}", quoted(&known))
+        }
+        Err(_) => {
+            let known = example(tokenizer, "O ", |text| tokenizer.encode(text).is_ok());
+            format!("next: lal inspect attention --model RUN --prompt {}", quoted(&known))
+        }
+    }
+}
+
+/// This text if it is `known` to the tokenizer, or else a token that is, of letters if there is one.
+fn example(tokenizer: &Tokenizer, text: &str, known: impl Fn(&str) -> bool) -> String {
+    if known(text) {
+        return text.to_owned();
+    }
+    let tokens =
+        (0..tokenizer.vocab_size() as u32).map(|id| tokenizer.decode(&[id])).filter(|text| known(text));
+    let mut tokens = tokens.collect::<Vec<_>>().into_iter();
+    let first = tokens.clone().next();
+    tokens.find(|text| text.chars().all(char::is_alphabetic)).or(first).unwrap_or_default()
 }
 
 /// A run before its first step.
@@ -112,7 +130,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     resumed.as_ref().map_or(Ok(()), |folder| folder.check_model(&model))?;
     let floor = floor(&corpus, &dataset, &model);
 
-    let mut opened = args.device.open(autotune(resumed.as_ref(), output)?, output)?;
+    let mut opened = args.device.open_with(autotune(resumed.as_ref(), output)?, output)?;
     let counts = [dataset.train.len(), dataset.val.len()];
     let fills_in_tales =
         !model.causal && matches!(corpus.source, Source::Tales { .. }) && tokenizer.name() == "char";
@@ -137,7 +155,9 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     }
 
     let stop = stop_on_interrupt(output, true)?;
-    let mut screen = Screen::new(output, &trainer, folder.path(), floor, verbs(&trainer.model));
+    let next = next(&trainer.model, &tokenizer);
+    let verbs = Verbs { again: "train", next: &next };
+    let mut screen = Screen::new(output, &trainer, folder.path(), floor, verbs);
     screen.tell(&start)?;
     let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
     if is_resumed {
@@ -150,7 +170,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     if let (Some(val), Ending::Finished) = (&hidden, ending) {
         let found = restored(opened.device(), &model, &tokenizer, &corpus.text, val, MASKED_WINDOWS)?;
         screen.remark(&format!(
-            "{:.1}% of {} hidden characters restored; who knows the grammar restores {:.1}% at most",
+            "{:.1}% of {} masked characters restored; knowing the grammar, {:.1}% could be",
             100.0 * found.model,
             found.asked,
             100.0 * found.optimum

@@ -8,6 +8,8 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{Command, Error, Parser};
 
 use super::failure;
+use super::help::prepared;
+use crate::ops::OPS;
 
 /// The most tokens that are written at once: weeks of them.
 pub const MOST_TOKENS: u64 = 1_000_000_000;
@@ -25,18 +27,21 @@ pub fn whole<T: TryFrom<u64>>(
     }
 }
 
-/// What the program was called with. Numbers below 0 are values as others, so that what a flag says of its range is
-/// said of them as well.
+/// The name of an op; an error lists them.
+pub fn op(name: &str) -> Result<String, String> {
+    if OPS.iter().any(|op| op.name == name) {
+        return Ok(name.to_owned());
+    }
+    let names: Vec<_> = OPS.iter().map(|op| op.name).collect();
+    Err(format!("there is no op {name:?}: choose one of {}", names.join(", ")))
+}
+
+/// What the program was called with.
 pub fn parse<T: Parser>() -> T {
-    let mut command = with_negative_numbers(T::command());
+    let mut command = prepared(T::command());
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = parsed.and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
     parsed.unwrap_or_else(|error| failure::refuse(explained(error, &mut command).format(&mut command)))
-}
-
-/// The same for a command and those below it.
-pub fn with_negative_numbers(command: Command) -> Command {
-    command.allow_negative_numbers(true).mut_subcommands(with_negative_numbers)
 }
 
 /// What the standard library says of what is no number, in words about the flag.
@@ -72,7 +77,7 @@ mod tests {
     }
 
     fn parsed(flag: &str, value: &str) -> Result<Flags, String> {
-        let mut command = with_negative_numbers(Flags::command());
+        let mut command = prepared(Flags::command());
         let matches = command.try_get_matches_from_mut(["program", flag, value]);
         matches
             .and_then(|matches| Flags::from_arg_matches(&matches))

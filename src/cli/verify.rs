@@ -11,32 +11,32 @@ use super::data::DataPlaces;
 use super::device::{DeviceArgs, LimitsName};
 use super::failure::{Exit, Usage};
 use super::output::Output;
-use super::values::{MOST, whole};
+use super::values::{MOST, op, whole};
 use crate::engine::device::DeviceError;
 use crate::engine::device::gpu::{Gpu, GpuOptions};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this op
-    #[arg(long, value_name = "NAME")]
+    /// Check only this op (see `lal ops`)
+    #[arg(long, value_name = "NAME", value_parser = op)]
     op: Option<String>,
-    /// Only cases whose name holds this
+    /// Check only cases whose name contains this
     #[arg(long, value_name = "TEXT")]
     case: Option<String>,
-    /// Also every op and shape that this preset's training and decoding run
+    /// Also check every op at the shapes that training and decoding this preset use
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     preset: Option<String>,
-    /// Also every op and shape that this model's training and decoding run
+    /// Also check every op at the shapes that training and decoding this model use
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Train this many steps on the GPU and the oracle side by side and name the first node that differs
+    /// Train this many steps on the GPU and on the CPU side by side, and name the first node that differs
     #[arg(long, value_name = "STEPS", conflicts_with_all = ["op", "case"])]
     #[arg(value_parser = whole::<u64>(1..=MOST))]
     lockstep: Option<u64>,
-    /// Spoil every shader in many small ways and see that each is noticed
+    /// Mutation test: break each shader on purpose; every break must be caught
     #[arg(long, conflicts_with_all = ["preset", "model", "lockstep"])]
     self_test: bool,
-    /// With --self-test: a few mistakes in each shader instead of many
+    /// With --self-test: break each shader a few times instead of many
     #[arg(long, requires = "self_test")]
     quick: bool,
     #[command(flatten)]
@@ -91,12 +91,7 @@ impl Args {
 
     /// The registry's cases that are wanted.
     fn cases(&self) -> Result<Vec<crate::engine::case::Case>, Usage> {
-        let known = crate::ops::OPS;
-        if let Some(name) = self.op.as_deref().filter(|name| !known.iter().any(|op| op.name == *name)) {
-            let names: Vec<_> = known.iter().map(|op| op.name).collect();
-            return Err(Usage(format!("there is no op {name:?}: choose one of {}", names.join(", "))));
-        }
-        let of_op = known.iter().filter(|op| self.op.as_deref().is_none_or(|name| op.name == name));
+        let of_op = crate::ops::OPS.iter().filter(|op| self.op.as_deref().is_none_or(|name| op.name == name));
         let named = |case: &crate::engine::case::Case| {
             self.case.as_ref().is_none_or(|part| case.name().contains(part.as_str()))
         };

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::single::is_share;
@@ -11,7 +10,7 @@ use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 
 /// The family of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {
     /// Attention and feed-forward blocks (Vaswani et al. 2017): GPT, Llama and BERT by their settings.
@@ -33,12 +32,12 @@ pub enum Architecture {
 impl fmt::Display for Architecture {
     /// As settings name it.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no architecture is left out of the settings").get_name())
+        self.serialize(f)
     }
 }
 
 /// How a Transformer knows where a token stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Position {
     /// Not at all but by what causality lets it see.
@@ -54,7 +53,7 @@ pub enum Position {
 }
 
 /// On which side of a block the norm stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormPlace {
     /// Before each half of a block, as in GPT-2.

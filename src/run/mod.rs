@@ -6,6 +6,7 @@
 //! what a run was made of, [`resume`] what of it may change when it is continued, and [`lock`] keeps a second process out.
 
 pub mod checkpoint;
+pub mod choice;
 pub mod config;
 pub mod folder;
 pub mod journal;

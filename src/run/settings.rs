@@ -5,7 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::choice::choice;
 use super::config::ConfigError;
+use super::presets;
 use super::ranges::check_counts;
 use crate::models::config::{Architecture, ModelConfig, NormPlace, Position};
 use crate::nn::mlp::FeedForward;
@@ -14,95 +16,104 @@ use crate::optim::Optimizer;
 use crate::optim::schedule::LrSchedule;
 use crate::text::file::{SETTINGS_BYTES, read_to_string};
 
-/// Settings of one layer: what a preset, a TOML file, or the command line says, and nothing where it is
-/// silent. As `clap` arguments, flags go before `LAL_*` variables.
+const ABOUT_PRESETS: &str = "A named set of defaults; other flags override it";
+
+/// Settings of one layer: what a preset, a TOML file, or the command line says, and nothing where it is silent. As
+/// `clap` arguments, flags override `LAL_*` variables.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 #[command(allow_negative_numbers = true)]
 pub struct Settings {
-    /// Where settings start: mini, char, tiny, small, medium, lal or gpt2 [default: mini]
-    #[arg(long, env = "LAL_PRESET", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "LAL_PRESET",
+        value_name = "NAME",
+        help = ABOUT_PRESETS,
+        long_help = format!("{ABOUT_PRESETS} [default: {}]\n\n{}", presets::DEFAULT, presets::list()),
+    )]
     pub preset: Option<String>,
     /// A text file, or a corpus by name (see `lal data list`)
     #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH")]
     pub data: Option<String>,
-    /// The family of the model
-    #[arg(long, env = "LAL_ARCHITECTURE", value_enum)]
+    /// Family of the model: a transformer, a recurrent net (rnn, gru, lstm), a window of tokens through one hidden
+    /// layer (mlp), a table of token pairs (bigram), or word vectors (skipgram)
+    #[arg(long, env = "LAL_ARCHITECTURE", value_parser = choice::<Architecture>(), value_name = "NAME")]
     pub architecture: Option<Architecture>,
-    /// How text becomes tokens: char, byte, word, bpe:N (trained on the text, N tokens) or gpt2
+    /// How text becomes tokens: char, byte, word, gpt2, or bpe:N, which is trained on the text to N tokens
     #[arg(long, env = "LAL_TOKENIZER", value_name = "NAME")]
     pub tokenizer: Option<String>,
-    /// Blocks of attention and MLP
+    /// Layers: Transformer blocks, or layers of a recurrent net
     #[arg(long, env = "LAL_N_LAYER", value_name = "N")]
     pub n_layer: Option<usize>,
     /// Attention heads of a block; must divide --n-embd
     #[arg(long, env = "LAL_N_HEAD", value_name = "N")]
     pub n_head: Option<usize>,
-    /// Heads of keys and values, which divide --n-head; 0 for as many
+    /// Key and value heads of a block (grouped-query attention); must divide --n-head; 0 for --n-head
     #[arg(long, env = "LAL_N_KV_HEAD", value_name = "N")]
     pub n_kv_head: Option<usize>,
-    /// Channels of a token's vector
+    /// Channels of a token's embedding, the width of the model
     #[arg(long, env = "LAL_N_EMBD", value_name = "N")]
     pub n_embd: Option<usize>,
-    /// Channels inside the feed-forward half; 0 for 4 n_embd, and 8/3 n_embd with a gate
+    /// Hidden channels of the feed-forward half; 0 for 4 × --n-embd, and 8/3 × --n-embd with swiglu
     #[arg(long, env = "LAL_N_INNER", value_name = "N")]
     pub n_inner: Option<usize>,
-    /// The most tokens the model sees at once; for skipgram, the farthest neighbour
+    /// Context length in tokens; for skipgram, the distance of the farthest neighbour
     #[arg(long, env = "LAL_BLOCK_SIZE", value_name = "N")]
     pub block_size: Option<usize>,
-    /// Whether linear layers and layer norms add a bias
-    #[arg(long, env = "LAL_BIAS", value_name = "BOOL")]
+    /// Add a bias in linear layers and layer norms
+    #[arg(long, env = "LAL_BIAS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub bias: Option<bool>,
-    /// The share of activations zeroed in training [default: the preset's or the base's; 0 for finetune reward, dpo
-    /// and ppo, which compare a model with what it was]
+    /// Dropout probability in training, 0 to below 1
     #[arg(long, env = "LAL_DROPOUT", value_name = "P")]
     pub dropout: Option<f64>,
-    /// How a Transformer knows where a token stands
-    #[arg(long, env = "LAL_POSITION", value_enum)]
+    /// Positional encoding of a Transformer: a fixed or a learned table that is added to the tokens, rotary embeddings
+    /// (rope), or linear biases of the scores (alibi)
+    #[arg(long, env = "LAL_POSITION", value_parser = choice::<Position>(), value_name = "NAME")]
     pub position: Option<Position>,
-    /// Tokens that a convolution over queries, keys and values reaches, 2 or more; 0 for no convolution
+    /// Tokens in a causal convolution over queries, keys and values, 2 or more; 0 for no convolution
     #[arg(long, env = "LAL_CONV_KERNEL", value_name = "N")]
     pub conv_kernel: Option<usize>,
-    /// How the residual stream is normalised
-    #[arg(long, env = "LAL_NORM", value_enum)]
+    /// Normalization of the residual stream: layer norm, RMS norm, or none
+    #[arg(long, env = "LAL_NORM", value_parser = choice::<Norm>(), value_name = "NAME")]
     pub norm: Option<Norm>,
-    /// Whether the norm stands before each half of a block or behind it
-    #[arg(long, env = "LAL_NORM_PLACE", value_enum)]
+    /// Whether norms come before each half of a block (pre, as in GPT-2) or after it (post, as in BERT)
+    #[arg(long, env = "LAL_NORM_PLACE", value_parser = choice::<NormPlace>(), value_name = "NAME")]
     pub norm_place: Option<NormPlace>,
-    /// The non-linear function of the feed-forward half
-    #[arg(long, env = "LAL_FEED_FORWARD", value_enum)]
+    /// Activation of the feed-forward half: linear is none, swiglu is gated as in Llama
+    #[arg(long, env = "LAL_FEED_FORWARD", value_parser = choice::<FeedForward>(), value_name = "NAME")]
     pub feed_forward: Option<FeedForward>,
-    /// Whether the head's weight is the token embedding
-    #[arg(long, env = "LAL_TIED", value_name = "BOOL")]
+    /// Use the token embedding as the output layer's weight too
+    #[arg(long, env = "LAL_TIED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub tied: Option<bool>,
-    /// Whether a token sees only those before it; one that sees all learns to fill in masked tokens
-    #[arg(long, env = "LAL_CAUSAL", value_name = "BOOL")]
+    /// Let a token see only those before it; without, the model learns to fill in masked tokens
+    #[arg(long, env = "LAL_CAUSAL", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub causal: Option<bool>,
-    /// Optimiser steps
-    #[arg(long, env = "LAL_STEPS", value_name = "N")]
+    /// Optimizer steps
+    #[arg(long, visible_alias = "max-iters", env = "LAL_STEPS", value_name = "N")]
     pub steps: Option<u64>,
-    /// Sequences per micro-step
+    /// Sequences of a micro-step
     #[arg(long, env = "LAL_BATCH_SIZE", value_name = "N")]
     pub batch_size: Option<usize>,
-    /// Micro-steps whose gradients are averaged for one step
+    /// Micro-steps of an optimizer step, over which gradients are averaged (gradient accumulation)
     #[arg(long, env = "LAL_GRAD_ACCUM", value_name = "N")]
     pub grad_accum: Option<usize>,
-    /// What turns gradients into updates
-    #[arg(long, env = "LAL_OPTIMIZER", value_enum)]
+    /// Optimizer: AdamW, Muon for the matrices inside blocks and AdamW for the rest, or SGD with momentum
+    #[arg(long, env = "LAL_OPTIMIZER", value_parser = choice::<Optimizer>(), value_name = "NAME")]
     pub optimizer: Option<Optimizer>,
-    /// How the learning rate falls after the warm-up
-    #[arg(long, env = "LAL_SCHEDULE", value_enum)]
+    /// Learning rate after the warm-up: constant, a linear or cosine decay, or constant with a linear decay in the last
+    /// fifth of the steps (wsd)
+    #[arg(long, env = "LAL_SCHEDULE", value_parser = choice::<LrSchedule>(), value_name = "NAME")]
     pub schedule: Option<LrSchedule>,
-    /// The peak learning rate, that of the last step of the warm-up [default: the preset's; with muon three times that]
+    /// Peak learning rate, reached at the end of the warm-up [default: the preset's; three times that with muon]
     #[arg(long, visible_alias = "lr", env = "LAL_LEARNING_RATE", value_name = "X")]
     pub learning_rate: Option<f64>,
-    /// The learning rate of the last step, unless the schedule is constant [default: a tenth of --learning-rate]
+    /// Learning rate of the last step, unless the schedule is constant [default: a tenth of --learning-rate]
     #[arg(long, env = "LAL_MIN_LEARNING_RATE", value_name = "X")]
     pub min_learning_rate: Option<f64>,
-    /// Steps over which the learning rate rises from 0
+    /// Steps of linear warm-up from 0
     #[arg(long, env = "LAL_WARMUP_STEPS", value_name = "N")]
     pub warmup_steps: Option<u64>,
-    /// AdamW's β₁, and the momentum of SGD
+    /// AdamW's β₁; with sgd, the momentum
     #[arg(long, env = "LAL_BETA1", value_name = "X")]
     pub beta1: Option<f64>,
     /// AdamW's β₂
@@ -111,22 +122,22 @@ pub struct Settings {
     /// Weight decay of matrices
     #[arg(long, env = "LAL_WEIGHT_DECAY", value_name = "X")]
     pub weight_decay: Option<f64>,
-    /// The most the gradient's norm may be; 0 turns clipping off
+    /// Maximum norm of the gradient; 0 for no clipping
     #[arg(long, env = "LAL_GRAD_CLIP", value_name = "X")]
     pub grad_clip: Option<f64>,
-    /// Steps between two estimates of the loss
+    /// Steps between two evaluations of the loss
     #[arg(long, env = "LAL_EVAL_EVERY", value_name = "N")]
     pub eval_every: Option<u64>,
-    /// Batches of each part that an estimate averages
+    /// Batches of an evaluation, of the training and of the validation text each
     #[arg(long, env = "LAL_EVAL_ITERS", value_name = "N")]
     pub eval_iters: Option<usize>,
-    /// Tokens of sample text written after each estimate; 0 for none
+    /// Tokens of sample text after each evaluation; 0 for none
     #[arg(long, env = "LAL_SAMPLE_TOKENS", value_name = "N")]
     pub sample_tokens: Option<usize>,
     /// Steps between two checkpoints
     #[arg(long, env = "LAL_SAVE_EVERY", value_name = "N")]
     pub save_every: Option<u64>,
-    /// Decides weights, batches, dropout and samples
+    /// Random seed of weights, batches, dropout and samples
     #[arg(long, env = "LAL_SEED", value_name = "N")]
     pub seed: Option<u64>,
 }

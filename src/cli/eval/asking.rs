@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{About, Event, open};
+use super::{About, Event};
 use crate::cli::device::Opened;
 use crate::cli::output::Output;
 use crate::finetune::answers::{answers, exact_match, text};
@@ -138,14 +138,14 @@ impl Asking<'_> {
     /// Asks another model, and tells which of the two answers better.
     pub fn against(&self, other: &Path, first: &Answered, output: Output) -> anyhow::Result<()> {
         let args = self.about.args;
-        let mut opened = open(args, output)?;
+        let mut opened = args.device.open(output)?;
         let mut model = load(opened.device(), other)?;
         // Another model may have another tokenizer.
         let lessons = self.about.lessons(&model.config, &model.tokenizer)?;
         let second = self.ask(&mut opened, &mut model, lessons, output)?;
         let [a, b] = match &args.reward {
             Some(folder) => {
-                let mut opened = open(args, output)?;
+                let mut opened = args.device.open(output)?;
                 [scores(&mut opened, folder, first)?, scores(&mut opened, folder, &second)?]
             }
             None => [first, &second].map(|answered| answered.verdicts.iter().map(Verdict::reward).collect()),

@@ -162,7 +162,7 @@ pub fn run(
         }
     };
 
-    let mut opened = args.device.open(autotune(resumed.as_ref(), output)?, output)?;
+    let mut opened = args.device.open_with(autotune(resumed.as_ref(), output)?, output)?;
     let mut bar = None;
     let mut progress = |done, of| {
         bar.get_or_insert_with(|| output.progress("prepared")).at(done as u64, of as u64);

@@ -1,0 +1,35 @@
+//! How the next token is chosen, as flags.
+
+use super::values::{MOST_TOKENS, whole};
+use crate::sample::strategy::{Strategy, StrategyError};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct Sampling {
+    /// Sampling temperature: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the likeliest token
+    #[arg(long, value_name = "X", default_value_t = 0.8)]
+    temperature: f32,
+    /// Keep only this many of the likeliest tokens
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MOST_TOKENS))]
+    top_k: Option<usize>,
+    /// Keep the likeliest tokens that together have this probability, above 0 to 1
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Keep tokens at least this share as likely as the likeliest, 0 to 1
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+    /// Divide the logits of tokens that are already in the context by this, above 0; 1 leaves them
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    repetition_penalty: f32,
+}
+
+impl Sampling {
+    /// # Errors
+    /// When a number is outside its range.
+    pub fn strategy(&self) -> Result<Strategy, StrategyError> {
+        let Self { temperature, top_k, top_p, min_p, repetition_penalty } = *self;
+        let strategy = Strategy { temperature, top_k, top_p, min_p, repetition_penalty };
+        strategy.check()?;
+        Ok(strategy)
+    }
+}
