@@ -12,7 +12,7 @@ use crate::finetune::constitution;
 use crate::finetune::lessons::FLAWED_TALES;
 use crate::run::origin::{Kind, Origin, Piece};
 use crate::text::corpus::{self, Corpus, CorpusError, DEFAULT, Places, Source, TALES};
-use crate::text::file::text_bytes;
+use crate::text::dataset::text_bytes;
 use crate::text::preferences;
 use crate::text::tales::{Demonstration, Part, Tales, jsonl};
 
@@ -24,47 +24,50 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// The corpora that `--data` knows by name
+    /// List the corpora that `--data` knows by name
     List,
-    /// Download a corpus, check it, and say where it is
+    /// Download a corpus, check it, and print its path
     Get {
-        /// Its name (see `lal data list`)
+        /// Name of the corpus (see `lal data list`)
         name: String,
         #[command(flatten)]
         places: DataPlaces,
     },
-    /// Write the Tales world to a folder: its text, and for fine-tuning questions with answers, as they should be and
-    /// as people give them, pairs of a better and a worse answer, and a constitution
+    /// Write the Tales world to a folder: its text, and for fine-tuning questions with answers, demonstrations with
+    /// mistakes, pairs of a better and a worse answer, and a constitution
     Prepare(Prepare),
 }
+
+/// The most questions: so many are made in a minute.
+const MOST_QUESTIONS: u64 = 100_000;
 
 /// What to write of the Tales world.
 #[derive(Debug, clap::Args)]
 struct Prepare {
-    /// The folder to write to
+    /// Folder to write to
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// What the tales are drawn from
-    #[arg(long, default_value_t = corpus::TALES_SEED)]
+    /// Random seed of the tales
+    #[arg(long, value_name = "N", default_value_t = corpus::TALES_SEED)]
     seed: u64,
-    /// The least number of characters of tales.txt
-    #[arg(long, default_value_t = corpus::TALES_CHARS, value_parser = whole::<usize>(1..=1_000_000_000))]
+    /// Length of tales.txt in characters, at least
+    #[arg(long, value_name = "N", default_value_t = corpus::TALES_CHARS, value_parser = whole::<usize>(1..=1_000_000_000))]
     chars: usize,
-    /// Questions to train on, in sft.jsonl, demonstrations.jsonl and preferences.jsonl
-    #[arg(long, default_value_t = 10_000, value_parser = whole::<usize>(0..=MOST))]
+    /// Training questions, in sft.jsonl, demonstrations.jsonl and preferences.jsonl
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = whole::<usize>(0..=MOST_QUESTIONS))]
     questions: usize,
-    /// Questions held out, in sft_held_out.jsonl and preferences_held_out.jsonl
-    #[arg(long, default_value_t = 1_000, value_parser = whole::<usize>(0..=MOST))]
+    /// Held-out questions, in sft_held_out.jsonl and preferences_held_out.jsonl
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = whole::<usize>(0..=MOST_QUESTIONS))]
     held_out: usize,
-    /// The most characters of a tale with its question and answer
-    #[arg(long, default_value_t = 240, value_parser = whole::<usize>(1..=MOST))]
+    /// Longest tale with its question and answer, in characters
+    #[arg(long, value_name = "N", default_value_t = 240, value_parser = whole::<usize>(1..=MOST))]
     longest: usize,
 }
 
 /// Where texts are kept.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DataPlaces {
-    /// A folder to look for corpora in before downloading them
+    /// Folder to look for corpora in before downloading them
     #[arg(long, env = "LAL_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }
@@ -158,7 +161,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
                 output.line(format!("{name}: {bytes} bytes, {place}"))?;
             }
         }
-        // A folder is written whole, whether or not anybody reads what is in it.
+        // The folder is written whole even if the reader of the list goes away.
         Verb::Prepare(args) => prepare(&args, output.outlasting())?,
     }
     if output.json {
@@ -170,7 +173,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
 /// What needs no download: name and description.
 const BUILT_IN: [(&str, &str); 2] = [
     (TALES, "a small world of Lal's own, generated offline, of known entropy"),
-    (FLAWED_TALES, "for finetune sft: the same as people tell it who err"),
+    (FLAWED_TALES, "for finetune sft: the same with the mistakes of imperfect demonstrations"),
 ];
 
 fn list(output: Output) -> anyhow::Result<()> {

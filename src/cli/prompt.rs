@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::failure::Usage;
-use crate::text::file::{read_to_string, text_bytes};
+use crate::files::read_to_string;
+use crate::text::dataset::text_bytes;
 
 #[derive(Debug, clap::Args)]
 pub struct Prompt {

@@ -9,12 +9,11 @@ use toml::{Table, Value};
 
 use super::lessons::TALES_PROMPTS;
 use super::policy_options::PolicyOptions;
-use crate::files::{FileError, write_whole};
+use crate::files::{FileError, SETTINGS_BYTES, read_to_string, write_whole};
 use crate::objective::preference::{Form, Preference};
 use crate::objective::reward::Reward;
 pub use crate::run::folder::STAGE;
 use crate::run::resume::Difference;
-use crate::text::file::{SETTINGS_BYTES, read_to_string};
 
 /// What a stage must know to be continued, beside its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 use crate::engine::op::OpError;
 use crate::engine::tensor::Shape;
-use crate::files::{Aside, FileError};
+use crate::files::{AtomicFile, FileError};
 use crate::models::config::{ModelConfig, SizeError};
 use crate::text::tokenizer::Tokenizer;
 
@@ -136,7 +136,7 @@ impl Layout {
     }
 }
 
-/// Writes `model.safetensors` aside; the caller commits it.
+/// Writes `model.safetensors`; the caller commits it.
 ///
 /// # Errors
 /// When `read` fails or the disk does.
@@ -145,7 +145,7 @@ pub fn write(
     layout: Layout,
     parameters: &[Entry],
     mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
-) -> Result<Aside, TensorError> {
+) -> Result<AtomicFile, TensorError> {
     let note = ("format", "pt");
     if layout == Layout::Plain {
         return tensor_file::write(&folder.join(MODEL), parameters, note, read);

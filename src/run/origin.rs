@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::model_file::MODEL;
-use crate::files::{FileError, read_any, write_whole};
+use crate::files::{FileError, open_within, read_any, write_whole};
 use crate::text::corpus::{Corpus, Source, TALES, hexadecimal, known};
-use crate::text::file::{open_within, text_bytes};
+use crate::text::dataset::text_bytes;
 
 pub const ORIGIN: &str = "origin.toml";
 

@@ -9,12 +9,12 @@ use super::choice::choice;
 use super::config::ConfigError;
 use super::presets;
 use super::ranges::check_counts;
+use crate::files::{SETTINGS_BYTES, read_to_string};
 use crate::models::config::{Architecture, ModelConfig, NormPlace, Position};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
 use crate::optim::schedule::LrSchedule;
-use crate::text::file::{SETTINGS_BYTES, read_to_string};
 
 const ABOUT_PRESETS: &str = "A named set of defaults; other flags override it";
 

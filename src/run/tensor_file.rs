@@ -12,8 +12,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::engine::device::DeviceError;
 use crate::engine::tensor::Shape;
-use crate::files::{Aside, FileError};
-use crate::text::file::open;
+use crate::files::{AtomicFile, FileError, open};
 
 /// Longer headers are none: the limit of the safetensors library.
 const MAX_HEADER: u64 = 100_000_000;
@@ -69,7 +68,7 @@ pub type Give<'a> = &'a mut dyn FnMut(&[f32]);
 /// key and value for the file's metadata; just one, so that equal tensors make equal files (the library
 /// keeps several in no fixed order).
 ///
-/// The file is [finished](Aside::finish) aside; the caller commits it.
+/// The file is [finished](AtomicFile::finish); the caller commits it.
 ///
 /// # Errors
 /// When `read` fails or gives another number of elements or one that is not finite, or the disk fails.
@@ -78,18 +77,18 @@ pub fn write(
     entries: &[Entry],
     note: (&str, &str),
     mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
-) -> Result<Aside, TensorError> {
-    let mut aside = Aside::new(place)?;
+) -> Result<AtomicFile, TensorError> {
+    let mut file = AtomicFile::new(place)?;
     let header = header(place, entries, note)?;
-    aside.write(&(header.len() as u64).to_le_bytes())?;
-    aside.write(&header)?;
+    file.write(&(header.len() as u64).to_le_bytes())?;
+    file.write(&header)?;
     for entry in entries {
         let (mut found, mut written) = (0, Ok(()));
         read(entry, &mut |part| {
             if written.is_ok() {
                 // Little-endian, as are all processors that Lal runs on.
                 written = check_finite(entry, found, part)
-                    .and_then(|()| Ok(aside.write(bytemuck::cast_slice(part))?));
+                    .and_then(|()| Ok(file.write(bytemuck::cast_slice(part))?));
             }
             found += part.len();
         })?;
@@ -98,8 +97,8 @@ pub fn write(
             return Err(TensorError::Length { name: entry.name.clone(), shape: entry.shape, found });
         }
     }
-    aside.finish()?;
-    Ok(aside)
+    file.finish()?;
+    Ok(file)
 }
 
 /// Checks the elements of a tensor from `first` on.

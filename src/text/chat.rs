@@ -22,8 +22,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::dataset::{DatasetError, read_text};
-use super::file::BYTE_ORDER_MARK;
 use super::tokenizer::{Special, Tokenizer, TokenizerError};
+use crate::files::BYTE_ORDER_MARK;
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

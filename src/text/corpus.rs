@@ -8,10 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::dataset::{DatasetError, read_text};
-use super::file;
+use super::dataset::{DatasetError, read_text, text_bytes};
 use super::tales::Tales;
-use crate::files::{FileError, write_shared};
+use crate::files::{self, FileError, write_shared};
 
 /// The corpus used when none is named.
 pub const DEFAULT: &str = "tinyshakespeare";
@@ -190,7 +189,7 @@ fn mismatch(known: &Known, bytes: &[u8]) -> Option<String> {
 }
 
 fn checked(known: &Known, path: &Path) -> Result<String, CorpusError> {
-    let bytes = file::read(path, file::text_bytes())
+    let bytes = files::read(path, text_bytes())
         .map_err(|source| DatasetError::Unreadable { path: path.to_owned(), source })?;
     if let Some(found) = mismatch(known, &bytes) {
         let Known { name, bytes, sha256, .. } = known.clone();

@@ -8,8 +8,14 @@ use std::path::{Path, PathBuf};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::file;
 use super::tokenizer::{Tokenizer, TokenizerError};
+use crate::engine::memory::available;
+use crate::files;
+
+/// The most bytes of a text: it is read whole, and its tokens and what is made on the way take up to eight times as much.
+pub fn text_bytes() -> u64 {
+    available() / 8
+}
 
 /// Token ids of one text, split in two.
 #[derive(Clone, Debug)]
@@ -76,7 +82,7 @@ fn smaller(have: usize) -> String {
 
 /// The text of a file; errors name the file, and the byte at which it stops being UTF-8.
 pub fn read_text(path: &Path) -> Result<String, DatasetError> {
-    let bytes = file::read(path, file::text_bytes()).map_err(|source| match source.kind() {
+    let bytes = files::read(path, text_bytes()).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => DatasetError::Missing(path.to_owned()),
         _ => DatasetError::Unreadable { path: path.to_owned(), source },
     })?;

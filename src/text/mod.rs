@@ -9,7 +9,6 @@
 pub mod chat;
 pub mod corpus;
 pub mod dataset;
-pub mod file;
 pub mod masked;
 pub mod ngram;
 pub mod pack;

@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 
 use super::gpt2::{self, gpt2_config, says_nothing, unknown};
 use super::{Layout, ModelError, TokenizerMark};
-use crate::files::FileError;
+use crate::files::{self, FileError, SETTINGS_BYTES};
 use crate::models::config::ModelConfig;
-use crate::text::file;
 use crate::text::tokenizer::Tokenizer;
 
 pub const CONFIG: &str = "config.json";
@@ -62,7 +61,7 @@ impl Layout {
 
 fn parse(folder: &Path) -> Result<(ModelConfig, Option<Own>, Layout), ModelError> {
     let path = folder.join(CONFIG);
-    let bytes = file::read(&path, file::SETTINGS_BYTES).map_err(FileError::at("read", &path))?;
+    let bytes = files::read(&path, SETTINGS_BYTES).map_err(FileError::at("read", &path))?;
     let bad = |what: String| ModelError::NotAConfig { path: path.clone(), what };
     let json: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
     let own: Option<Own> = match json.get("lal") {

@@ -14,8 +14,7 @@ use super::bpe::END_OF_TEXT;
 use super::byte::printable;
 use super::word::PATTERN;
 use super::{Bpe, CharLevel, Special, Tokenizer, TokenizerError, WordLevel};
-use crate::files::write_whole;
-use crate::text::file;
+use crate::files::{self, write_whole};
 
 const FILE: &str = "tokenizer.json";
 /// Longer files are refused: those of the largest vocabularies have some tens of MiB.
@@ -227,7 +226,7 @@ fn word_level(vocabulary: &Map<String, Value>) -> Result<WordLevel, String> {
 }
 
 fn read(path: &Path) -> Result<Value, TokenizerError> {
-    let text = file::read(path, MOST_BYTES)
+    let text = files::read(path, MOST_BYTES)
         .map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
     serde_json::from_slice(&text)
         .map_err(|error| TokenizerError::BadFile { path: path.to_owned(), what: error.to_string() })

@@ -4,19 +4,13 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-use crate::engine::memory::available;
+use super::FileError;
 
 /// What some editors begin a text with; it is no part of it.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The most bytes of a file of settings.
 pub const SETTINGS_BYTES: u64 = 1 << 24;
-
-/// The most bytes of a file that is read whole: its tokens, and what is made on the way, take up to eight times as
-/// much.
-pub fn text_bytes() -> u64 {
-    available() / 8
-}
 
 /// Opens a regular file for reading.
 ///
@@ -25,7 +19,7 @@ pub fn text_bytes() -> u64 {
 pub fn open(path: &Path) -> io::Result<File> {
     let found = fs::metadata(path)?;
     if !found.is_file() {
-        let what = format!("it is {}, and only a regular file can be read", kind(&found));
+        let what = format!("it is {}, and only a regular file can be read", what(&found));
         return Err(io::Error::new(ErrorKind::InvalidInput, what));
     }
     File::open(path)
@@ -74,8 +68,19 @@ pub fn read_to_string(path: &Path, most: u64) -> io::Result<String> {
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("it is no text ({error})")))
 }
 
+/// The bytes of a file, or of one that a link leads to; `None` where there is none, or something that has no end.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_any(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => fs::read(path).map(Some).map_err(FileError::at("read", path)),
+        _ => Ok(None),
+    }
+}
+
 #[cfg(unix)]
-fn kind(found: &Metadata) -> &'static str {
+fn what(found: &Metadata) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
     let kind = found.file_type();
     match () {
@@ -88,7 +93,7 @@ fn kind(found: &Metadata) -> &'static str {
 }
 
 #[cfg(not(unix))]
-fn kind(found: &Metadata) -> &'static str {
+fn what(found: &Metadata) -> &'static str {
     if found.is_dir() { "a folder" } else { "none" }
 }
 
@@ -105,7 +110,7 @@ mod tests {
         assert!(read(&path, 4).unwrap_err().to_string().contains("more than"));
         // Sparse: a terabyte that takes no space, and must take no memory.
         File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
-        assert!(read(&path, text_bytes()).unwrap_err().to_string().contains("more than"));
+        assert!(read(&path, 1 << 30).unwrap_err().to_string().contains("more than"));
     }
 
     #[cfg(unix)]
