@@ -9,7 +9,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`files`] | writing files whole, and never through a link |
+//! | [`files`] | reading and writing files with care |
 //! | [`engine`] | how ops run: tensors, ops, tape, plan, devices |
 //! | [`ops`] | what runs: one file per op, with its contract, twin, derivative, cases and cost |
 //! | [`nn`] | layers, as functions over the tape |

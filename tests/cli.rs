@@ -305,6 +305,8 @@ fn the_tales_world_is_written_to_a_folder() {
         command.args(["data", "prepare", out.to_str().unwrap(), "--chars", "20000", "--questions", "50"]);
         command.args(["--held-out", "10"]).args(more).assert()
     };
+    let many = ["--questions", "1000000"];
+    prepare(&many).code(2).stderr(contains("0 to 100000"));
     prepare(&["--json"]).success().stdout(contains("\"lines\":50").and(contains("\"event\":\"done\"")));
     assert!(fs::read_to_string(out.join("tales.txt")).unwrap().len() >= 20_000);
     let lines = |name: &str| events(&fs::read(out.join(name)).unwrap());

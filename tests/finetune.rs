@@ -189,3 +189,18 @@ fn requests_that_make_no_sense_exit_2_and_say_why() {
     chat(&run, "/dance\n").assert().code(2).stderr(contains("/dance"));
     chat(&run, &format!("{}\n", "a".repeat(40))).assert().code(2).stderr(contains("shorten it"));
 }
+
+/// Without a reader nothing more is said, however much is asked.
+#[cfg(unix)]
+#[test]
+fn a_chat_ends_when_its_reader_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, chats) = base(folder.path());
+    let run = folder.path().join("run");
+    sft(&base, &chats, &run).arg("--steps=2").assert().success();
+    let program = assert_cmd::cargo::cargo_bin("lal");
+    let chat = format!("{} chat --device cpu --max-tokens 2 --model {}", program.display(), run.display());
+    let script = format!("yes | timeout 60 {chat} | head -n 1 >/dev/null; exit ${{PIPESTATUS[1]}}");
+    let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}

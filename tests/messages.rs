@@ -228,3 +228,24 @@ fn every_line_of_json_has_an_event() {
         assert!(text.lines().all(|line| line.contains("\"event\":")), "{text}");
     }
 }
+
+/// What a run suggests when it ends works, whatever its vocabulary.
+#[test]
+fn suggestions_can_be_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = file(folder.path(), "letters.txt", &"abcd efgh ijkl\n".repeat(100));
+    let shape = ["--n-layer", "1", "--n-head", "1", "--n-embd", "8", "--block-size", "8"];
+    for (flags, verb) in
+        [(&["--causal", "false"][..], "attention"), (&["--preset", "skipgram"], "embeddings")]
+    {
+        let out = folder.path().join(verb);
+        let mut train = tiny(&["train"], &letters, &out);
+        let assert = train.args(shape).args(["--steps", "2"]).args(flags).assert().success();
+        let said = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        let next = said.lines().last().unwrap().strip_prefix("next: lal ").unwrap();
+        assert!(next.starts_with(&format!("inspect {verb} ")), "{said}");
+        let arguments: Vec<_> = next.split(' ').collect();
+        let mut command = lal();
+        command.args(&arguments).env("LAL_DEVICE", "cpu").assert().success();
+    }
+}

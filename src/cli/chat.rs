@@ -28,7 +28,7 @@ use crate::text::tokenizer::Special;
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("temperature", |arg| arg.default_value("0.5")))]
 pub struct Args {
-    /// The folder of a fine-tuned run
+    /// Folder of a fine-tuned model
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
     /// System message, at the start of the conversation

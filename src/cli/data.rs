@@ -10,7 +10,7 @@ use super::output::Output;
 use super::values::{MOST, whole};
 use crate::finetune::constitution;
 use crate::finetune::lessons::FLAWED_TALES;
-use crate::run::origin::{Kind, Origin, Piece};
+use crate::run::origin::{Origin, Piece, Provenance};
 use crate::text::corpus::{self, Corpus, CorpusError, DEFAULT, Places, Source, TALES};
 use crate::text::dataset::text_bytes;
 use crate::text::preferences;
@@ -74,9 +74,6 @@ pub struct DataPlaces {
 
 impl DataPlaces {
     /// Finds or downloads the text, drawing progress, and remarks on what was not as asked.
-    ///
-    /// # Errors
-    /// As [`corpus::locate`].
     pub fn locate(&self, data: Option<&str>, output: Output) -> Result<Corpus, CorpusError> {
         let cache = corpus::cache_dir();
         let places = Places { data_dir: self.data_dir.as_deref(), cache_dir: cache.as_deref() };
@@ -102,9 +99,6 @@ impl DataPlaces {
 impl DataPlaces {
     /// The text of a run that recorded `was` as its data, and what is written to `config.toml` for it: the run's own, or
     /// what is `asked` for if it is the same. What is found is noted in `origin`.
-    ///
-    /// # Errors
-    /// When it is not there, or another.
     pub fn of_run(
         &self,
         origin: &mut Origin,
@@ -113,7 +107,7 @@ impl DataPlaces {
         output: Output,
     ) -> anyhow::Result<(Corpus, String)> {
         let mut places = self.clone();
-        if let Some(Piece { kind: Kind::Known, path: Some(path), .. }) = origin.part("data") {
+        if let Some(Piece { provenance: Provenance::Known, path: Some(path), .. }) = origin.part("data") {
             let folder = path.parent().filter(|_| path.exists()).map(Path::to_owned);
             places.data_dir = places.data_dir.or(folder);
         }
@@ -132,9 +126,6 @@ impl DataPlaces {
 }
 
 /// What fine-tuning learns from under this name or path.
-///
-/// # Errors
-/// When there is no such file.
 pub fn lessons_at(data: &str) -> anyhow::Result<Piece> {
     Ok(match data {
         TALES | FLAWED_TALES => Piece::built_in(data),

@@ -1,4 +1,4 @@
-//! `lal eval`: what a model loses on a text, and how it answers.
+//! `lal eval`: the loss of a model on a text, and how it answers questions.
 
 mod asking;
 
@@ -30,33 +30,33 @@ use crate::text::pack::{TooLong, pack};
 use crate::text::tokenizer::{Special, Tokenizer};
 use crate::train::evaluate::{Loss, loss, text_windows};
 
-/// `--data` is a text, by path or name, of which the last tenth is read: the part that training validates on. For a
-/// fine-tuned model it may be a .jsonl of conversations, or `tales` for held-out questions about the built-in world.
+/// `--data` is a text, by path or name; the loss is that of its last tenth, the validation part. For a fine-tuned model
+/// it may be a .jsonl of conversations, or `tales` for held-out questions about the built-in world.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of a run
+    /// Folder of a trained model
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
-    /// A text or conversations, by name or path [default: what the run learned from, or else tinyshakespeare]
+    /// A text or conversations, by name or path [default: the data of the run, or else tinyshakespeare]
     #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH")]
     data: Option<String>,
-    /// Another fine-tuned model: which of the two answers better?
+    /// Folder of another fine-tuned model: report which of the two answers better
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// The reward model that says so [default: the program that judges answers about tales]
+    /// Folder of the reward model that compares them [default: the program that scores answers about tales]
     #[arg(long, value_name = "DIR", requires = "against")]
     reward: Option<PathBuf>,
-    /// Tokens between the windows in which a text is read; fewer show more of what came before [default: the block]
+    /// Tokens between the windows of a text; fewer give each token more context [default: the block size]
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MOST_TOKENS))]
     stride: Option<usize>,
-    /// Questions to ask
+    /// Number of questions to ask
     #[arg(long, value_name = "N", default_value_t = TALES_HELD_OUT, value_parser = whole::<usize>(1..=MOST))]
     questions: usize,
-    /// How freely answers are drawn; 0 always takes the likeliest token
-    #[arg(long, default_value_t = 0.0)]
+    /// Sampling temperature of answers; 0 always takes the likeliest token
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
     temperature: f32,
-    /// Same seed, same answers
-    #[arg(long, default_value_t = 1337)]
+    /// Random seed: the same seed gives the same answers
+    #[arg(long, value_name = "N", default_value_t = 1337)]
     seed: u64,
     #[command(flatten)]
     places: DataPlaces,
@@ -198,7 +198,7 @@ impl About<'_> {
     }
 }
 
-/// Whether the model of `--against` can be asked as well, and somebody can judge, before the first is asked.
+/// Checks that the model of `--against` can be asked too, and that its answers can be scored, before the first is asked.
 fn check_against(about: &About, model: &Model, asked: &Lessons) -> anyhow::Result<()> {
     let args = about.args;
     let Some(other) = &args.against else { return Ok(()) };

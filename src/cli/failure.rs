@@ -35,7 +35,7 @@ pub enum Exit {
     Done = 0,
     /// A run or a check failed.
     Failed = 1,
-    /// What was asked for makes no sense, or names something that does not exist.
+    /// Invalid arguments or settings, or a file that does not exist.
     Usage = 2,
     NoAdapter = 3,
     /// Stopped by Ctrl-C after saving.
@@ -52,7 +52,7 @@ impl From<Exit> for ExitCode {
 pub fn report(error: &anyhow::Error) -> Exit {
     let exit = classify(error);
     if exit != Exit::Done {
-        tell(&format!("error: {}", told(error)));
+        tell(&format!("error: {}", one_line(error)));
     }
     exit
 }
@@ -72,8 +72,8 @@ pub fn refuse(error: clap::Error) -> ! {
     error.exit()
 }
 
-/// The error and its causes in one line, without those that an error above them has already told.
-fn told(error: &anyhow::Error) -> String {
+/// The error and its causes in one line, without those that an error before them already includes.
+fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(|cause| cause.to_string()) {
         if line.is_empty() {
@@ -173,7 +173,7 @@ pub fn of_a_model(error: DatasetError) -> anyhow::Error {
     }
 }
 
-/// A request that makes no sense.
+/// Invalid arguments.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);

@@ -1,4 +1,4 @@
-//! `lal inspect`: where a model's heads look, what it expects next, and how its tokens lie to each other.
+//! `lal inspect`: attention, the distribution of the next token, and embeddings.
 
 mod embeddings;
 
@@ -41,7 +41,7 @@ enum What {
 /// The model and what it reads.
 #[derive(Debug, clap::Args)]
 struct Reading {
-    /// The folder of a trained run
+    /// Folder of a trained model
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
     #[command(flatten)]
@@ -55,10 +55,10 @@ struct AttentionArgs {
     #[command(flatten)]
     reading: Reading,
     /// Only this layer, counted from 0
-    #[arg(long, value_parser = whole::<usize>(0..=MOST))]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0..=MOST))]
     layer: Option<usize>,
     /// Only this head, counted from 0
-    #[arg(long, value_parser = whole::<usize>(0..=MOST))]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0..=MOST))]
     head: Option<usize>,
     /// Write the heat maps as one picture
     #[arg(long, value_name = "FILE.svg")]
@@ -70,8 +70,8 @@ struct AttentionArgs {
 struct LogitsArgs {
     #[command(flatten)]
     reading: Reading,
-    /// Tokens to show
-    #[arg(long, default_value_t = 20, value_parser = whole::<usize>(1..=MOST_TOKENS))]
+    /// Number of tokens to show
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     top: usize,
     #[command(flatten)]
     sampling: Sampling,

@@ -9,19 +9,16 @@ use super::bars;
 use super::failure::{Exit, Usage};
 use super::output::{Output, tell};
 
-/// What a first Ctrl-C does to a run, and what a second one.
+/// What a first and a second Ctrl-C do to a run.
 const FIRST: &str =
     "stopping: this step is finished and saved (Ctrl-C once more ends at once, without saving)";
 const SECOND: &str = "ended at once: what came after the last checkpoint is not saved";
 
-/// A standard error that somebody reads takes a line in less.
+/// How long standard error may take for a line before it counts as stuck.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// A flag that Ctrl-C or a request to terminate sets; a second one ends the program at once. A verb that `saves` what
 /// it has says so.
-///
-/// # Errors
-/// When the system does not let one listen.
 pub fn stop_on_interrupt(output: Output, saves: bool) -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
@@ -49,7 +46,7 @@ fn say(what: impl FnOnce() + Send + 'static) {
     let (done, wait) = channel();
     std::thread::spawn(move || {
         what();
-        // Who waited has left.
+        // The receiver may have stopped waiting.
         let _ = done.send(());
     });
     let _ = wait.recv_timeout(PATIENCE);

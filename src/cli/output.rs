@@ -1,4 +1,4 @@
-//! What every verb can be told about its output, and the one place that writes it.
+//! The output flags of every command, and the one place that writes output.
 
 use std::borrow::Cow;
 use std::io::{Error, ErrorKind, IsTerminal, Write, stderr, stdout};
@@ -16,10 +16,10 @@ pub struct Output {
     /// Print one JSON object per line instead of text
     #[arg(long, global = true)]
     pub json: bool,
-    /// No progress, no remarks
+    /// Print no progress and no remarks
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// More remarks
+    /// Print more remarks
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// There is more to do than to print: a reader who goes away ends nothing.
@@ -56,25 +56,16 @@ impl Output {
     }
 
     /// Results as they come, without a line's end.
-    ///
-    /// # Errors
-    /// As [`line`](Self::line).
     pub fn piece(&self, text: &str) -> std::io::Result<()> {
         self.write(visible, text)
     }
 
     /// A JSON object with an `event` field, on a line of its own.
-    ///
-    /// # Errors
-    /// As [`line`](Self::line).
     pub fn event(&self, event: &impl Serialize) -> anyhow::Result<()> {
         Ok(self.write(visible_json, &format!("{}\n", serde_json::to_string(event)?))?)
     }
 
     /// The same for an object without that field.
-    ///
-    /// # Errors
-    /// As [`line`](Self::line).
     pub fn named(&self, event: &str, fields: &impl Serialize) -> anyhow::Result<()> {
         self.event(&Named { event, fields })
     }
@@ -152,7 +143,7 @@ pub fn is_lost() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Whether results were lost that somebody waits for.
+/// Whether results were lost to an error, such as a full disk.
 pub fn has_failed() -> bool {
     FAILED.load(Ordering::Relaxed)
 }

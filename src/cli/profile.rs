@@ -33,7 +33,7 @@ pub struct Args {
     settings: Settings,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Profile the model and the settings of this run
+    /// Folder of a run whose model and settings to profile
     #[arg(long, env = "LAL_MODEL", value_name = "DIR", conflicts_with = "preset")]
     model: Option<PathBuf>,
     /// What to profile: a training step, or decoding one token

@@ -21,9 +21,6 @@ pub struct Prompt {
 
 impl Prompt {
     /// The text, without the line's end that a file or a pipe has after it; `None` where none is given.
-    ///
-    /// # Errors
-    /// When it is empty, or cannot be read.
     pub fn read(&self) -> anyhow::Result<Option<String>> {
         let mut text = match (&self.prompt, &self.prompt_file) {
             (_, Some(path)) => {

@@ -1,4 +1,4 @@
-//! What runs of every kind share: kernels, and what a person sees.
+//! Parts of every run: the choice of kernels, and what it prints.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::train::event::Event;
 use crate::train::source::REWARD;
 use crate::train::trainer::Trainer;
 
-/// What the run took beside what its plan said it would.
+/// The memory that the run used, next to the memory that its plan had.
 pub fn memory_used(planned: u64, opened: &Opened) -> String {
     let mut used = format!("memory: {} planned for tensors", HumanBytes(planned));
     if let Opened::Gpu(gpu) = opened
@@ -29,7 +29,7 @@ pub fn memory_used(planned: u64, opened: &Opened) -> String {
     used
 }
 
-/// The most bytes that this process has had resident, where the system tells (Linux).
+/// Peak resident memory of this process in bytes, where the system reports it (Linux).
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -66,7 +66,7 @@ pub fn keep_choices(choices: Option<&str>, folder: &RunFolder) -> anyhow::Result
     Ok(choices.map_or(Ok(()), |text| write_whole(&path, text.as_bytes()))?)
 }
 
-/// The commands that a run points to when it ends.
+/// The commands that a run suggests when it ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Verbs<'a> {
     /// What continues it.
@@ -75,7 +75,7 @@ pub struct Verbs<'a> {
     pub next: &'a str,
 }
 
-/// What a person, or with `--json` a program, sees of the run.
+/// Prints the events of a run, as text or with `--json` as JSON.
 pub struct Screen<'a> {
     output: Output,
     /// How far the run is, for a person at a terminal.
@@ -113,7 +113,7 @@ impl<'a> Screen<'a> {
         }
     }
 
-    /// So many steps have been done before.
+    /// Begins after `step` steps that were done before.
     pub fn begin(&mut self, step: u64) {
         self.first = step;
         self.bar.at(step, self.steps);
@@ -207,7 +207,7 @@ impl<'a> Screen<'a> {
     }
 }
 
-/// What a policy's replies are worth, and how far it is from its reference.
+/// The reward of a policy's replies, and its divergence from the reference.
 fn worth(measures: &BTreeMap<&'static str, f64>) -> String {
     let figure = |name: &str| Some(format!("  {name} {:.3}", measures.get(name)?));
     if measures.contains_key(REWARD) {

@@ -19,7 +19,7 @@ use crate::sample::strategy::{Candidate, Sampler};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of a trained run
+    /// Folder of a trained model
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
     #[command(flatten)]

@@ -24,8 +24,6 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// # Errors
-    /// When a number is outside its range.
     pub fn strategy(&self) -> Result<Strategy, StrategyError> {
         let Self { temperature, top_k, top_p, min_p, repetition_penalty } = *self;
         let strategy = Strategy { temperature, top_k, top_p, min_p, repetition_penalty };

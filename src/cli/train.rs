@@ -180,13 +180,13 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     Ok(if ending == Ending::Stopped { Exit::Interrupted } else { Exit::Done })
 }
 
-/// The lowest loss that any model which reads from left to right can reach, in nats per token, where the text tells. One
-/// that sees both sides, or whose loss is of something else, has no such floor.
+/// The lowest loss that any causal model can reach on this text, in nats per token, where it is known. Other models have
+/// no such floor.
 pub fn floor(corpus: &Corpus, dataset: &Dataset, model: &ModelConfig) -> Option<f64> {
     if model.predicts_next().is_err() {
         return None;
     }
-    // A text has one spelling in tokens: they carry together what its characters do.
+    // A text has one tokenization, so its tokens carry the same information as its characters.
     let chars_per_token = corpus.text[corpus.text.len() - dataset.val_bytes..].chars().count() as f64
         / dataset.val.len() as f64;
     match &corpus.source {

@@ -34,18 +34,12 @@ impl AtomicFile {
     }
 
     /// Appends bytes.
-    ///
-    /// # Errors
-    /// When the disk is full or fails; or after [`finish`](Self::finish).
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         let file = self.file.as_mut().ok_or_else(|| io::Error::other("the file is finished"));
         file.and_then(|file| file.write_all(bytes)).map_err(FileError::at("write", &self.path))
     }
 
     /// Puts all that was written on the disk; only the name is missing then.
-    ///
-    /// # Errors
-    /// When the disk is full or fails.
     pub fn finish(&mut self) -> Result<(), FileError> {
         let Some(mut file) = self.file.take() else { return Ok(()) };
         file.flush().and_then(|()| file.get_ref().sync_all()).map_err(FileError::at("write", &self.path))
@@ -90,9 +84,6 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 
 /// Writes what a person wants at a path of their choice: through a link, and into a device or a pipe such as
 /// `/dev/stdout`, if that is there, and else as [`write_whole`].
-///
-/// # Errors
-/// As [`write_whole`].
 pub fn write_output(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         let opened = OpenOptions::new().write(true).create(true).truncate(true).open(path);
@@ -123,9 +114,6 @@ pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 
 /// Opens a file to be changed where it is, made if there is none: with `append` at its end, else for reading too. A
 /// link, or a file that has another name elsewhere, is replaced by a new file.
-///
-/// # Errors
-/// When it cannot be made or opened.
 pub fn open_own(path: &Path, append: bool) -> Result<File, FileError> {
     let attempt = || {
         if !is_own(path) {
@@ -147,9 +135,6 @@ pub fn is_own(path: &Path) -> bool {
 }
 
 /// Removes a file or a link, if there is one.
-///
-/// # Errors
-/// When it is a folder, or may not be removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -160,6 +145,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::read_any;
 
     #[test]
     fn a_file_appears_whole_and_leaves_nothing_else() {

@@ -1,4 +1,4 @@
-//! Reading whole files, and only what is one: a pipe waits for a writer, and a device may never end.
+//! Reading regular files: a pipe waits for a writer, and a device may never end.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::FileError;
 
-/// What some editors begin a text with; it is no part of it.
+/// A mark that some editors put at the start of a text; it is not part of the text.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The most bytes of a file of settings.
@@ -26,9 +26,6 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Opens a regular file of no more than `most` bytes for reading.
-///
-/// # Errors
-/// As [`open`], and when the file is longer.
 pub fn open_within(path: &Path, most: u64) -> io::Result<File> {
     let file = open(path)?;
     if file.metadata()?.len() > most { Err(too_long(most)) } else { Ok(file) }
@@ -40,9 +37,6 @@ fn too_long(most: u64) -> io::Error {
 }
 
 /// The bytes of a regular file of no more than `most`, without the mark (U+FEFF) that some editors begin a text with.
-///
-/// # Errors
-/// As [`open_within`].
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = open_within(path, most)?;
     let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
@@ -69,9 +63,6 @@ pub fn read_to_string(path: &Path, most: u64) -> io::Result<String> {
 }
 
 /// The bytes of a file, or of one that a link leads to; `None` where there is none, or something that has no end.
-///
-/// # Errors
-/// When it cannot be read.
 pub fn read_any(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => fs::read(path).map(Some).map_err(FileError::at("read", path)),

@@ -1,12 +1,12 @@
-//! What a model can be asked for, by its kind; and for what it cannot, why, and what to do instead.
+//! What a model can do, by its architecture; and if it cannot, why, and what to do instead.
 
 use super::config::{Architecture, ModelConfig};
 
-/// Something that models of this kind do not do.
+/// Something that a model cannot do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Inability {
     #[error(
-        "a model that sees both sides of a token (causal = false) fills in hidden tokens and does not predict the \
+        "a model that sees both sides of a token (causal = false) fills in masked tokens and does not predict the \
          next one: look into it with `lal inspect attention` or `lal inspect embeddings`, or take a causal model, such \
          as one of the preset mini"
     )]
@@ -29,10 +29,7 @@ pub enum Inability {
 }
 
 impl ModelConfig {
-    /// Whether the model predicts the next token of a text, so that it can write one, and be measured by one.
-    ///
-    /// # Errors
-    /// When it fills in hidden tokens or predicts neighbours.
+    /// Checks that the model predicts the next token, so that it can generate text and has a loss on one.
     pub fn predicts_next(&self) -> Result<(), Inability> {
         match self.architecture {
             Architecture::Skipgram => Err(Inability::PredictsNeighbours),
@@ -41,10 +38,7 @@ impl ModelConfig {
         }
     }
 
-    /// Whether the model can be fine-tuned to answer.
-    ///
-    /// # Errors
-    /// When it is no Transformer that reads from left to right.
+    /// Checks that the model can be fine-tuned to answer: a causal Transformer.
     pub fn answers(&self) -> Result<(), Inability> {
         self.predicts_next()?;
         match self.architecture {
@@ -53,10 +47,7 @@ impl ModelConfig {
         }
     }
 
-    /// Whether the model has heads that attend.
-    ///
-    /// # Errors
-    /// When it is no Transformer.
+    /// Checks that the model has attention.
     pub fn attends(&self) -> Result<(), Inability> {
         match self.architecture {
             Architecture::Transformer => Ok(()),

@@ -8,9 +8,6 @@ use crate::ops::embedding::Embedding;
 
 /// tokens (batch, time) → logits (batch, time, vocab_size). Trained to the end, a row's softmax is the share
 /// of each token among those that follow: what counting gives.
-///
-/// # Errors
-/// When the tokens are none.
 pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var) -> Result<Trunk, OpError> {
     tape.scoped("bigram", |tape| {
         let table = tape.parameter("weight", [config.vocab_size; 2], Init::Constant(0.0), Parameter::Outer);

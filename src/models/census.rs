@@ -1,5 +1,5 @@
-//! What a model consists of, told from its configuration alone: to be held against memory or a file before anything is
-//! recorded.
+//! The parameters of a model, counted from its configuration alone: to compare them with the memory or a file before
+//! anything is recorded.
 
 use super::config::{Architecture, ModelConfig, NormPlace, Position};
 use crate::engine::tensor::Shape;

@@ -1,4 +1,4 @@
-//! What kind of model, and its sizes.
+//! The configuration of a model.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -25,7 +25,7 @@ pub enum Architecture {
     Mlp,
     /// A table: the next token's logits by the last token alone.
     Bigram,
-    /// Word vectors, from which words stand near which (Mikolov et al. 2013).
+    /// Word vectors, from which words are near which (Mikolov et al. 2013).
     Skipgram,
 }
 
@@ -36,29 +36,29 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// How a Transformer knows where a token stands.
+/// The positional encoding of a Transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Position {
-    /// Not at all but by what causality lets it see.
+    /// None but what causality lets a token see.
     None,
     /// A fixed table of sines and cosines (Vaswani et al. 2017).
     Sinusoidal,
     /// A trained table, as in GPT-2.
     Learned,
-    /// Queries and keys turned by their position (Su et al. 2021).
+    /// Rotary embeddings of queries and keys (Su et al. 2021).
     Rope,
     /// A penalty on scores that grows with distance (Press et al. 2022).
     Alibi,
 }
 
-/// On which side of a block the norm stands.
+/// Where the norm is in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormPlace {
     /// Before each half of a block, as in GPT-2.
     Pre,
-    /// Behind each addition, as in the first Transformer and BERT.
+    /// After each addition, as in the first Transformer and BERT.
     Post,
 }
 
@@ -101,7 +101,7 @@ pub struct ModelConfig {
     pub tied: bool,
     /// Whether a token sees only those before it. One that sees all is trained to fill in masked tokens.
     pub causal: bool,
-    /// The rank of the low-rank adapters beside each linear layer; 0 for none (Hu et al. 2021). They are merged
+    /// The rank of the low-rank adapters of each linear layer; 0 for none (Hu et al. 2021). They are merged
     /// before a model is written.
     #[serde(skip)]
     pub lora_rank: usize,
@@ -124,7 +124,7 @@ pub const SIZES: [(&str, RangeInclusive<usize>); 9] = [
 /// The most steps of all recurrent layers together: each is written down by itself, which takes seconds for so many.
 const MOST_STEPS: usize = 1 << 14;
 
-/// Sizes that make no model, and what to change.
+/// Sizes of no valid model, and what to change.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum SizeError {
     #[error("{name} = {value} is outside its range: {} to {}", range.start(), range.end())]
@@ -191,9 +191,6 @@ impl ModelConfig {
     }
 
     /// Whether a model of these sizes can be built.
-    ///
-    /// # Errors
-    /// When a size is outside its [range](SIZES), heads do not divide, or dropout is no share.
     pub fn check(&self) -> Result<(), SizeError> {
         let Self { vocab_size, block_size, n_layer, n_head, n_kv_head, n_embd, n_inner, .. } = *self;
         let sizes = [vocab_size, block_size, n_layer, n_head, n_kv_head, n_embd, n_inner];
@@ -237,7 +234,7 @@ impl ModelConfig {
         self.n_embd / self.n_head
     }
 
-    /// Whether it reads a token after the other and carries what it remembers along.
+    /// Whether it reads one token after the other and carries a state.
     pub fn is_recurrent(&self) -> bool {
         matches!(self.architecture, Architecture::Rnn | Architecture::Gru | Architecture::Lstm)
     }

@@ -13,9 +13,6 @@ use crate::ops::activation::{Activation, Kind};
 use crate::ops::reshape::Reshape;
 
 /// tokens (batch, block_size) → hidden (batch, n_embd): one prediction for each window.
-///
-/// # Errors
-/// When the window is not a whole block.
 pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) -> Result<Trunk, OpError> {
     tape.scoped("mlp", |tape| {
         let (window, n) = (tape.shape(tokens), config.n_embd);

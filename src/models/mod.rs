@@ -18,10 +18,10 @@ use crate::ops::embedding::Embedding;
 use crate::ops::matmul::Matmul;
 use crate::ops::rows::TakeRows;
 
-/// What a model reads.
+/// The inputs of a model.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// (batch, time); for recurrent nets (time, batch), so that a step's rows lie together.
+    /// (batch, time); for recurrent nets (time, batch), so that the rows of a step are contiguous.
     pub tokens: Var,
     /// Where examples share rows. For Transformers.
     pub segments: Option<Segments>,
@@ -36,22 +36,19 @@ pub struct Segments {
     pub positions: Var,
 }
 
-/// What a model leaves on the tape.
+/// A model without its head, as recorded on a tape.
 #[derive(Clone, Debug)]
 pub struct Trunk {
     /// (…, n_embd): a row for every prediction; or the logits themselves if there is no head.
     pub hidden: Var,
     /// (vocab_size, n_embd): what a row is multiplied with to give logits.
     pub head: Option<Var>,
-    /// The states that the next window begins with, and what each will then be: to be
-    /// [carried](crate::nn::recurrent::carry) over once nothing reads them any more.
+    /// Recurrent states that the next window begins with, each with its new value: to be
+    /// [carried](crate::nn::recurrent::carry) over after their last use.
     pub carried: Vec<(Var, Var)>,
 }
 
 /// Records everything below the head.
-///
-/// # Errors
-/// When the model's sizes are outside their ranges, or the tokens do not fit it.
 pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -> Result<Trunk, OpError> {
     config.check().map_err(|error| OpError::new(error.to_string()))?;
     match config.architecture {
@@ -66,18 +63,12 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
 }
 
 impl Trunk {
-    /// Leaves of all rows those at `places`, (1, k) indices: the head then makes no logits that nobody asks for.
-    ///
-    /// # Errors
-    /// When `places` are no indices.
+    /// Keeps only the rows at `places`, (1, k) indices: the head then computes no other logits.
     pub fn at(self, tape: &mut Tape, places: Var) -> Result<Self, OpError> {
         Ok(Self { hidden: tape.apply_one(Embedding, &[places, self.hidden])?, ..self })
     }
 
     /// The logits of `rows` rows from `first` on, (rows, vocab_size).
-    ///
-    /// # Errors
-    /// When there are fewer rows.
     pub fn logits(&self, tape: &mut Tape, first: usize, rows: usize) -> Result<Var, OpError> {
         let mut hidden = self.hidden;
         if rows != tape.spec(hidden).shape.rows() {
@@ -89,10 +80,7 @@ impl Trunk {
         }
     }
 
-    /// The logits behind the last row alone, (1, vocab_size).
-    ///
-    /// # Errors
-    /// When the operands do not fit.
+    /// The logits of the last row alone, (1, vocab_size).
     pub fn last_logits(&self, tape: &mut Tape) -> Result<Var, OpError> {
         self.logits(tape, tape.spec(self.hidden).shape.rows() - 1, 1)
     }
@@ -108,7 +96,7 @@ impl ModelConfig {
         }
     }
 
-    /// Predictions of a batch of sequences: one for each token, but of an MLP only one behind its window, and of a
+    /// Predictions of a batch of sequences: one for each token, but of an MLP only one after its window, and of a
     /// skip-gram model whether each candidate is a neighbour.
     pub fn n_predictions(&self, batch: usize, time: usize) -> usize {
         match self.architecture {
@@ -118,10 +106,7 @@ impl ModelConfig {
         }
     }
 
-    /// What the model consists of, by name; a tied head is the embedding.
-    ///
-    /// # Errors
-    /// When the sizes do not fit together.
+    /// The parameters of the model, by name; a tied head is the embedding.
     pub fn parameters(&self) -> Result<Vec<(String, Shape)>, OpError> {
         // Each step of a recurrent net has the same.
         let time = if self.is_recurrent() { 1 } else { self.block_size };

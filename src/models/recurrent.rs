@@ -11,9 +11,6 @@ use crate::nn::mlp::dropout;
 use crate::nn::recurrent::{Cell, Recurrent, carry};
 
 /// tokens (time, batch) → hidden (time · batch, n_embd), which is also each layer's state.
-///
-/// # Errors
-/// When the sizes do not fit together.
 pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) -> Result<Trunk, OpError> {
     tape.scoped("recurrent", |tape| {
         let layer = Recurrent {

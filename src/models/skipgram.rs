@@ -1,5 +1,5 @@
 //! Skip-gram: a vector for each token, and one for each token as a neighbour (Mikolov et al. 2013). Trained on which
-//! tokens stand near which, those used alike come to lie alike.
+//! tokens are near which, tokens of similar use get similar vectors.
 
 use super::Trunk;
 use super::config::ModelConfig;
@@ -7,14 +7,11 @@ use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
 use crate::nn::embedding::{embed, table};
 
-/// What a token is paired with in training: a neighbour, and five that are none.
+/// What a token is paired with in training: a neighbour, and five negative samples.
 pub const CANDIDATES: usize = 6;
 
 /// tokens (batch, time) → hidden (batch, time, n_embd), each token's own vector; as a head the vectors of neighbours,
 /// so that a logit says how likely a token stands near.
-///
-/// # Errors
-/// When the tokens are none.
 pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var) -> Result<Trunk, OpError> {
     tape.scoped("skipgram", |tape| {
         let wte = tape.scoped("wte", |t| table(t, config.vocab_size, config.n_embd));

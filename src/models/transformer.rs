@@ -1,4 +1,4 @@
-//! The Transformer (Vaswani et al. 2017), its pieces chosen by the configuration: GPT-2, Llama, BERT and between.
+//! The Transformer (Vaswani et al. 2017), its parts chosen by the configuration: GPT-2, Llama, BERT and between.
 
 use super::config::{ModelConfig, NormPlace, Position};
 use super::{Reading, Trunk};
@@ -11,7 +11,7 @@ use crate::nn::linear::Linear;
 use crate::nn::mlp::{dropout, feed_forward};
 use crate::nn::norm::Norms;
 
-/// Of the angles by which queries and keys are turned.
+/// Base of the angles of rotary embeddings.
 const ROPE_BASE: f32 = 1e4;
 
 /// Fixed positions are as large as the tokens' vectors begin, as in the first Transformer, which made these larger:
@@ -21,9 +21,6 @@ const SINUSOIDS_RMS: f32 = 0.02;
 /// Records everything below the head: tokens (batch, time) → hidden (batch, time, n_embd).
 ///
 /// Parameters have the names that Hugging Face gives GPT-2's.
-///
-/// # Errors
-/// When the tokens have more positions than the model.
 pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -> Result<Trunk, OpError> {
     let trunk = tape.scoped("transformer", |tape| {
         let n = config.n_embd;
@@ -65,22 +62,22 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
         }
         for layer in 0..config.n_layer {
             let block = format!("h.{layer}");
-            let behind_mlp = match layer + 1 {
+            let after_mlp = match layer + 1 {
                 _ if !pre => format!("{block}.ln_2"),
                 last if last == config.n_layer => "ln_f".into(),
                 next => format!("h.{next}.ln_1"),
             };
-            let behind_attention = format!("{block}.{}", if pre { "ln_2" } else { "ln_1" });
+            let after_attention = format!("{block}.{}", if pre { "ln_2" } else { "ln_1" });
 
             let branch = tape.scoped(&format!("{block}.attn"), |t| attention.record(t, input, pass))?;
             let branch = dropout(tape, branch, p, pass)?;
-            (x, input) = tape.scoped(&behind_attention, |t| norms.residual(t, x, branch, pre))?;
+            (x, input) = tape.scoped(&after_attention, |t| norms.residual(t, x, branch, pre))?;
 
             let branch = tape.scoped(&format!("{block}.mlp"), |t| {
                 feed_forward(t, input, config.feed_forward, config.n_inner, linear, out_std)
             })?;
             let branch = dropout(tape, branch, p, pass)?;
-            (x, input) = tape.scoped(&behind_mlp, |t| norms.residual(t, x, branch, pre))?;
+            (x, input) = tape.scoped(&after_mlp, |t| norms.residual(t, x, branch, pre))?;
         }
         Ok(Trunk { hidden: input, head: Some(wte), carried: Vec::new() })
     })?;

@@ -18,8 +18,8 @@ pub const STATE: &str = "state.safetensors";
 /// The key of [`Progress`] in the metadata of the state.
 const NOTE: &str = "lal";
 
-/// How far a run is. Batches, dropout and schedule are functions of seed and step, so these are the whole
-/// of the random state and the data cursor.
+/// The progress of a run. Batches, dropout and schedule are functions of seed and step, so these are the whole of the
+/// random state and the data cursor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Optimiser steps done.
@@ -31,7 +31,7 @@ pub struct Progress {
     pub tokenizer: TokenizerMark,
 }
 
-/// What is saved, by the names that the device knows the tensors by.
+/// The tensors to save, by their names on the device.
 #[derive(Clone, Copy, Debug)]
 pub struct Tensors<'a> {
     /// How the model's file holds its parameters.
@@ -40,17 +40,17 @@ pub struct Tensors<'a> {
     pub parameters: &'a [Entry],
     /// Low-rank adapters, which the model's file holds merged into its parameters.
     pub adapters: &'a [Entry],
-    /// Optimiser moments, and whatever else lasts from step to step.
+    /// Optimizer moments, and all other states that persist from step to step.
     pub states: &'a [Entry],
 }
 
-/// In which form a tensor is wanted.
+/// How to read a tensor that has an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// With its adapter, if it has one, added.
+pub enum Adapters {
+    /// Added to the tensor.
     Merged,
-    /// As it stands on the device.
-    AsTrained,
+    /// Left out: the tensor as it is on the device.
+    Separate,
 }
 
 impl Tensors<'_> {
@@ -70,13 +70,13 @@ pub fn save(
     folder: &Path,
     tensors: Tensors,
     progress: &Progress,
-    mut read: impl FnMut(&Entry, Form, Give) -> Result<(), TensorError>,
+    mut read: impl FnMut(&Entry, Adapters, Give) -> Result<(), TensorError>,
 ) -> Result<(), TensorError> {
-    let merged = |entry: &Entry, give: Give| read(entry, Form::Merged, give);
+    let merged = |entry: &Entry, give: Give| read(entry, Adapters::Merged, give);
     let model = model_file::write(folder, tensors.layout, tensors.parameters, merged)?;
     let all = tensors.all();
     let note = serde_json::to_string(progress).expect("progress is numbers and strings under fixed keys");
-    let as_trained = |entry: &Entry, give: Give| read(entry, Form::AsTrained, give);
+    let as_trained = |entry: &Entry, give: Give| read(entry, Adapters::Separate, give);
     let state = tensor_file::write(&folder.join(STATE), &all, (NOTE, &note), as_trained)?;
     model.commit()?;
     state.commit()?;

@@ -1,7 +1,6 @@
-//! The configuration of a training run, found as flag > `LAL_*` variable > TOML file > preset.
+//! The configuration of a training run: flag > `LAL_*` variable > TOML file > preset.
 //!
-//! [`Settings`] are what one of these says; laid over each other and over a preset they make a
-//! [`TrainConfig`].
+//! Each of these is a layer of [`Settings`]; laid over each other and over a preset they make a [`TrainConfig`].
 
 use std::path::PathBuf;
 
@@ -21,7 +20,7 @@ use crate::text::tokenizer::{Tokenizer, TokenizerError};
 /// Every setting of a training run. Written to `config.toml`, which can be given back with `--config`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
-    /// The preset underneath.
+    /// The preset that gave the defaults.
     pub preset: String,
     /// A known corpus or a path; none means the default corpus, or the Tales world without a network.
     pub data: Option<String>,
@@ -42,7 +41,7 @@ pub struct TrainConfig {
     pub schedule: LrSchedule,
     /// The peak, reached at the last step of the warm-up.
     pub learning_rate: f64,
-    /// Where a schedule that is not constant ends, at the last step. A tenth of `learning_rate` unless it is set.
+    /// The rate of the last step, unless the schedule is constant. A tenth of `learning_rate` by default.
     pub min_learning_rate: f64,
     /// Steps over which the learning rate rises linearly from 0.
     pub warmup_steps: u64,
@@ -50,20 +49,20 @@ pub struct TrainConfig {
     pub beta2: f64,
     /// Of tensors of two or more dimensions; vectors never decay.
     pub weight_decay: f64,
-    /// The most the norm of all gradients together may be; 0 turns clipping off.
+    /// Maximum norm of all gradients together; 0 for no clipping.
     pub grad_clip: f64,
-    /// Steps between two estimates of the loss.
+    /// Steps between two evaluations of the loss.
     pub eval_every: u64,
-    /// Batches of each part that an estimate averages.
+    /// Batches of an evaluation, of the training and of the validation text each.
     pub eval_iters: usize,
-    /// Tokens of sample text written after each estimate; 0 for none.
+    /// Tokens of sample text after each evaluation; 0 for none.
     pub sample_tokens: usize,
     /// Steps between two checkpoints.
     pub save_every: u64,
     pub seed: u64,
 }
 
-/// Settings that make no run, and what to change.
+/// Invalid settings, and what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("there is no preset {name:?}: choose one of {}", presets::NAMES.join(", "))]
@@ -79,10 +78,7 @@ pub enum ConfigError {
 }
 
 impl TrainConfig {
-    /// What `settings` say, and for the rest their preset.
-    ///
-    /// # Errors
-    /// When the preset is unknown or a value is outside its range; the message names it.
+    /// The settings, with their preset's defaults.
     pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let name = settings.preset.as_deref().unwrap_or(presets::DEFAULT);
         let preset =
@@ -113,16 +109,13 @@ impl TrainConfig {
         }
     }
 
-    /// The tokenizer of this run over a text; a model that sees both sides gets a token that hides others.
-    ///
-    /// # Errors
-    /// When the text does not suit it.
+    /// The tokenizer of this run over a text; with a mask token for a model that is not causal.
     pub fn tokenizer(&self, text: &str) -> Result<Tokenizer, TokenizerError> {
         let tokenizer = Tokenizer::from_name(&self.tokenizer, text)?;
         Ok(if self.model.causal { tokenizer } else { tokenizer.with_mask() })
     }
 
-    /// What turns gradients into updates.
+    /// The optimizer with its settings.
     pub fn optimizer_config(&self) -> OptimizerConfig {
         OptimizerConfig {
             optimizer: self.optimizer,

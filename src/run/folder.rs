@@ -1,18 +1,18 @@
-//! The folder of a run: where everything that a training leaves behind lies.
+//! The folder of a run: all files that training writes.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `config.toml` | every setting; `--config` takes it |
 //! | `origin.toml` | the data, and what else the run was made of, with hashes |
-//! | `finetune.toml` | of a fine-tuning, its stage |
+//! | `finetune.toml` | the stage of a fine-tuning run |
 //! | `config.json`, `model.safetensors`, `tokenizer.json` | the model; if it has GPT-2's form, as `transformers` loads it |
-//! | `state.safetensors` | what `--resume` goes on from |
-//! | `metrics.jsonl` | a line per step and per estimate of the loss |
-//! | `samples.txt` | text that the model wrote on the way |
+//! | `state.safetensors` | the checkpoint that `--resume` continues from |
+//! | `metrics.jsonl` | a line per step and per evaluation |
+//! | `samples.txt` | text that the model generated during training |
 //! | `loss.svg` | the loss over the steps |
-//! | `reward.svg` | of a policy, what its replies were worth |
-//! | `tuning.json` | on a GPU, the kernels that were chosen |
-//! | `run.lock` | while it runs, its process |
+//! | `reward.svg` | of a policy, the rewards of its replies |
+//! | `tuning.json` | on a GPU, the kernels that autotuning chose |
+//! | `run.lock` | the process id, while it runs |
 //!
 //! `config.toml` is written after all others that describe the run: where it is, the run can be continued, from its
 //! first step if there is no checkpoint yet; where it is not, there is no run, and a new one may begin.
@@ -38,9 +38,9 @@ pub const TUNING: &str = "tuning.json";
 pub const PLOT: &str = "loss.svg";
 pub const REWARD_PLOT: &str = "reward.svg";
 
-/// What is written before [`SETTINGS`]: alone, the rest of a run that died before it began.
+/// Written before [`SETTINGS`]: without it, what is left of a run that died before its first step.
 const BEFORE: [&str; 6] = [CONFIG, ORIGIN, STAGE, TUNING, TOKENIZER[0], TOKENIZER[1]];
-/// What shows that there is a run, or something else that must not be written over.
+/// Files that show that there is a run, or something else that must not be overwritten.
 const RUN: [&str; 7] = [SETTINGS, STATE, MODEL, METRICS, SAMPLES, PLOT, REWARD_PLOT];
 
 /// The folder of a run; one that can be written to is locked as long as this lives.
@@ -95,9 +95,6 @@ impl RunFolder {
     }
 
     /// Makes `runs/<preset>-<data>-<n>` with the first free number from 1.
-    ///
-    /// # Errors
-    /// When it cannot be made.
     pub fn create_numbered(runs: &Path, preset: &str, data: &str) -> Result<Self, FolderError> {
         fs::create_dir_all(runs).map_err(FileError::at("create", runs))?;
         // A path gives its file's name without the extension.
@@ -113,7 +110,7 @@ impl RunFolder {
         }
     }
 
-    /// Opens the folder of a run to go on with it.
+    /// Opens the folder of a run to continue it.
     ///
     /// # Errors
     /// When it holds no run, or another process writes to it.
@@ -123,9 +120,6 @@ impl RunFolder {
     }
 
     /// Opens the folder of a run to be read.
-    ///
-    /// # Errors
-    /// When it holds no run.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         match [SETTINGS, CONFIG].into_iter().find(|name| !path.join(name).is_file()) {
             Some(missing) => Err(FolderError::NoRun(path.to_owned(), missing)),
@@ -142,15 +136,12 @@ impl RunFolder {
         &self.path
     }
 
-    /// Whether the run has come to its first checkpoint.
+    /// Whether the run has saved its first checkpoint.
     pub fn has_checkpoint(&self) -> bool {
         self.path.join(STATE).is_file()
     }
 
     /// Writes what stays the same throughout a run: settings, sizes, tokenizer.
-    ///
-    /// # Errors
-    /// When the folder cannot be written to.
     pub fn describe(
         &self,
         config: &TrainConfig,
@@ -163,10 +154,7 @@ impl RunFolder {
         self.record(config)
     }
 
-    /// That the settings still make the model that the folder describes.
-    ///
-    /// # Errors
-    /// When one of them was edited.
+    /// Checks that the settings still make the model that the folder describes.
     pub fn check_model(&self, model: &ModelConfig) -> Result<(), FolderError> {
         let (described, _) = model_file::read_config(&self.path)?;
         let mut differences = Settings::of_model(model).differences(&Settings::of_model(&described))?;
@@ -179,9 +167,6 @@ impl RunFolder {
     }
 
     /// Writes the settings, and clears away what a killed process left half written.
-    ///
-    /// # Errors
-    /// When the folder cannot be written to.
     pub fn record(&self, config: &TrainConfig) -> Result<(), FolderError> {
         write_whole(&self.path.join(SETTINGS), config.to_toml().as_bytes())?;
         for name in BEFORE.iter().chain(&RUN) {
@@ -192,23 +177,17 @@ impl RunFolder {
     }
 
     /// The settings of the run; as [`Settings`], so that others can be laid over them.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     pub fn settings(&self) -> Result<Settings, FolderError> {
         Ok(Settings::from_file(&self.path.join(SETTINGS))?)
     }
 
     /// Writes a picture of this name.
-    ///
-    /// # Errors
-    /// When the folder cannot be written to.
     pub fn write_plot(&self, name: &str, svg: &str) -> Result<(), FolderError> {
         Ok(write_whole(&self.path.join(name), svg.as_bytes())?)
     }
 }
 
-/// That no run is at `path`, and no model of others.
+/// Checks that there is no run at `path`, and no model of another program.
 fn check_free(path: &Path) -> Result<(), FolderError> {
     if [SETTINGS, STATE].iter().any(|name| path.join(name).exists()) {
         return Err(FolderError::Taken(path.to_owned()));

@@ -1,4 +1,4 @@
-//! What a run tells of itself on the way: `metrics.jsonl` and `samples.txt`.
+//! The records that a run appends to: `metrics.jsonl` and `samples.txt`.
 
 use std::fs::File;
 use std::io::Write;
@@ -18,7 +18,7 @@ pub struct Journal {
     metrics: File,
     samples: File,
     folder: PathBuf,
-    /// What was damaged and has been left out.
+    /// One remark for each damaged file: what was left out.
     pub remarks: Vec<String>,
 }
 
@@ -28,9 +28,6 @@ type Readable = fn(&[u8], u64) -> (Vec<u8>, Option<String>);
 impl Journal {
     /// Opens the journal in `folder`, made if need be, without what it says of steps after `step`, the half line of a
     /// killed run, and what is damaged: no run ends because of it.
-    ///
-    /// # Errors
-    /// When its files cannot be read or written.
     pub fn open(folder: &Path, step: u64) -> Result<Self, FileError> {
         let mut remarks = Vec::new();
         let mut kept = |name: &str, readable: Readable| {
@@ -49,9 +46,6 @@ impl Journal {
     }
 
     /// Appends an object to `metrics.jsonl`. It must have a key `step`: the optimiser steps done.
-    ///
-    /// # Errors
-    /// When the disk is full or fails.
     pub fn metric(&mut self, metric: &impl Serialize) -> Result<(), FileError> {
         let path = self.folder.join(METRICS);
         let mut line = serde_json::to_vec(metric).map_err(|error| FileError {
@@ -64,18 +58,12 @@ impl Journal {
     }
 
     /// Appends what the model wrote after `step` steps to `samples.txt`.
-    ///
-    /// # Errors
-    /// When the disk is full or fails.
     pub fn sample(&mut self, step: u64, text: &str) -> Result<(), FileError> {
         let block = format!("{SAMPLE_HEADER}{step}\n{text}\n\n");
         self.samples.write_all(block.as_bytes()).map_err(FileError::at("write", &self.folder.join(SAMPLES)))
     }
 
     /// Puts all on the disk, so that a checkpoint saved after this has its metrics.
-    ///
-    /// # Errors
-    /// When the disk fails.
     pub fn sync(&mut self) -> Result<(), FileError> {
         let synced = self.metrics.sync_data().and_then(|()| self.samples.sync_data());
         synced.map_err(FileError::at("write", &self.folder.join(METRICS)))
@@ -83,9 +71,6 @@ impl Journal {
 }
 
 /// All lines of the `metrics.jsonl` in `folder` that are whole.
-///
-/// # Errors
-/// When it cannot be read.
 pub fn read_metrics(folder: &Path) -> Result<Vec<Value>, FileError> {
     let path = folder.join(METRICS);
     let bytes = read_any(&path)?.unwrap_or_default();

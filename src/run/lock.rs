@@ -43,7 +43,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {
                     return Err(LockError::Held { folder: folder.to_owned(), process: holder(&path) });
                 }
-                // Some network file systems have no locks: there it is for people to take care.
+                // Some network file systems have no locks: users must take care themselves.
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(FileError::at("lock", &path)(error).into()),
             }
@@ -79,7 +79,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Elsewhere a locked file cannot be told from one that a second process has just locked, and stays.
+        // Elsewhere the file stays: a second process may have just locked it.
         if cfg!(unix) && self.is_in_place() {
             let _ = fs::remove_file(&self.path);
         }

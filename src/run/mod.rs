@@ -1,9 +1,10 @@
-//! What a run is made of: its settings, its folder, its checkpoints, its picture.
+//! A training run: its settings, its folder, its checkpoints, its plot.
 //!
-//! [`settings`] (flags, variables, a TOML file) laid over [`presets`] make a [`config`]; [`folder`] is where a
-//! run's files are and [`journal`] what it says on the way; [`checkpoint`] saves and restores, [`model_file`]
-//! being the part that `transformers` can load where a model has GPT-2's form; [`plot`] draws the loss. [`origin`] says
-//! what a run was made of, [`resume`] what of it may change when it is continued, and [`lock`] keeps a second process out.
+//! [`settings`] (flags, variables, a TOML file) laid over [`presets`] make a [`config`], of which [`ranges`] checks the
+//! numbers and [`choice`] the words. [`folder`] has the files of a run: [`journal`] appends its metrics and samples,
+//! [`checkpoint`] saves and restores it in a [`tensor_file`], [`model_file`] is the part that `transformers` loads where a
+//! model is a GPT-2, and [`plot`] draws the loss. [`origin`] identifies the inputs of a run, [`resume`] says which settings
+//! may change when it is continued, and [`lock`] keeps a second process out.
 
 pub mod checkpoint;
 pub mod choice;

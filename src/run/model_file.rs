@@ -1,5 +1,5 @@
-//! `model.safetensors` and `config.json`: models of GPT-2's form as Hugging Face `transformers` keeps them, and others,
-//! which it cannot load, as they stand on the tape.
+//! `model.safetensors` and `config.json`: GPT-2 models as Hugging Face `transformers` stores them, and others, which it
+//! cannot load, as they are on the tape.
 //!
 //! Names are the same as on the tape. For GPT-2's form two things differ: GPT-2's linear layers there are `Conv1D`, whose
 //! weights are (in, out) where ours are (out, in); and they always have biases, so a model without gets
@@ -78,7 +78,7 @@ pub enum ModelError {
     OtherFile { path: PathBuf, what: &'static str },
 }
 
-/// How a checkpoint knows its tokenizer.
+/// Identifies the tokenizer of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenizerMark {
     pub name: String,
@@ -98,8 +98,6 @@ impl TokenizerMark {
         }
     }
 
-    /// # Errors
-    /// When `given` is not the tokenizer that `path` was trained with.
     pub fn check(&self, given: &Self, path: &Path) -> Result<(), ModelError> {
         let same_merges = self.merges.is_none() || self.merges == given.merges;
         if self.name == given.name && self.fingerprint == given.fingerprint && same_merges {
@@ -120,7 +118,7 @@ impl TokenizerMark {
     }
 }
 
-/// How tensors stand in the file.
+/// How the file holds tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// As `transformers` wants them.
@@ -137,9 +135,6 @@ impl Layout {
 }
 
 /// Writes `model.safetensors`; the caller commits it.
-///
-/// # Errors
-/// When `read` fails or the disk does.
 pub fn write(
     folder: &Path,
     layout: Layout,
@@ -171,9 +166,6 @@ pub fn write(
 }
 
 /// Reads a parameter as the tape has it.
-///
-/// # Errors
-/// When the file does not have it, or not in this shape.
 pub fn read(file: &mut TensorFile, layout: Layout, parameter: &Entry) -> Result<Vec<f32>, TensorError> {
     if layout == Layout::Plain {
         return file.read(parameter);
@@ -198,7 +190,7 @@ fn in_file(parameter: &Entry) -> Entry {
     }
 }
 
-/// The bias that `transformers` expects beside a weight, if the model has none.
+/// The bias that `transformers` expects with a weight, if the model has none.
 fn absent_bias(parameter: &Entry, all: &[Entry]) -> Option<Entry> {
     let layer = parameter.name.strip_suffix(".weight")?;
     let has_none = [".wte", ".wpe"].iter().any(|table| layer.ends_with(table));

@@ -1,4 +1,4 @@
-//! `origin.toml` in the folder of a run: what it was made of, and the hash by which that is known again.
+//! `origin.toml` in the folder of a run: its inputs, each with the hash that identifies it.
 //!
 //! | part | of |
 //! |---|---|
@@ -20,17 +20,18 @@ use crate::text::dataset::text_bytes;
 
 pub const ORIGIN: &str = "origin.toml";
 
-/// What a run was made of, by part.
+/// The inputs of a run, by part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin(BTreeMap<String, Piece>);
 
-/// Something that a run was made of.
+/// An input of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Piece {
-    /// Of what is no file of one's own, what `--data` calls it.
+    /// The path that the user gave, or the name that `--data` knows it by.
     pub name: String,
-    pub kind: Kind,
+    #[serde(rename = "kind")]
+    pub provenance: Provenance,
     /// Absolute, and only where it was last found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
@@ -44,7 +45,7 @@ pub struct Piece {
 /// Where a piece is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum Provenance {
     /// Lal makes it.
     BuiltIn,
     /// A corpus that Lal knows.
@@ -53,7 +54,7 @@ pub enum Kind {
     Own,
 }
 
-/// Why what a run was made of is not there, and what to do about it.
+/// An input that is missing or has changed, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
     #[error(transparent)]
@@ -80,27 +81,20 @@ pub enum OriginError {
 }
 
 impl Piece {
-    /// Something that Lal makes.
+    /// A text that Lal makes.
     pub fn built_in(name: &str) -> Self {
-        Self { name: name.to_owned(), kind: Kind::BuiltIn, path: None, bytes: None, sha256: None }
+        Self { name: name.to_owned(), provenance: Provenance::BuiltIn, path: None, bytes: None, sha256: None }
     }
 
-    /// # Errors
-    /// When there is no such file, or it cannot be read.
     pub fn of_file(path: &Path) -> Result<Self, OriginError> {
         Self::hashed(path, path, text_bytes())
     }
 
     /// The weights in a folder.
-    ///
-    /// # Errors
-    /// When there are none, or they cannot be read.
     pub fn of_model(folder: &Path) -> Result<Self, OriginError> {
         Self::hashed(folder, &folder.join(MODEL), u64::MAX)
     }
 
-    /// # Errors
-    /// When its file cannot be read again.
     pub fn of_corpus(corpus: &Corpus) -> Result<Self, OriginError> {
         let made = Self::built_in(&corpus.name);
         Ok(match &corpus.source {
@@ -120,7 +114,7 @@ impl Piece {
                 let path = path.filter(|path| path.to_str().is_some());
                 let (bytes, sha256) =
                     (listed.map(|known| known.bytes), listed.map(|known| known.sha256.clone()));
-                Self { kind: Kind::Known, path, bytes, sha256, ..made }
+                Self { provenance: Provenance::Known, path, bytes, sha256, ..made }
             }
         })
     }
@@ -148,7 +142,7 @@ impl Piece {
         let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
         Ok(Self {
             name: name.into_owned(),
-            kind: Kind::Own,
+            provenance: Provenance::Own,
             bytes: Some(bytes),
             sha256: Some(sha256),
             path: Some(path),
@@ -158,7 +152,7 @@ impl Piece {
     /// What names it: a path that holds wherever one is, or the name of what Lal knows.
     pub fn place(&self) -> String {
         match &self.path {
-            Some(path) if self.kind == Kind::Own => path.display().to_string(),
+            Some(path) if self.provenance == Provenance::Own => path.display().to_string(),
             _ => self.name.clone(),
         }
     }
@@ -167,24 +161,19 @@ impl Piece {
     fn is(&self, other: &Self) -> bool {
         match (&self.sha256, &other.sha256) {
             (Some(own), Some(other)) => own == other,
-            _ => self.kind == other.kind && self.name == other.name,
+            _ => self.provenance == other.provenance && self.name == other.name,
         }
     }
 }
 
 impl Origin {
     /// What is known of the run in `folder`: nothing where it was begun by a Lal that did not write it down.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn read(folder: &Path) -> Result<Self, OriginError> {
         let path = folder.join(ORIGIN);
         let Some(bytes) = read_any(&path)? else { return Ok(Self::default()) };
         toml::from_slice(&bytes).map_err(|source| OriginError::Bad { path, source: source.into() })
     }
 
-    /// # Errors
-    /// When the folder cannot be written to.
     pub fn write(&self, folder: &Path) -> Result<(), FileError> {
         let text = toml::to_string(self).expect("names, paths and hashes under fixed keys");
         write_whole(&folder.join(ORIGIN), text.as_bytes())
@@ -199,9 +188,6 @@ impl Origin {
     }
 
     /// That `found` is still what the run was made of, as far as that is known.
-    ///
-    /// # Errors
-    /// When it is another.
     pub fn check(&self, part: &str, found: &Piece) -> Result<(), OriginError> {
         let Some(has) = self.part(part).filter(|has| !has.is(found)) else { return Ok(()) };
         let hash = |piece: &Piece| piece.sha256.clone().unwrap_or_else(|| "unknown".into());
@@ -211,9 +197,6 @@ impl Origin {
 
     /// The place of a part when the run goes on: where it `was`, or what is `asked` for instead, of the same content.
     /// What is found is written down. Where nothing else is asked for and the part is not `needed`, it may be gone.
-    ///
-    /// # Errors
-    /// When it is not there, or is not what the run was made of.
     pub fn again(
         &mut self,
         part: &str,
@@ -228,7 +211,8 @@ impl Origin {
             if !needed {
                 return Ok(was.to_owned());
             }
-            let gone = self.part(part).is_none_or(|piece| piece.kind == Kind::Own) && is_gone(was);
+            let gone =
+                self.part(part).is_none_or(|piece| piece.provenance == Provenance::Own) && is_gone(was);
             if gone {
                 let sha256 = self.part(part).and_then(|piece| piece.sha256.clone());
                 return Err(

@@ -1,4 +1,4 @@
-//! `loss.svg` and `reward.svg`: what became of a figure over the steps.
+//! `loss.svg` and `reward.svg`: a figure over the steps of a run.
 
 use std::ops::Range;
 
@@ -34,7 +34,7 @@ impl PlotError {
 
 const SIZE: (u32, u32) = (860, 480);
 pub(crate) const FONT: &str = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif";
-/// Blue, orange and green that colour-blind readers tell apart (Okabe & Ito 2008).
+/// Blue, orange and green that colour-blind readers can distinguish (Okabe & Ito 2008).
 pub(crate) const BLUE: RGBColor = RGBColor(0, 114, 178);
 pub(crate) const ORANGE: RGBColor = RGBColor(213, 94, 0);
 pub(crate) const GREEN: RGBColor = RGBColor(0, 125, 90);
@@ -60,9 +60,6 @@ pub(crate) fn svg(draw: impl for<'a> FnOnce(&Area<'a>) -> Drawn<'a>) -> Result<S
 
 impl Curve {
     /// The picture as SVG. Points that are not finite are left out; without any, the axes are empty.
-    ///
-    /// # Errors
-    /// When the drawing library fails.
     pub fn to_svg(&self) -> Result<String, PlotError> {
         svg(|area| self.draw(area))
     }

@@ -151,7 +151,7 @@ fn tales() -> TrainConfig {
         optimizer: Optimizer::Muon,
         learning_rate: 5e-3,
         // After about 2,000 steps it learns, rather suddenly, to look back for boxes and places; with 5,000 steps it
-        // also learns its text by heart, and ends further above the floor.
+        // also memorizes its text, and ends further above the floor.
         steps: 3000,
         sample_tokens: 80,
         ..mini()

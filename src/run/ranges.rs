@@ -1,4 +1,4 @@
-//! What the numbers of a run may be.
+//! The ranges of the numbers of a run.
 
 use std::ops::RangeInclusive;
 
@@ -29,9 +29,6 @@ const COUNTS: [(&str, RangeInclusive<u64>); 9] = [
 pub const FOLLOWS: [&str; 2] = ["n_kv_head", "n_inner"];
 
 /// Whether every whole number that `settings` name is in its range.
-///
-/// # Errors
-/// Naming the setting, its value and the range.
 pub fn check_counts(settings: &impl Serialize) -> Result<(), ConfigError> {
     let json = serde_json::to_value(settings).expect("settings are words, numbers and truth values");
     let sizes = SIZES.map(|(setting, range)| {
@@ -48,9 +45,6 @@ pub fn check_counts(settings: &impl Serialize) -> Result<(), ConfigError> {
 }
 
 /// Whether a number that devices keep in single precision is in its range.
-///
-/// # Errors
-/// As [`check_counts`].
 pub fn within(
     setting: &'static str,
     value: impl ToString,

@@ -1,4 +1,4 @@
-//! What may change when a run is continued, and what it keeps.
+//! Which settings may change when a run is continued.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,9 @@ use super::config::{ConfigError, TrainConfig};
 use super::ranges::FOLLOWS;
 use super::settings::Settings;
 
-/// The settings that may change: how long and how fast a run learns, and what it measures, writes and saves on the way.
-/// What is changed is recorded, and holds from then on. So may the device, and where things lie that are known again
-/// by their [hashes](super::origin).
+/// The settings that may change: how long and how fast a run learns, and what it evaluates, writes and saves. A change is
+/// recorded, and holds from then on. The device may change too, and the paths of inputs whose [hash](super::origin) is
+/// the same.
 pub const CHANGEABLE: [&str; 9] = [
     "steps",
     "schedule",
@@ -23,7 +23,7 @@ pub const CHANGEABLE: [&str; 9] = [
     "save_every",
 ];
 
-/// Something that is asked for, and that a run has otherwise.
+/// A setting that was asked for, and of which the run has another value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub flag: String,
@@ -49,19 +49,19 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// A run would become another.
+/// Settings were asked for that would make another run.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{}: the run in {folder} keeps what it was begun with. Leave {} out (as LAL_ variables too), or start a new run \
+    "{}: the run in {folder} keeps the settings that it began with. Leave {} out (as LAL_ variables too), or start a new run \
      with these and another --out, from --config {config}",
-    told(differences), flags(differences), folder = folder.display(), config = folder.join(super::folder::SETTINGS).display()
+    list(differences), flags(differences), folder = folder.display(), config = folder.join(super::folder::SETTINGS).display()
 )]
 pub struct Kept {
     pub folder: PathBuf,
     pub differences: Vec<Difference>,
 }
 
-fn told(differences: &[Difference]) -> String {
+fn list(differences: &[Difference]) -> String {
     let each =
         differences.iter().map(|Difference { flag, asked, has }| format!("{flag} is {asked}, not {has}"));
     each.collect::<Vec<_>>().join("; ")
@@ -72,19 +72,14 @@ fn flags(differences: &[Difference]) -> String {
 }
 
 impl Kept {
-    /// # Errors
-    /// This, where there are differences.
     pub fn unless_none(folder: &Path, differences: Vec<Difference>) -> Result<(), Self> {
         if differences.is_empty() { Ok(()) } else { Err(Self { folder: folder.to_owned(), differences }) }
     }
 }
 
 impl Settings {
-    /// The configuration of a run that has recorded these settings and goes on with what is `asked` for; and whatever
-    /// is asked for that it has otherwise and keeps. The data are not compared here.
-    ///
-    /// # Errors
-    /// When what is asked for makes no run.
+    /// The configuration of a run with these recorded settings that is continued with `asked`, and the settings that
+    /// differ but cannot change. The data are not compared here.
     pub fn resumed(&self, asked: &Self) -> Result<(TrainConfig, Vec<Difference>), ConfigError> {
         let has = TrainConfig::new(self)?;
         let recorded = has.as_table();
@@ -100,7 +95,7 @@ impl Settings {
             }
         }
         if let Some(end) = asked.min_learning_rate.filter(|_| anew.contains_key("learning_rate")) {
-            // A new peak takes the recorded end away, even from who asks for the same.
+            // A new peak resets the recorded end, unless the same end is asked for too.
             anew.insert("min_learning_rate".into(), end.into());
         }
         let settings =
@@ -110,7 +105,7 @@ impl Settings {
     }
 }
 
-/// Whether a setting says what the run has, if in other words.
+/// Whether a setting is the same as the run's, such as a 0 for the size that the run has anyway.
 fn is_alike(has: &TrainConfig, recorded: &Table, key: &str, value: &Value) -> bool {
     if recorded.get(key) == Some(value) {
         return true;

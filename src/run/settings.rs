@@ -1,4 +1,4 @@
-//! What one layer of configuration says: a preset, a TOML file, or the command line.
+//! One layer of configuration: a preset, a TOML file, or the command line.
 
 use std::path::Path;
 
@@ -18,8 +18,7 @@ use crate::optim::schedule::LrSchedule;
 
 const ABOUT_PRESETS: &str = "A named set of defaults; other flags override it";
 
-/// Settings of one layer: what a preset, a TOML file, or the command line says, and nothing where it is silent. As
-/// `clap` arguments, flags override `LAL_*` variables.
+/// Settings of one layer; `None` where the layer does not set one. As `clap` arguments, flags override `LAL_*` variables.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 #[command(allow_negative_numbers = true)]
@@ -154,16 +153,13 @@ impl Settings {
             .map_err(|source| ConfigError::BadFile { path: path.into(), source: source.into() })
     }
 
-    /// The settings that make this model.
+    /// The settings of this model.
     pub fn of_model(model: &ModelConfig) -> Self {
         let table = Table::try_from(model).expect("sizes, names and truth values, which TOML can hold");
         table.try_into().expect("what a model is serialized as are settings")
     }
 
-    /// Of what both speak of, where they disagree: the setting, what these say, and what `other` says.
-    ///
-    /// # Errors
-    /// When a number is outside its range.
+    /// The settings that both have, with different values: the name, the value here, and the value in `other`.
     pub fn differences(&self, other: &Self) -> Result<Vec<(String, String, String)>, ConfigError> {
         let (own, other) = (table(self)?, table(other)?);
         let differing = |(key, value): (String, Value)| {
@@ -173,10 +169,7 @@ impl Settings {
         Ok(own.into_iter().filter_map(differing).collect())
     }
 
-    /// These settings, and where they are silent those of `below`.
-    ///
-    /// # Errors
-    /// When a number is outside its range.
+    /// These settings, and those of `below` where these are not set.
     pub fn over(&self, below: &Self) -> Result<Self, ConfigError> {
         let table = self.laid_over(below)?;
         Ok(table.try_into().expect("every key is of a setting, and of its type"))
@@ -203,6 +196,7 @@ fn table(settings: &impl Serialize) -> Result<Table, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::config::TrainConfig;
 
     #[derive(Debug, clap::Parser)]
     struct Cli {
@@ -248,6 +242,16 @@ mod tests {
         assert!(error.contains("own.toml") && error.contains("stepz"), "{error}");
         let error = Settings::from_file(&folder.path().join("none")).unwrap_err().to_string();
         assert!(error.contains("none"), "{error}");
+    }
+
+    /// Whatever a model is configured with is a setting, and the other way round.
+    #[test]
+    fn a_model_makes_its_settings_and_they_make_the_model() {
+        for name in presets::NAMES {
+            let model = presets::named(name).unwrap().model(9);
+            let settings = Settings::of_model(&model);
+            assert_eq!(TrainConfig::new(&settings).unwrap().model(9), model, "{name}");
+        }
     }
 
     #[test]

@@ -139,9 +139,6 @@ pub struct TensorFile {
 
 impl TensorFile {
     /// Opens a file and reads its header.
-    ///
-    /// # Errors
-    /// When it is missing, cut short, or no safetensors file.
     pub fn open(path: &Path) -> Result<Self, TensorError> {
         let read_error = |source| FileError { doing: "read", path: path.to_owned(), source };
         let not_one = |what: String| TensorError::NotSafetensors { path: path.to_owned(), what };
@@ -199,9 +196,6 @@ impl TensorFile {
     }
 
     /// Whether a tensor is there as `entry` describes it.
-    ///
-    /// # Errors
-    /// When it is missing, or of another shape or type.
     pub fn check(&self, entry: &Entry) -> Result<(), TensorError> {
         self.place(entry).map(drop)
     }

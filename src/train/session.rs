@@ -312,8 +312,8 @@ impl<'a> Session<'a> {
         let (device, trainer) = (&mut *self.device, &self.trainer);
         let [parameters, adapters, states] = [trainer.parameters(), trainer.adapters(), trainer.states()];
         let tensors = Tensors { layout, parameters: &parameters, adapters: &adapters, states: &states };
-        checkpoint::save(self.folder.path(), tensors, &self.progress, |entry, form, give| {
-            trainer.read(device, entry, form, give)
+        checkpoint::save(self.folder.path(), tensors, &self.progress, |entry, adapters, give| {
+            trainer.read(device, entry, adapters, give)
         })
         .map_err(|error| match error {
             TensorError::NotFinite { name, value, .. } => {

@@ -16,7 +16,7 @@ use crate::models::config::{ModelConfig, SizeError};
 use crate::nn::linear::merged;
 use crate::objective::Objective;
 use crate::optim::schedule::LearningRate;
-use crate::run::checkpoint::Form;
+use crate::run::checkpoint::Adapters;
 use crate::run::config::TrainConfig;
 use crate::run::tensor_file::{Entry, Give, TensorError};
 use crate::text::dataset::{Purpose, Split};
@@ -309,13 +309,13 @@ impl Trainer {
         &self,
         device: &mut dyn Device,
         entry: &Entry,
-        form: Form,
+        adapters: Adapters,
         give: Give,
     ) -> Result<(), TensorError> {
         let layer = entry.name.strip_suffix(".weight").unwrap_or(&entry.name);
         let factors = ["lora_a", "lora_b"].map(|factor| format!("{layer}.{factor}"));
         let has_adapter = self.adapters().iter().any(|adapter| adapter.name == factors[0]);
-        let read = if form == Form::Merged && has_adapter {
+        let read = if adapters == Adapters::Merged && has_adapter {
             let mut read_all =
                 || Ok((device.read(&entry.name)?, device.read(&factors[0])?, device.read(&factors[1])?));
             read_all().map(|(weight, a, b)| give(&merged(weight, &a, &b, self.model.lora_rank)))

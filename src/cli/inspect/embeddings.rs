@@ -17,25 +17,25 @@ use crate::text::tokenizer::Tokenizer;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of a trained run
+    /// Folder of a trained model
     #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
     model: PathBuf,
-    /// Words whose nearest ones to show
+    /// Show the nearest neighbours of these words
     #[arg(long, value_name = "WORD,…", value_delimiter = ',')]
     word: Vec<String>,
-    /// How many of the nearest to show
+    /// How many neighbours to show
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     top: usize,
-    /// What is nearest to A − B + C, as in king,man,woman
+    /// Show what is nearest to A − B + C, as in king,man,woman
     #[arg(long, value_name = "A,B,C")]
     analogy: Vec<String>,
-    /// All analogies of the Tales world: how many come out right
+    /// Test all analogies of the Tales world
     #[arg(long)]
     analogies: bool,
-    /// What makes a word near to A − B + C: the sum's cosine, or the product of the three likenesses
+    /// Score of an analogy: cosine similarity with the sum A − B + C, or product of the three similarities (3CosMul)
     #[arg(long, value_enum, default_value_t = Rule::Product)]
     by: Rule,
-    /// Draw the words asked for, or the first tokens, where they differ most
+    /// Plot these words, or the first tokens, in two dimensions
     #[arg(long, value_name = "FILE.svg")]
     svg: Option<PathBuf>,
 }

@@ -43,7 +43,9 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let crews = (0..threads).map(|_| crew(args)).collect::<Result<Vec<_>, _>>()?;
     let test = SelfTest::new(args.cases()?, &crews[0], if args.quick { FEW } else { MANY })?;
     let Some(gpu) = crews[0].first() else {
-        return Err(Usage("--self-test spoils shaders: leave out --device cpu".into()).into());
+        return Err(
+            Usage("--self-test breaks shaders, and the CPU has none: leave out --device cpu".into()).into()
+        );
     };
     head(output, Some(gpu))?;
     let mut bar = output.progress("mutants");

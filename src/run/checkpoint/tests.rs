@@ -130,7 +130,7 @@ fn a_failed_save_changes_nothing() {
     let (parameters, states) = (parameters(), states());
     let tensors = Tensors { layout: Layout::Gpt2, parameters: &parameters, adapters: &[], states: &states };
     for failing in ["transformer.wte.weight", "adamw.v"] {
-        let full = |entry: &Entry, _: Form, give: Give| {
+        let full = |entry: &Entry, _: Adapters, give: Give| {
             if entry.name != failing {
                 give(&elements(entry, 500));
                 return Ok(());
@@ -188,4 +188,15 @@ fn what_does_not_fit_is_named() {
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let truncated = complaint(&parameters, &states, "abcde");
     assert!(truncated.contains(STATE) && truncated.contains("cut short"), "{truncated}");
+}
+
+/// Read back to other last digits, a best loss would be beaten by itself.
+#[test]
+fn losses_are_read_to_the_bit() {
+    for i in 1..2000 {
+        let loss = Some(f64::from(i).sqrt() * 1.1);
+        let saved = Progress { best_val_loss: loss, ..progress(1) };
+        let read: Progress = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
+        assert_eq!(read.best_val_loss.map(f64::to_bits), loss.map(f64::to_bits));
+    }
 }

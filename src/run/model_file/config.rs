@@ -1,4 +1,4 @@
-//! `config.json`: what kind of model a folder holds, and by which tokens.
+//! `config.json`: the configuration of the model in a folder, and its tokenizer's fingerprint.
 
 use std::path::Path;
 
@@ -50,10 +50,7 @@ pub fn read_config(folder: &Path) -> Result<(ModelConfig, Option<TokenizerMark>)
 }
 
 impl Layout {
-    /// The layout of the model in a folder, as its `config.json` tells.
-    ///
-    /// # Errors
-    /// As [`read_config`].
+    /// The layout of the model in a folder, according to its `config.json`.
     pub fn stored(folder: &Path) -> Result<Self, ModelError> {
         Ok(parse(folder)?.2)
     }

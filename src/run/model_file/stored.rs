@@ -1,4 +1,4 @@
-//! A model's file that is known to fit: it has every tensor of the model that `config.json` describes, and no other.
+//! A checked model file: it has every tensor of the model that `config.json` describes, and no other.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::text::tokenizer::Tokenizer;
 
 /// The scope of a Transformer's trunk, which the files of GPT-2's trunk alone leave out.
 const TRUNK: &str = "transformer.";
-/// The head of a reward model, beside its trunk.
+/// The head of a reward model.
 const SCORE: &str = "score.weight";
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "transformer.wte.weight";
@@ -77,9 +77,6 @@ impl StoredModel {
     }
 
     /// The elements of a parameter as the tape has it.
-    ///
-    /// # Errors
-    /// When it is missing, of another shape, or holds what is no number.
     pub fn read(&mut self, parameter: &Entry) -> Result<Vec<f32>, ModelError> {
         let mut whole = parameter.clone();
         if self.layout == Layout::Gpt2 && [EMBEDDING, HEAD].contains(&parameter.name.as_str()) {
@@ -138,7 +135,7 @@ impl StoredModel {
         Ok(())
     }
 
-    /// A head beside a model whose head is its embedding must be the same.
+    /// A stored head of a model with a tied head must equal the embedding.
     fn check_head(&mut self, config: &ModelConfig) -> Result<(), ModelError> {
         let table =
             |name: &str| Entry { name: name.into(), shape: [config.vocab_size, config.n_embd].into() };
