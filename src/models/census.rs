@@ -6,9 +6,9 @@ use crate::engine::tensor::Shape;
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 
-/// Parameters of the same kind.
+/// Parameters of the same shape and purpose.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Kind {
+pub struct ParameterGroup {
     pub shape: Shape,
     pub count: usize,
     /// Whether it multiplies what lies between the embeddings and the head.
@@ -17,7 +17,7 @@ pub struct Kind {
     pub adapter: bool,
 }
 
-impl Kind {
+impl ParameterGroup {
     fn new<const N: usize>(count: usize, shape: [usize; N]) -> Self {
         Self { shape: shape.into(), count, hidden: false, adapter: false }
     }
@@ -33,9 +33,9 @@ impl Kind {
     }
 }
 
-/// Numbers of all `kinds` together.
-pub fn total<'a>(kinds: impl IntoIterator<Item = &'a Kind>) -> u64 {
-    kinds.into_iter().fold(0, |sum, kind| sum.saturating_add(kind.len()))
+/// Numbers of all `groups` together.
+pub fn total<'a>(groups: impl IntoIterator<Item = &'a ParameterGroup>) -> u64 {
+    groups.into_iter().fold(0, |sum, group| sum.saturating_add(group.len()))
 }
 
 impl ModelConfig {
@@ -45,12 +45,12 @@ impl ModelConfig {
     }
 
     /// All its parameters.
-    pub fn census(&self) -> Vec<Kind> {
+    pub fn census(&self) -> Vec<ParameterGroup> {
         let (n, vocabulary) = (self.n_embd, self.vocab_size);
-        let table = |rows: usize| Kind::new(1, [rows, n]);
-        let mut kinds = Vec::new();
+        let table = |rows: usize| ParameterGroup::new(1, [rows, n]);
+        let mut groups = Vec::new();
         match self.architecture {
-            Architecture::Transformer => self.transformer(&mut kinds),
+            Architecture::Transformer => self.transformer(&mut groups),
             Architecture::Rnn | Architecture::Gru | Architecture::Lstm => {
                 let (gates, biases) = match self.architecture {
                     Architecture::Rnn => (1, 1),
@@ -58,37 +58,40 @@ impl ModelConfig {
                     _ => (4, 1),
                 };
                 let gates = n.saturating_mul(gates);
-                let matrix = Kind { hidden: true, ..Kind::new(self.n_layer.saturating_mul(2), [gates, n]) };
-                kinds.extend([table(vocabulary), matrix]);
-                kinds.push(Kind::new(self.n_layer.saturating_mul(biases), [gates]));
+                let matrix = ParameterGroup {
+                    hidden: true,
+                    ..ParameterGroup::new(self.n_layer.saturating_mul(2), [gates, n])
+                };
+                groups.extend([table(vocabulary), matrix]);
+                groups.push(ParameterGroup::new(self.n_layer.saturating_mul(biases), [gates]));
             }
             Architecture::Mlp => {
-                kinds.push(table(vocabulary));
-                self.linear(&mut kinds, 1, [n.saturating_mul(self.block_size), self.n_inner], true);
-                self.linear(&mut kinds, 1, [self.n_inner, n], true);
+                groups.push(table(vocabulary));
+                self.linear(&mut groups, 1, [n.saturating_mul(self.block_size), self.n_inner], true);
+                self.linear(&mut groups, 1, [self.n_inner, n], true);
             }
-            Architecture::Bigram => kinds.push(Kind::new(1, [vocabulary; 2])),
-            Architecture::Skipgram => kinds.extend([table(vocabulary); 2]),
+            Architecture::Bigram => groups.push(ParameterGroup::new(1, [vocabulary; 2])),
+            Architecture::Skipgram => groups.extend([table(vocabulary); 2]),
         }
-        kinds
+        groups
     }
 
-    fn transformer(&self, kinds: &mut Vec<Kind>) {
+    fn transformer(&self, groups: &mut Vec<ParameterGroup>) {
         let (n, layers) = (self.n_embd, self.n_layer);
         let shared = (n / self.n_head.max(1)).saturating_mul(self.n_kv_head);
         let qkv = n.saturating_add(shared.saturating_mul(2));
-        let table = |rows: usize| Kind::new(1, [rows, n]);
-        kinds.push(table(self.vocab_size));
-        kinds.extend((self.position == Position::Learned).then(|| table(self.block_size)));
-        kinds.extend((!self.tied).then(|| table(self.vocab_size)));
+        let table = |rows: usize| ParameterGroup::new(1, [rows, n]);
+        groups.push(table(self.vocab_size));
+        groups.extend((self.position == Position::Learned).then(|| table(self.block_size)));
+        groups.extend((!self.tied).then(|| table(self.vocab_size)));
 
-        self.linear(kinds, layers, [n, qkv], self.bias);
-        self.linear(kinds, layers, [n, n], self.bias);
+        self.linear(groups, layers, [n, qkv], self.bias);
+        self.linear(groups, layers, [n, n], self.bias);
         let into = if self.feed_forward == FeedForward::Swiglu { 2 } else { 1 };
-        self.linear(kinds, layers.saturating_mul(into), [n, self.n_inner], self.bias);
-        self.linear(kinds, layers, [self.n_inner, n], self.bias);
+        self.linear(groups, layers.saturating_mul(into), [n, self.n_inner], self.bias);
+        self.linear(groups, layers, [self.n_inner, n], self.bias);
         if self.conv_kernel > 0 {
-            kinds.push(Kind::new(layers, [self.conv_kernel, qkv]));
+            groups.push(ParameterGroup::new(layers, [self.conv_kernel, qkv]));
         }
 
         let norms = layers.saturating_mul(2).saturating_add((self.norm_place == NormPlace::Pre).into());
@@ -97,16 +100,20 @@ impl ModelConfig {
             Norm::Layer if self.bias => 2,
             Norm::Layer | Norm::Rms => 1,
         };
-        kinds.push(Kind::new(norms.saturating_mul(vectors), [n]));
+        groups.push(ParameterGroup::new(norms.saturating_mul(vectors), [n]));
     }
 
     /// Layers of `n_in` → `n_out`.
-    fn linear(&self, kinds: &mut Vec<Kind>, count: usize, [n_in, n_out]: [usize; 2], bias: bool) {
-        let hidden = |shape: [usize; 2], adapter| Kind { hidden: true, adapter, ..Kind::new(count, shape) };
-        kinds.push(hidden([n_out, n_in], false));
-        kinds.extend(bias.then(|| Kind::new(count, [n_out])));
+    fn linear(&self, groups: &mut Vec<ParameterGroup>, count: usize, [n_in, n_out]: [usize; 2], bias: bool) {
+        let hidden = |shape: [usize; 2], adapter| ParameterGroup {
+            hidden: true,
+            adapter,
+            ..ParameterGroup::new(count, shape)
+        };
+        groups.push(hidden([n_out, n_in], false));
+        groups.extend(bias.then(|| ParameterGroup::new(count, [n_out])));
         if self.lora_rank > 0 {
-            kinds.extend([[self.lora_rank, n_in], [n_out, self.lora_rank]].map(|shape| hidden(shape, true)));
+            groups.extend([[self.lora_rank, n_in], [n_out, self.lora_rank]].map(|shape| hidden(shape, true)));
         }
     }
 }
@@ -132,18 +139,18 @@ mod tests {
     }
 
     fn check(config: &ModelConfig) {
-        let told = config.census();
-        let mut told: Vec<Shape> =
-            told.iter().flat_map(|kind| std::iter::repeat_n(kind.shape, kind.count)).collect();
+        let counted = config.census();
+        let mut counted: Vec<Shape> =
+            counted.iter().flat_map(|group| std::iter::repeat_n(group.shape, group.count)).collect();
         let mut recorded = recorded(config);
-        told.sort_by_key(|shape| shape.dims().to_vec());
+        counted.sort_by_key(|shape| shape.dims().to_vec());
         recorded.sort_by_key(|shape| shape.dims().to_vec());
-        assert_eq!(told, recorded, "{config:?}");
+        assert_eq!(counted, recorded, "{config:?}");
         assert_eq!(config.n_parameters(), recorded.iter().map(Shape::len).sum::<usize>());
     }
 
     #[test]
-    fn presets_declare_what_is_told_of_them() {
+    fn presets_declare_what_is_counted_of_them() {
         for name in presets::NAMES {
             check(&presets::named(name).unwrap().model(101));
         }

@@ -1,7 +1,7 @@
 //! Safetensors files, one tensor in memory at a time.
 //!
 //! A file is the length of a header (eight bytes, little-endian), the header (JSON: each tensor's type,
-//! shape and place), and the elements (<https://github.com/huggingface/safetensors>).
+//! shape and offset), and the elements (<https://github.com/huggingface/safetensors>).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -49,10 +49,10 @@ pub enum TensorError {
     #[error("{path}: {name} has elements of type {found}, and only F32 can be read")]
     Type { path: PathBuf, name: String, found: String },
     #[error(
-        "{path}: {name} is {value} at [{place}]: a training that diverged or a damaged file; go back to another \
+        "{path}: {name} is {value} at [{index}]: a training that diverged or a damaged file; go back to another \
          checkpoint, or copy the file again"
     )]
-    NoNumber { path: PathBuf, name: String, value: f32, place: String },
+    NoNumber { path: PathBuf, name: String, value: f32, index: String },
     #[error("cannot read {name} back from the device: {source}")]
     Device { name: String, source: DeviceError },
     #[error("element {at} of {name} is {value}, and a model that is not finite is not saved")]
@@ -73,13 +73,13 @@ pub type Give<'a> = &'a mut dyn FnMut(&[f32]);
 /// # Errors
 /// When `read` fails or gives another number of elements or one that is not finite, or the disk fails.
 pub fn write(
-    place: &Path,
+    path: &Path,
     entries: &[Entry],
     note: (&str, &str),
     mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
 ) -> Result<AtomicFile, TensorError> {
-    let mut file = AtomicFile::new(place)?;
-    let header = header(place, entries, note)?;
+    let mut file = AtomicFile::new(path)?;
+    let header = header(path, entries, note)?;
     file.write(&(header.len() as u64).to_le_bytes())?;
     file.write(&header)?;
     for entry in entries {
@@ -109,7 +109,7 @@ fn check_finite(entry: &Entry, first: usize, part: &[f32]) -> Result<(), TensorE
     }
 }
 
-fn header(place: &Path, entries: &[Entry], (key, value): (&str, &str)) -> Result<Vec<u8>, TensorError> {
+fn header(path: &Path, entries: &[Entry], (key, value): (&str, &str)) -> Result<Vec<u8>, TensorError> {
     let mut start = 0;
     let infos = entries.iter().map(|entry| {
         let end = start + 4 * entry.shape.len();
@@ -119,7 +119,7 @@ fn header(place: &Path, entries: &[Entry], (key, value): (&str, &str)) -> Result
         (entry.name.clone(), info)
     });
     let note = HashMap::from([(key.to_owned(), value.to_owned())]);
-    let not_one = |what: String| TensorError::NotSafetensors { path: place.to_owned(), what };
+    let not_one = |what: String| TensorError::NotSafetensors { path: path.to_owned(), what };
     let metadata = Metadata::new(Some(note), infos.collect()).map_err(|error| not_one(error.to_string()))?;
     let mut json = serde_json::to_vec(&metadata).map_err(|error| not_one(error.to_string()))?;
     // The elements begin at a multiple of eight.
@@ -197,7 +197,7 @@ impl TensorFile {
 
     /// Whether a tensor is there as `entry` describes it.
     pub fn check(&self, entry: &Entry) -> Result<(), TensorError> {
-        self.place(entry).map(drop)
+        self.offset(entry).map(drop)
     }
 
     /// The elements of a tensor, row after row: numbers all of them.
@@ -205,10 +205,10 @@ impl TensorFile {
     /// # Errors
     /// As [`check`](Self::check), and when it cannot be read, or an element is NaN or infinite.
     pub fn read(&mut self, entry: &Entry) -> Result<Vec<f32>, TensorError> {
-        let place = self.place(entry)?;
+        let offset = self.offset(entry)?;
         let mut elements = vec![0.0_f32; entry.shape.len()];
         self.file
-            .seek(SeekFrom::Start(place))
+            .seek(SeekFrom::Start(offset))
             .and_then(|_| self.file.read_exact(bytemuck::cast_slice_mut(&mut elements)))
             .map_err(FileError::at("read", &self.path))?;
         let Some(at) = elements.iter().position(|x| !x.is_finite()) else { return Ok(elements) };
@@ -216,12 +216,12 @@ impl TensorFile {
             path: self.path.clone(),
             name: entry.name.clone(),
             value: elements[at],
-            place: coordinates(entry.shape, at),
+            index: coordinates(entry.shape, at),
         })
     }
 
     /// The first byte of a tensor.
-    fn place(&self, entry: &Entry) -> Result<u64, TensorError> {
+    fn offset(&self, entry: &Entry) -> Result<u64, TensorError> {
         let (path, name) = (self.path.clone(), entry.name.clone());
         let Some(info) = self.metadata.info(&name) else {
             return Err(TensorError::Missing { path, name });
@@ -240,13 +240,13 @@ impl TensorFile {
 
 /// Where element `at` of a tensor stands, as in `3, 17`.
 fn coordinates(shape: Shape, mut at: usize) -> String {
-    let mut place: Vec<_> = Vec::new();
+    let mut index: Vec<_> = Vec::new();
     for dim in shape.dims().iter().rev() {
-        place.push((at % dim).to_string());
+        index.push((at % dim).to_string());
         at /= dim;
     }
-    place.reverse();
-    place.join(", ")
+    index.reverse();
+    index.join(", ")
 }
 
 #[cfg(test)]

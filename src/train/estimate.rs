@@ -3,7 +3,7 @@
 use super::plans::StepShape;
 use crate::engine::plan::Memory;
 use crate::engine::tensor::{Shape, Spec};
-use crate::models::census::{Kind, total};
+use crate::models::census::{ParameterGroup, total};
 use crate::models::config::{Architecture, ModelConfig, Position};
 use crate::objective::Objective;
 use crate::ops::grad_norm::Squares;
@@ -14,10 +14,10 @@ use crate::optim::{Optimizer, OptimizerConfig};
 pub fn least_memory(config: &ModelConfig, shape: StepShape, optimizer: &OptimizerConfig) -> Memory {
     let census = config.census();
     let frozen = config.lora_rank > 0;
-    let trained = |kind: &&Kind| !frozen || kind.adapter;
+    let trained = |kind: &&ParameterGroup| !frozen || kind.adapter;
     let trained = census.iter().filter(trained);
 
-    let moments = |kind: &Kind| match optimizer.optimizer {
+    let moments = |kind: &ParameterGroup| match optimizer.optimizer {
         Optimizer::AdamW => 2,
         Optimizer::Muon => 2 - u64::from(kind.hidden),
         Optimizer::Sgd => u64::from(optimizer.adamw.beta1 != 0.0),
