@@ -28,6 +28,8 @@ fn help_is_in_groups_and_fits_80_columns() {
         assert!(longest.chars().count() <= 80, "{verb:?}: {longest}");
     }
     let help = stdout(lal().args(["train", "--help"]));
+    // What belongs to no group is not in the last one.
+    assert!(help.find("--out <DIR>") < help.find("Data:"), "{help}");
     for name in lal::run::presets::NAMES {
         assert!(help.lines().any(|line| line.trim_start().starts_with(name)), "{name}");
     }
@@ -47,7 +49,7 @@ fn help_of_a_stage_has_its_own_defaults() {
     assert!(steps.contains(own), "{steps}");
     assert!(about(&help, "dropout").unwrap().contains("[default: the base's]"));
     let help = stdout(lal().args(["finetune", "dpo", "--help"]));
-    assert!(about(&help, "dropout").unwrap().contains("[default: 0.0]"));
+    assert!(about(&help, "dropout").unwrap().contains("[default: 0]"));
     // Only the base's own are allowed.
     assert_eq!((about(&help, "n-layer"), about(&help, "preset")), (None, None));
     let chat = stdout(lal().args(["chat", "--help"]));

@@ -14,7 +14,6 @@ use crate::profile::subject::Subject;
 
 /// Flags about the device.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Device")]
 pub struct DeviceArgs {
     /// Where to compute: auto (a GPU, or the CPU where there is none but a software one), gpu, cpu, or an adapter's
     /// number or part of its name (see `lal devices`)

@@ -34,17 +34,20 @@ fn grouped(command: Command) -> Command {
     let mini = presets::named(presets::DEFAULT).expect("the default is one of the presets");
     let (model, run) =
         (keys(Settings::of_model(&mini.model)), mini.to_toml().parse::<Table>().unwrap_or_default());
+    let trains = command.get_arguments().any(|arg| arg.get_id() == "steps");
     let heading = |id: &str| match id {
-        "preset" | "config" | "out" | "resume" => None,
+        "preset" => None,
         "data" | "data_dir" | "tokenizer" => Some("Data"),
+        "device" | "device_limits" | "max_submit_ms" | "no_autotune" => Some("Device"),
         "json" | "quiet" | "verbose" => Some("Output"),
-        key if model.contains_key(key) => Some("Model"),
-        key if run.contains_key(key) => Some("Training"),
+        key if trains && model.contains_key(key) => Some("Model"),
+        key if trains && run.contains_key(key) => Some("Training"),
+        "temperature" | "top_k" | "top_p" | "min_p" | "repetition_penalty" | "seed" => Some("Sampling"),
         _ => None,
     };
-    let in_group = |arg: Arg| match heading(arg.get_id().as_str()) {
-        Some(heading) => arg.help_heading(heading),
-        None => arg,
+    let in_group = |arg: Arg| {
+        let heading = heading(arg.get_id().as_str());
+        arg.help_heading(heading)
     };
     command.allow_negative_numbers(true).mut_args(in_group).mut_subcommands(grouped)
 }
@@ -75,6 +78,9 @@ fn of_stage(command: Command) -> Command {
         if OF_BASE.contains(&&*id) || in_model && !OWN.contains(&&*id) {
             return arg.hide(true);
         }
+        if id == "data" {
+            return arg.help("Examples to learn from: a file, or tales for those about the built-in world");
+        }
         let mut defaults: Vec<String> = Vec::new();
         let mut first = None;
         for (when, recipe) in &recipes {
@@ -101,5 +107,9 @@ fn of_stage(command: Command) -> Command {
 }
 
 fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(word) => word.clone(),
+        Value::Float(number) => number.to_string(),
+        other => other.to_string(),
+    }
 }

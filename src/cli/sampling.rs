@@ -4,7 +4,6 @@ use super::values::{MOST_TOKENS, whole};
 use crate::sample::strategy::{Strategy, StrategyError};
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Sampling")]
 pub struct Sampling {
     /// Sampling temperature: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the likeliest token
     #[arg(long, value_name = "X", default_value_t = 0.8)]

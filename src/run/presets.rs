@@ -15,8 +15,8 @@ type Preset = (&'static str, &'static str, fn() -> TrainConfig);
 
 /// All presets, smallest first of each family.
 const PRESETS: [Preset; 16] = [
-    ("mini", "4 layers, 128 wide, characters: nanoGPT's TinyShakespeare on a CPU", mini),
-    ("char", "6 layers, 384 wide, characters: nanoGPT's TinyShakespeare on a GPU", char),
+    ("mini", "4 layers, 128 wide, characters: nanoGPT's recipe for a CPU", mini),
+    ("char", "6 layers, 384 wide, characters: nanoGPT's recipe for a GPU", char),
     ("tiny", "4 layers, 128 wide, GPT-2's tokens", || TrainConfig { batch_size: 16, ..bpe(4, 128, 128) }),
     ("small", "6 layers, 384 wide, GPT-2's tokens", || TrainConfig { batch_size: 16, ..bpe(6, 384, 256) }),
     ("medium", "8 layers, 512 wide, GPT-2's tokens", || large(8, 512)),

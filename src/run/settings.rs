@@ -16,7 +16,7 @@ use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
 use crate::optim::schedule::LrSchedule;
 
-const ABOUT_PRESETS: &str = "A named set of defaults; other flags override it";
+const ABOUT_PRESETS: &str = "A named set of defaults; other flags override it [default: mini]";
 
 /// Settings of one layer; `None` where the layer does not set one. As `clap` arguments, flags override `LAL_*` variables.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -28,7 +28,7 @@ pub struct Settings {
         env = "LAL_PRESET",
         value_name = "NAME",
         help = ABOUT_PRESETS,
-        long_help = format!("{ABOUT_PRESETS} [default: {}]\n\n{}", presets::DEFAULT, presets::list()),
+        long_help = format!("{ABOUT_PRESETS}\n\n{}", presets::list()),
     )]
     pub preset: Option<String>,
     /// A text file, or a corpus by name (see `lal data list`)
