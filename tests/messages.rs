@@ -28,7 +28,7 @@ fn the_suggestion_after_a_run_works_for_any_vocabulary() {
     let mut train = tiny(&["train"], &data, &run);
     let told = train.args(SHAPE).assert().success().get_output().stdout.clone();
     let told = String::from_utf8(told).unwrap();
-    let command = told.lines().last().unwrap().strip_prefix("write: ").unwrap();
+    let command = told.lines().last().unwrap().strip_prefix("next: ").unwrap();
     let program = assert_cmd::cargo::cargo_bin("lal");
     let script = format!("{} {command} --device cpu --max-tokens 30", program.display());
     let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();

@@ -61,7 +61,7 @@ impl Cases {
     /// Those of `seed`; `root` is for the seeds of files.
     pub fn new(root: &Path, device: &str, seed: u64) -> Self {
         let seeds = Seeds::make(root.to_owned(), device);
-        let verbs = flags::verbs(root, "").into_iter().collect();
+        let verbs = flags::verbs().into_iter().collect();
         Self { seeds, verbs, seed, refused: BTreeSet::new() }
     }
 

@@ -1,7 +1,6 @@
-//! Flags and variables of every verb, as its own help lists them.
+//! Flags and variables of every verb.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use crate::damage::{extreme, number};
 use crate::dice::Dice;
@@ -81,55 +80,38 @@ pub struct Verb {
     commands: Vec<(&'static str, &'static str)>,
 }
 
-/// The verbs that a verb has, or the program, those that have none of their own.
-pub fn verbs(folder: &Path, path: &str) -> Vec<Verb> {
-    let output = Seeds::program(folder).args(path.split_whitespace()).arg("--help").output();
-    let help =
-        String::from_utf8(output.expect("the program is built with the tests").stdout).expect("help is text");
-    let below: Vec<_> = help
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .map_while(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help")
-        .map(|name| format!("{path} {name}"))
-        .collect();
-    if !below.is_empty() {
-        return below.iter().flat_map(|path| verbs(folder, path)).collect();
+/// The verbs of the program, those that have none of their own.
+pub fn verbs() -> Vec<Verb> {
+    let mut program = lal::cli::command();
+    program.build();
+    below(&program, "")
+}
+
+fn below(command: &clap::Command, path: &str) -> Vec<Verb> {
+    let own: Vec<_> = command.get_subcommands().filter(|verb| verb.get_name() != "help").collect();
+    if !own.is_empty() {
+        let path = |verb: &clap::Command| format!("{path} {}", verb.get_name());
+        return own.into_iter().flat_map(|verb| below(verb, &path(verb))).collect();
     }
     let known = TARGETS.iter().flat_map(|target| target.readers);
     let known = known.flat_map(|(runs, commands)| commands.iter().map(|command| (runs[0], *command)));
     let others = OTHERS.iter().map(|command| (NO_RUN, *command));
     let mine: BTreeSet<_> =
         known.chain(others).filter(|(_, command)| command.starts_with(path.trim_start())).collect();
-    vec![Verb { flags: flags(&help), commands: mine.into_iter().collect() }]
+    let flags = command.get_arguments().filter_map(flag).collect();
+    vec![Verb { flags, commands: mine.into_iter().collect() }]
 }
 
-fn flags(help: &str) -> Vec<Flag> {
-    let mut flags: Vec<Flag> = Vec::new();
-    for line in help.lines().map(str::trim) {
-        let name = line.split([' ', ',']).find(|word| word.starts_with("--"));
-        if let (true, Some(name)) = (line.starts_with('-') && !line.starts_with("- "), name) {
-            flags.push(Flag {
-                name: name.to_owned(),
-                has_value: line.contains('<'),
-                is_number: ["<N>", "<X>", "<P>", "<R>"].iter().any(|kind| line.contains(kind)),
-                variable: None,
-                values: Vec::new(),
-            });
-        }
-        let Some(flag) = flags.last_mut() else { continue };
-        let within = |start: &str, end: char| line.split_once(start)?.1.split_once(end);
-        if let Some((variable, _)) = within("[env: ", '=') {
-            flag.variable = Some(variable.to_owned());
-        }
-        if let Some((values, _)) = within("[possible values: ", ']') {
-            flag.values.extend(values.split(", ").map(str::to_owned));
-        }
-        flag.values.extend(line.strip_prefix("- ").and_then(|rest| Some(rest.split_once(':')?.0.to_owned())));
-    }
-    flags.retain(|flag| !["--help", "--version"].contains(&flag.name.as_str()));
-    flags
+fn flag(arg: &clap::Arg) -> Option<Flag> {
+    let name = arg.get_long().filter(|name| !["help", "version"].contains(name))?;
+    let kinds = arg.get_value_names().unwrap_or_default();
+    Some(Flag {
+        name: format!("--{name}"),
+        has_value: arg.get_action().takes_values(),
+        is_number: kinds.iter().any(|kind| ["N", "X", "P", "R"].contains(&kind.as_str())),
+        variable: arg.get_env().map(|variable| variable.to_string_lossy().into_owned()),
+        values: arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect(),
+    })
 }
 
 /// A command of `verb` with other flags and variables, and the run that it is for.
