@@ -187,7 +187,7 @@ mod tests {
             .replace('\n', " ");
         complains(
             &format!(r#"{{"prompt": "a", "chosen": {two}, "rejected": "c"}}"#),
-            &["chosen is not one message"],
+            &["chosen is not one assistant message"],
         );
     }
 
