@@ -1,6 +1,5 @@
 //! The feed-forward half of a Transformer block, and dropout.
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Pass;
@@ -13,7 +12,7 @@ use crate::ops::gated::Gated;
 use crate::ops::gelu::{Form, Gelu};
 
 /// The non-linear function between the two matrices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeedForward {
     /// None: two matrices in a row, no more than one of them could do.

@@ -1,6 +1,5 @@
 //! The norms of a residual stream, alone and fused with the addition of a branch.
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::op::{OpError, Record, Var};
@@ -11,7 +10,7 @@ use crate::ops::residual_norm::ResidualNorm;
 use crate::ops::rms_norm::RmsNorm;
 
 /// How the residual stream is normalised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Norm {
     None,

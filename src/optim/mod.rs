@@ -6,7 +6,6 @@ pub mod muon;
 pub mod schedule;
 pub mod sgd;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use self::muon::Muon;
@@ -16,11 +15,10 @@ use crate::ops::adamw::AdamW;
 use crate::ops::sgd::Sgd;
 
 /// Which optimiser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
     /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
-    #[value(name = "adamw")]
     AdamW,
     /// Orthogonalised momentum for the matrices inside blocks, AdamW for the rest (Jordan et al. 2024).
     Muon,

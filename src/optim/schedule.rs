@@ -2,11 +2,10 @@
 
 use std::f64::consts::PI;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// How the rate falls after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LrSchedule {
     /// Not at all.
