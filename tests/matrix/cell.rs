@@ -117,7 +117,7 @@ impl Table {
         let suggested =
             out.lines().last().and_then(|line| line.split_once(": ")).map_or("", |(_, line)| line);
         // Every other piece between quotation marks is one word.
-        let pieces = suggested.split('"').enumerate();
+        let pieces = suggested.split(['"', '\'']).enumerate();
         let mut words: Vec<&str> = pieces
             .flat_map(|(i, piece)| if i % 2 == 1 { vec![piece] } else { piece.split_whitespace().collect() })
             .collect();
