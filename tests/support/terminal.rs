@@ -35,10 +35,13 @@ impl Shown {
 pub fn start_on_terminal(command: &assert_cmd::Command) -> (Child, OwnedFd) {
     let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
     let pair = openpty(&size, None).unwrap();
+    // The copy is not passed on to the program, which would else keep its own terminal from hanging up.
+    let master = pair.master.try_clone().unwrap();
+    drop(pair.master);
     let stream = || Stdio::from(pair.slave.try_clone().unwrap());
     let mut program = unguarded(command);
     program.env("TERM", "xterm").stdin(stream()).stdout(stream()).stderr(stream());
-    (program.spawn().unwrap(), pair.master)
+    (program.spawn().unwrap(), master)
 }
 
 /// Runs it to its end.
