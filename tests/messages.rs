@@ -117,7 +117,7 @@ fn advice_is_such_as_can_be_followed() {
         let mut command = lal();
         command.args([verb, "--device", "cpu", "--temperature", "-1", "--model"]).arg(&base);
         let refused = command.assert().code(2);
-        refused.stderr(contains("--temperature -1 is outside its range: 0").and(contains("likeliest")));
+        refused.stderr(contains("--temperature -1 is outside its range: 0").and(contains("most likely")));
     }
     // Without a network, where the default text is in no cache.
     let mut train = lal();

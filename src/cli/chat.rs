@@ -50,7 +50,7 @@ pub struct Args {
 const HELP: &str = "\
 /reset            start a new conversation
 /save FILE        append the conversation to a .jsonl, as finetune sft reads it
-/temperature [T]  show or set the sampling temperature; 0 always takes the likeliest token
+/temperature [T]  show or set the sampling temperature; 0 always takes the most likely token
 /help             show this list
 A line that ends in \\ continues on the next. Ctrl-C stops an answer or clears a line; Ctrl-D ends the chat.";
 

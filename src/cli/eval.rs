@@ -52,7 +52,7 @@ pub struct Args {
     /// Number of questions to ask
     #[arg(long, value_name = "N", default_value_t = TALES_HELD_OUT, value_parser = whole::<usize>(1..=MOST))]
     questions: usize,
-    /// Sampling temperature of answers; 0 always takes the likeliest token
+    /// Sampling temperature of answers; 0 always takes the most likely token
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     temperature: f32,
     /// Random seed: the same seed gives the same answers

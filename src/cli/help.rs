@@ -34,7 +34,8 @@ fn grouped(command: Command) -> Command {
     let mini = presets::named(presets::DEFAULT).expect("the default is one of the presets");
     let (model, run) =
         (keys(Settings::of_model(&mini.model)), mini.to_toml().parse::<Table>().unwrap_or_default());
-    let trains = command.get_arguments().any(|arg| arg.get_id() == "steps");
+    let has = |id: &str| command.get_arguments().any(|arg| arg.get_id() == id);
+    let (trains, samples) = (has("steps"), has("temperature"));
     let heading = |id: &str| match id {
         "preset" => None,
         "data" | "data_dir" | "tokenizer" => Some("Data"),
@@ -42,7 +43,8 @@ fn grouped(command: Command) -> Command {
         "json" | "quiet" | "verbose" => Some("Output"),
         key if trains && model.contains_key(key) => Some("Model"),
         key if trains && run.contains_key(key) => Some("Training"),
-        "temperature" | "top_k" | "top_p" | "min_p" | "repetition_penalty" | "seed" => Some("Sampling"),
+        "temperature" | "top_k" | "top_p" | "min_p" | "repetition_penalty" => Some("Sampling"),
+        "seed" if samples => Some("Sampling"),
         _ => None,
     };
     let in_group = |arg: Arg| {

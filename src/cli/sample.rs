@@ -36,7 +36,7 @@ pub struct Args {
     /// Number of texts
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>(0..=MOST))]
     num_samples: usize,
-    /// Show the likeliest tokens at each step, with their probabilities
+    /// Show the most likely tokens at each step, with their probabilities
     #[arg(long)]
     explain: bool,
     #[command(flatten)]

@@ -42,7 +42,7 @@ pub struct Args {
     out: Option<PathBuf>,
     /// Continue the run in this folder from its last checkpoint. --steps, --schedule, --learning-rate,
     /// --min-learning-rate, --warmup-steps, --eval-every, --eval-iters, --sample-tokens, --save-every and the device may
-    /// change, and --data may name a copy of the same text. Changes are recorded; all other settings stay as they are
+    /// change, and --data may name a copy of the same text. Changes are recorded; all other settings are kept
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
 }

@@ -71,7 +71,7 @@ pub struct Sampler {
 }
 
 impl Strategy {
-    /// Always the likeliest token.
+    /// Always the most likely token.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
     }
@@ -86,7 +86,7 @@ impl Strategy {
         };
         let Self { temperature, top_k, top_p, min_p, repetition_penalty } = *self;
         let finite = temperature.is_finite() && temperature >= 0.0;
-        let range = "0 (always the likeliest token) or more; 1 draws from the model as it is";
+        let range = "0 (always the most likely token) or more; 1 draws from the model as it is";
         check("--temperature", temperature, finite, range)?;
         check("--top-k", 0.0, top_k != Some(0), "1 or more")?;
         let (p, least) = (top_p.unwrap_or(1.0), min_p.unwrap_or(0.0));

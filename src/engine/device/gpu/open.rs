@@ -28,7 +28,7 @@ pub struct GpuOptions {
     /// splits large tensors on small ones.
     pub max_binding_bytes: Option<u64>,
     /// Numbers workgroups along at most this many to an axis, to run the code that folds long grids on
-    /// small ones. Grids that have no such code stay as they are.
+    /// small ones. Other grids do not change.
     pub max_grid: Option<u32>,
     /// How long one submission may take, as far as that can be foreseen: what takes longer is cut. Half a second when
     /// not given; Windows resets a GPU after two.
