@@ -1,9 +1,8 @@
 // adamw: m = β₁ m + (1 - β₁) g, v = β₂ v + (1 - β₂) g², p = p - lr (m̂ / (√v̂ + eps) + decay p)
 //   with g = gradient · min(1, clip / grad_norm), m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ)
 // gradient, p, m, v (len); grad_norm (1); one thread per element
-const WORKGROUP: u32 = 256u;
 
-struct Params { first: u32, len: u32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, clip: f32 }
+struct Params { len: u32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32, clip: f32 }
 
 @group(0) @binding(0) var<storage, read> gradient: array<f32>;
 @group(0) @binding(1) var<storage, read> grad_norm: array<f32>;
@@ -12,16 +11,7 @@ struct Params { first: u32, len: u32, beta1: f32, beta2: f32, eps: f32, weight_d
 @group(0) @binding(4) var<storage, read_write> v: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     var g = gradient[i];
     if params.clip > 0.0 && grad_norm[0] > params.clip {
         g *= params.clip / grad_norm[0];

@@ -1,6 +1,5 @@
 // dropout: y = x · keep / (1 - p), keep being a hash of (seed, salt, index)
 // x, y (len); one thread per element
-const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32, salt: u32, threshold: u32, scale: f32 }
 
@@ -8,15 +7,7 @@ struct Params { first: u32, len: u32, salt: u32, threshold: u32, scale: f32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i < params.len {
-        let key = mask_key(step.seed, params.salt);
-        y[i] = select(0.0, x[i] * params.scale, keep(key, params.first + i, params.threshold));
-    }
+fn each_element(i: u32) {
+    let key = mask_key(step.seed, params.salt);
+    y[i] = select(0.0, x[i] * params.scale, keep(key, params.first + i, params.threshold));
 }

@@ -2,10 +2,9 @@
 //   d = nll - reference, and its derivative by nll
 // nll, old, advantages a, weights w, reference, loss, dnll (len); one thread per element
 // Without a reference, KL is 0 and `reference` is bound to nll.
-const WORKGROUP: u32 = 256u;
 const KL: u32 = 0u;
 
-struct Params { first: u32, len: u32, clip: f32, kl: f32 }
+struct Params { len: u32, clip: f32, kl: f32 }
 
 @group(0) @binding(0) var<storage, read> nll: array<f32>;
 @group(0) @binding(1) var<storage, read> old: array<f32>;
@@ -16,16 +15,7 @@ struct Params { first: u32, len: u32, clip: f32, kl: f32 }
 @group(0) @binding(6) var<storage, read_write> dnll: array<f32>;
 @group(0) @binding(7) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     let a = advantages[i];
     let gain = exp(old[i] - nll[i]) * a;
     let clipped = clamp(exp(old[i] - nll[i]), 1.0 - params.clip, 1.0 + params.clip) * a;

@@ -2,7 +2,6 @@
 // x, branch, r, y (rows, width); weight, bias (width); mean, rstd (rows)
 // One workgroup per row; f32 sums, strided by thread, then a tree; each thread
 // reads back only the r that it wrote. The variance is summed from differences.
-const WORKGROUP: u32 = 64u;
 // 1 when there is a bias
 const BIAS: u32 = 0u;
 
@@ -18,16 +17,7 @@ struct Params { rows: u32, width: u32, eps: f32 }
 @group(0) @binding(7) var<storage, read_write> rstd: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let row = group.x + group.y * groups.x;
-    if row >= params.rows {
-        return;
-    }
+fn each_row(row: u32, local: u32) {
     let first = row * params.width;
     let n = f32(params.width);
 

@@ -1,7 +1,6 @@
 // rms_norm: y = x rstd weight, rstd = 1/√(mean(x²) + eps) over a row
 // x, y (rows, width); weight (width); rstd (rows)
 // One workgroup per row; f32 sums, strided by thread, then a tree.
-const WORKGROUP: u32 = 64u;
 
 struct Params { rows: u32, width: u32, eps: f32 }
 
@@ -11,16 +10,7 @@ struct Params { rows: u32, width: u32, eps: f32 }
 @group(0) @binding(3) var<storage, read_write> rstd: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let row = group.x + group.y * groups.x;
-    if row >= params.rows {
-        return;
-    }
+fn each_row(row: u32, local: u32) {
     let first = row * params.width;
 
     var squares = 0.0;

@@ -2,7 +2,6 @@
 // i < width/2, j = i + width/2, with -θ_i when INVERSE; the others are copied
 // x, y (rows, row) with row = heads · width, of which row 0 is row `first` of all; table (T_max, width), a row for
 // each position: width/2 cosines, then as many sines; len = rows · row; one thread per element
-const WORKGROUP: u32 = 256u;
 const INVERSE: u32 = 0u;
 
 struct Params { first: u32, len: u32, time: u32, row: u32, width: u32, n_rotated: u32 }
@@ -12,16 +11,7 @@ struct Params { first: u32, len: u32, time: u32, row: u32, width: u32, n_rotated
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     if i % params.row >= params.n_rotated * params.width {
         y[i] = x[i];
         return;

@@ -1,10 +1,9 @@
 // squared_loss: loss = w ½ max((x - y)², (c - y)²), c = old + clamp(x - old, -clip, clip), and its derivative by x
 // values x, targets y, weights w, old, loss, dvalues (len); one thread per element
 // Without old values, CLIP is 0, `old` is bound to the values, and the loss is w ½ (x - y)².
-const WORKGROUP: u32 = 256u;
 const CLIP: u32 = 0u;
 
-struct Params { first: u32, len: u32, clip: f32 }
+struct Params { len: u32, clip: f32 }
 
 @group(0) @binding(0) var<storage, read> values: array<f32>;
 @group(0) @binding(1) var<storage, read> targets: array<f32>;
@@ -14,16 +13,7 @@ struct Params { first: u32, len: u32, clip: f32 }
 @group(0) @binding(5) var<storage, read_write> dvalues: array<f32>;
 @group(0) @binding(6) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     let off = values[i] - targets[i];
     var square = off * off;
     var slope = off;

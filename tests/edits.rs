@@ -119,12 +119,12 @@ const EDITS: &[Edit] = &[
     },
     Edit {
         what: "the derivative of x³ without its 3",
-        shader: "gelu/backward",
+        shader: "gelu_backward",
         changes: &[("0.134145", "0.044715")],
     },
     Edit {
         what: "the exact form's derivative for the tanh form",
-        shader: "gelu/backward",
+        shader: "gelu_backward",
         changes: &[("if TANH == 1u {\n        let t ", "if TANH == 7u {\n        let t ")],
     },
     Edit {
@@ -147,11 +147,7 @@ const EDITS: &[Edit] = &[
         shader: "attention_cached/attend",
         changes: &[("let seen = t + 1u;", "let seen = t + 2u;")],
     },
-    Edit {
-        what: "the last digits of 0.044715 left out",
-        shader: "gelu/forward",
-        changes: &[("0.044715", "0.0447")],
-    },
+    Edit { what: "the last digits of 0.044715 left out", shader: "gelu", changes: &[("0.044715", "0.0447")] },
     Edit {
         what: "a little something added before the logarithm",
         shader: "cross_entropy/loss",
@@ -322,7 +318,7 @@ fn a_step_beside_the_oracle_names_the_node_of_an_edited_shader() {
         all.find(|shader| shader.name == name).unwrap_or_else(|| panic!("there is no shader {name:?}"))
     };
     for (what, name, op, node) in [
-        ("the derivative of x³ without its 3", "gelu/backward", "gelu_backward", "transformer.h.1.mlp"),
+        ("the derivative of x³ without its 3", "gelu_backward", "gelu_backward", "transformer.h.1.mlp"),
         (
             "a gradient that forgets what runs through the variance",
             "layer_norm/backward",

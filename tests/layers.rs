@@ -152,7 +152,7 @@ fn gradients_that_are_shared_stay_apart() {
         let active = tape.apply_one(Activation(Kind::Tanh), &[view])?;
         let active = tape.apply_one(Reshape([6, 14].into()), &[active])?;
         let twice = tape.apply_one(Combine::SUM, &[r, r])?;
-        let s = tape.apply_one(Combine { a: 1.0, b: 0.5, in_place: false }, &[twice, active])?;
+        let s = tape.apply_one(Combine { a: 1.0, b: Some(0.5), in_place: false }, &[twice, active])?;
         let t = tape.apply_one(Combine::SUM, &[s, x])?;
         tape.apply_one(Combine::SUM, &[t, s])
     });

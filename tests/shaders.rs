@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lal::engine::device::gpu::shader::{parse, text};
-use lal::engine::dispatch::Dispatch;
+use lal::engine::dispatch::{Dispatch, Shader};
 use lal::ops::OPS;
 use lal::ops::dispatched::dispatched;
 use lal::profile::probes::PROBES;
@@ -59,7 +59,9 @@ fn every_shader_file_is_used_by_some_case() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
     for file in wgsl_files(&folder) {
         let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let in_use = used.iter().any(|s| s.source == text || s.common.contains(&text.as_str()));
+        let uses =
+            |s: &Shader| s.source == text || s.common.contains(&text.as_str()) || s.frame.contains(&text);
+        let in_use = used.iter().any(uses);
         assert!(in_use, "no case of any op uses {}", file.display());
     }
 }

@@ -2,7 +2,6 @@
 // qkv (streams, n, row): queries, then channels of keys and of values; keys, values (streams, room, channels);
 // len = streams · n · channels
 // one thread per channel of a token
-const WORKGROUP: u32 = 256u;
 
 struct Params { n: u32, room: u32, len: u32, row: u32, channels: u32 }
 
@@ -11,16 +10,7 @@ struct Params { n: u32, room: u32, len: u32, row: u32, channels: u32 }
 @group(0) @binding(2) var<storage, read_write> values: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     let token = i / params.channels;
     let channel = i % params.channels;
     let end = (token + 1u) * params.row + channel;

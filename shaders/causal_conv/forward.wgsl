@@ -2,7 +2,6 @@
 // channel, over tokens of the same sequence
 // x, y (items, time, width); w (TAPS, width); segments (items, time); len = items · time · width; one thread per
 // element, taps in order
-const WORKGROUP: u32 = 256u;
 const TAPS: u32 = 4u;
 const TRANSPOSED: u32 = 0u;
 // 1 when segments tell apart the sequences packed into a row
@@ -16,16 +15,7 @@ struct Params { len: u32, time: u32, width: u32 }
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     let row = i / params.width;
     let channel = i % params.width;
     let t = row % params.time;

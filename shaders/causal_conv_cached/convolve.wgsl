@@ -2,7 +2,6 @@
 // stream from `position` on; those before them lie in `tail`, that of position p in row p mod (TAPS - 1)
 // x, y (streams, n, width); w (TAPS, width); tail (streams, TAPS - 1, width); len = streams · n · width
 // one thread per element, taps in order
-const WORKGROUP: u32 = 256u;
 const TAPS: u32 = 4u;
 
 struct Params { len: u32, n: u32, width: u32 }
@@ -13,16 +12,7 @@ struct Params { len: u32, n: u32, width: u32 }
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     let row = i / params.width;
     let channel = i % params.width;
     let added = row % params.n;

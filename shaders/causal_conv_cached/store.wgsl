@@ -2,7 +2,6 @@
 // p mod kept
 // x (streams, n, width); tail (streams, kept, width); the last m = min(n, kept) tokens are stored,
 // len = streams · m · width; one thread per element
-const WORKGROUP: u32 = 256u;
 
 struct Params { len: u32, n: u32, m: u32, kept: u32, width: u32 }
 
@@ -10,16 +9,7 @@ struct Params { len: u32, n: u32, m: u32, kept: u32, width: u32 }
 @group(0) @binding(1) var<storage, read_write> tail: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     let row = i / params.width;
     let channel = i % params.width;
     let stream = row / params.m;

@@ -2,7 +2,6 @@
 //   S_i = Σ_j e_ij, and dx_ij = -w_i p_ij (ln p_ij + H_i), p_ij = e_ij / S_i
 // logits x (rows, width); weights w from `first` on; h (rows); dlogits (rows, width)
 // One workgroup per row. f32 sums, strided by thread, then a tree.
-const WORKGROUP: u32 = 64u;
 
 struct Params { rows: u32, width: u32, first: u32 }
 
@@ -12,16 +11,7 @@ struct Params { rows: u32, width: u32, first: u32 }
 @group(0) @binding(3) var<storage, read_write> dlogits: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let row = group.x + group.y * groups.x;
-    if row >= params.rows {
-        return;
-    }
+fn each_row(row: u32, local: u32) {
     let begin = row * params.width;
 
     var largest = logits[begin];

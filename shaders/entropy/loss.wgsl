@@ -1,7 +1,6 @@
 // entropy: h_i = w_i (ln S_i - Σ_j e_ij (x_ij - max_i) / S_i), e_ij = exp(x_ij - max_i), S_i = Σ_j e_ij
 // logits x (rows, width); weights w from `first` on; h (rows)
 // One workgroup per row. f32 sums, strided by thread, then a tree.
-const WORKGROUP: u32 = 64u;
 
 struct Params { rows: u32, width: u32, first: u32 }
 
@@ -10,16 +9,7 @@ struct Params { rows: u32, width: u32, first: u32 }
 @group(0) @binding(2) var<storage, read_write> entropy: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let row = group.x + group.y * groups.x;
-    if row >= params.rows {
-        return;
-    }
+fn each_row(row: u32, local: u32) {
     let begin = row * params.width;
 
     var largest = logits[begin];

@@ -1,8 +1,7 @@
 // gated_backward: dg = dy u (σ(g) + g σ'(g)), du = dy g σ(g)
 // g, u, dy, dg, du (len); one thread per element
-const WORKGROUP: u32 = 256u;
 
-struct Params { first: u32, len: u32 }
+struct Params { len: u32 }
 
 @group(0) @binding(0) var<storage, read> g: array<f32>;
 @group(0) @binding(1) var<storage, read> u: array<f32>;
@@ -11,16 +10,7 @@ struct Params { first: u32, len: u32 }
 @group(0) @binding(4) var<storage, read_write> du: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     let v = g[i];
     let s = sigmoid(v);
     dg[i] = dy[i] * u[i] * (s + v * sigmoid_slope(v));

@@ -3,11 +3,10 @@
 //   dgx = dgx + (dr, dz, dn) in place, dgh = (dr, dz, dn r), dh = d z, or dh + d z
 // gx, dgx (… , 3 width) from row `first` on, gh, dgh (batch, 3 width): r, z, n side by side; h, dh', dh (batch,
 // width); one thread per element of h'
-const WORKGROUP: u32 = 256u;
 // 1 to add to dh
 const ACCUMULATE: u32 = 0u;
 
-struct Params { first: u32, batch: u32, width: u32 }
+struct Params { len: u32, first: u32, width: u32 }
 
 @group(0) @binding(0) var<storage, read> gx: array<f32>;
 @group(0) @binding(1) var<storage, read> gh: array<f32>;
@@ -18,17 +17,8 @@ struct Params { first: u32, batch: u32, width: u32 }
 @group(0) @binding(6) var<storage, read_write> dh: array<f32>;
 @group(0) @binding(7) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
+fn each_element(i: u32) {
     let width = params.width;
-    if i >= params.batch * width {
-        return;
-    }
     let a = i / width * 3u * width + i % width;
     let x = params.first * 3u * width + a;
     let r = sigmoid(gx[x] + gh[a]);

@@ -1,7 +1,6 @@
 // merge_heads: rows_bt(h,d) = heads_(b,h)td; add_heads: rows_bt(part,h,d) += heads_(b,h)td
 // heads (batch, n_head, time, width), rows (batch, time, parts, n_head, width); len = heads in elements
 // one thread per element
-const WORKGROUP: u32 = 256u;
 // 0: merge_heads; 1: add_heads
 const ADD: u32 = 0u;
 
@@ -11,16 +10,7 @@ struct Params { len: u32, time: u32, n_head: u32, width: u32, part: u32, parts: 
 @group(0) @binding(1) var<storage, read_write> rows: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     let d = i % params.width;
     let t = i / params.width % params.time;
     let h = i / (params.width * params.time) % params.n_head;

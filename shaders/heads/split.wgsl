@@ -1,7 +1,6 @@
 // split_heads: heads_(b,h)td = rows_bt(part,h,d)
 // heads (batch, n_head, time, width), rows (batch, time, parts, n_head, width); len = heads in elements
 // one thread per element
-const WORKGROUP: u32 = 256u;
 
 struct Params { len: u32, time: u32, n_head: u32, width: u32, part: u32, parts: u32 }
 
@@ -9,16 +8,7 @@ struct Params { len: u32, time: u32, n_head: u32, width: u32, part: u32, parts: 
 @group(0) @binding(1) var<storage, read> rows: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     let d = i % params.width;
     let t = i / params.width % params.time;
     let h = i / (params.width * params.time) % params.n_head;

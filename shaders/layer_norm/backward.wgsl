@@ -2,7 +2,6 @@
 //   with g = dy weight and x̂ = (x - mean) rstd; without CENTRED, rms_norm's, no mean is subtracted
 // dy, x, dresidual, dx (rows, width); weight (width); mean, rstd (rows)
 // One workgroup per row; f32 sums, strided by thread, then a tree.
-const WORKGROUP: u32 = 64u;
 // 1 when the mean was subtracted from x
 const CENTRED: u32 = 1u;
 // 1 when the residual stream brings a gradient of its own
@@ -19,16 +18,7 @@ struct Params { rows: u32, width: u32 }
 @group(0) @binding(6) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(7) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let row = group.x + group.y * groups.x;
-    if row >= params.rows {
-        return;
-    }
+fn each_row(row: u32, local: u32) {
     let first = row * params.width;
     let n = f32(params.width);
     let r = rstd[row];

@@ -1,7 +1,6 @@
 // layer_norm: y = (x - mean) rstd weight + bias, mean and rstd = 1/√(variance + eps) over a row
 // x, y (rows, width); weight, bias (width); mean, rstd (rows)
 // One workgroup per row; f32 sums, strided by thread, then a tree. The variance is summed from differences.
-const WORKGROUP: u32 = 64u;
 // 1 when there is a bias
 const BIAS: u32 = 0u;
 
@@ -15,16 +14,7 @@ struct Params { rows: u32, width: u32, eps: f32 }
 @group(0) @binding(5) var<storage, read_write> rstd: array<f32>;
 @group(0) @binding(6) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let row = group.x + group.y * groups.x;
-    if row >= params.rows {
-        return;
-    }
+fn each_row(row: u32, local: u32) {
     let first = row * params.width;
     let n = f32(params.width);
 

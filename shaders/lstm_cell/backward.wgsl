@@ -3,13 +3,12 @@
 //   dgh = (di, df, dg, do), dgx = dgx + dgh in place, dc = d f
 // gx, dgx (… , 4 width) from row `first` on, gh, dgh (batch, 4 width): i, f, g, o side by side; c, dh', dc', dc
 // (batch, width); one thread per element of h'
-const WORKGROUP: u32 = 256u;
 // 1 where h' has a gradient
 const DH: u32 = 1u;
 // 1 where c' has a gradient
 const DC: u32 = 1u;
 
-struct Params { first: u32, batch: u32, width: u32 }
+struct Params { len: u32, first: u32, width: u32 }
 
 @group(0) @binding(0) var<storage, read> gx: array<f32>;
 @group(0) @binding(1) var<storage, read> gh: array<f32>;
@@ -21,17 +20,8 @@ struct Params { first: u32, batch: u32, width: u32 }
 @group(0) @binding(7) var<storage, read_write> dc: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let at = (group.x + group.y * groups.x) * WORKGROUP + local;
+fn each_element(at: u32) {
     let width = params.width;
-    if at >= params.batch * width {
-        return;
-    }
     let a = at / width * 4u * width + at % width;
     let x = params.first * 4u * width + a;
     let i = sigmoid(gx[x] + gh[a]);

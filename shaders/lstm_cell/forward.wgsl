@@ -2,9 +2,8 @@
 //   i, f, o = σ(…), g = tanh(…)
 // gx (… , 4 width) from row `first` on, gh (batch, 4 width): i, f, g, o side by side; c, h', c' (batch, width)
 // One thread per element of h'.
-const WORKGROUP: u32 = 256u;
 
-struct Params { first: u32, batch: u32, width: u32 }
+struct Params { len: u32, first: u32, width: u32 }
 
 @group(0) @binding(0) var<storage, read> gx: array<f32>;
 @group(0) @binding(1) var<storage, read> gh: array<f32>;
@@ -13,17 +12,8 @@ struct Params { first: u32, batch: u32, width: u32 }
 @group(0) @binding(4) var<storage, read_write> c_next: array<f32>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let at = (group.x + group.y * groups.x) * WORKGROUP + local;
+fn each_element(at: u32) {
     let width = params.width;
-    if at >= params.batch * width {
-        return;
-    }
     let a = at / width * 4u * width + at % width;
     let x = params.first * 4u * width + a;
     let i = sigmoid(gx[x] + gh[a]);

@@ -1,7 +1,6 @@
 // matmul: C = scale · Σ partials + bias (+ C), the second pass where k was split
 // partials (splits, m, n); bias (n); c (m, n)
 // One thread per element of C; partials are added in order, in f32.
-const WORKGROUP: u32 = 256u;
 const BIAS: u32 = 0u;
 
 struct Params {
@@ -14,16 +13,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let at = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if at >= params.len {
-        return;
-    }
+fn each_element(at: u32) {
     var sum = 0.0;
     for (var split = 0u; split < params.splits; split++) {
         sum += partials[split * params.len + at];

@@ -1,6 +1,5 @@
 // take_rows: y = x[first .. first + len], counted in elements
 // x (…, width), y (rows, width); one thread per element copied
-const WORKGROUP: u32 = 256u;
 
 struct Params { first: u32, len: u32 }
 
@@ -8,14 +7,6 @@ struct Params { first: u32, len: u32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i < params.len {
-        y[i] = x[params.first + i];
-    }
+fn each_element(i: u32) {
+    y[i] = x[params.first + i];
 }

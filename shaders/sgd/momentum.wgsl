@@ -1,11 +1,10 @@
 // sgd with momentum μ: v = μ v + g, p = p - lr (v + decay p), or Nesterov's p = p - lr (g + μ v + decay p)
 //   with g = gradient · min(1, clip / grad_norm)
 // gradient, p, v (len); grad_norm (1); one thread per element
-const WORKGROUP: u32 = 256u;
 // 1 for Nesterov's step
 const NESTEROV: u32 = 0u;
 
-struct Params { first: u32, len: u32, momentum: f32, weight_decay: f32, clip: f32 }
+struct Params { len: u32, momentum: f32, weight_decay: f32, clip: f32 }
 
 @group(0) @binding(0) var<storage, read> gradient: array<f32>;
 @group(0) @binding(1) var<storage, read> grad_norm: array<f32>;
@@ -13,16 +12,7 @@ struct Params { first: u32, len: u32, momentum: f32, weight_decay: f32, clip: f3
 @group(0) @binding(3) var<storage, read_write> v: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.x + group.y * groups.x) * WORKGROUP + local;
-    if i >= params.len {
-        return;
-    }
+fn each_element(i: u32) {
     var g = gradient[i];
     if params.clip > 0.0 && grad_norm[0] > params.clip {
         g *= params.clip / grad_norm[0];

@@ -6,7 +6,7 @@
 //! √terms · Σ|terms| when it is used, whatever the order: rounding errors walk at random, and kernels sum in
 //! other orders than the twin. And functions are charged what WGSL allows where adapters come near it, else
 //! what they give: a division 2.5 ULP, a logarithm 2⁻²¹, an exponential for rounding its argument. What
-//! remains, that kernels use other formulas, is in [`Op::leeway`](super::op::Op::leeway).
+//! remains, that kernels use other formulas, is the leeway of `verify::lockstep`.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -10,6 +10,27 @@ pub struct Shader {
     pub source: &'static str,
     /// Files of `shaders/common/` whose functions it calls.
     pub common: &'static [&'static str],
+    /// The files of `shaders/frames/` that call its functions, `main` among theirs; empty where it has its own.
+    pub frame: &'static str,
+}
+
+/// The text of a file of `shaders/frames/`.
+macro_rules! frame {
+    ($name:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/frames/", $name, ".wgsl"))
+    };
+}
+
+impl Shader {
+    /// Its `fn value(x: f32) -> f32`, element by element.
+    pub fn unary(self) -> Self {
+        Self { frame: concat!(frame!("unary"), "\n", frame!("elements")), ..self }
+    }
+
+    /// Its `fn slope(x: f32) -> f32` times dy, element by element: the derivative, under a name of its own.
+    pub fn unary_backward(self, name: &'static str) -> Self {
+        Self { name, frame: concat!(frame!("unary_backward"), "\n", frame!("elements")), ..self }
+    }
 }
 
 /// The WGSL file of that name, compiled into the program, with the files of `shaders/common/` it uses.
@@ -22,6 +43,7 @@ macro_rules! shader {
             common: &[$(
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/common/", $common, ".wgsl"))
             ),*],
+            frame: "",
         }
     };
 }
@@ -200,18 +222,29 @@ impl Dispatch {
         self.grid(x, groups.div_ceil(x).max(1), 1)
     }
 
-    /// One workgroup for each of `rows` rows, for a shader whose `WORKGROUP` invocations share a row of `width`
-    /// elements: more of them share a row of a large vocabulary, or one that has the device to itself.
-    pub fn rows(self, rows: usize, width: usize, target: &Target) -> Self {
-        let few = rows < 64 && width > 256;
-        let workgroup = if few || width > 1024 { WIDE as u32 } else { 64 };
-        self.constant("WORKGROUP", workgroup).groups(rows, target)
+    /// One workgroup for each of `rows` rows, whose invocations share its `width` elements in the shader's
+    /// `fn each_row(row: u32, local: u32)`.
+    pub fn rows(mut self, rows: usize, width: usize, target: &Target) -> Self {
+        self.shader.frame = frame!("rows");
+        self.row_groups(rows, width, target)
     }
 
-    /// As many workgroups as have at least `threads` invocations, the shader's `WORKGROUP` in each: smaller ones than
-    /// these start more slowly than a large GPU can write what they compute.
-    pub fn threads(self, threads: usize, target: &Target) -> Self {
-        self.constant("WORKGROUP", WIDE as u32).groups(threads.div_ceil(WIDE), target)
+    /// As [`rows`](Self::rows), for a shader that has a `main` of its own. More invocations share a row of a large
+    /// vocabulary, or one that has the device to itself.
+    pub fn row_groups(self, rows: usize, width: usize, target: &Target) -> Self {
+        let few = rows < 64 && width > 256;
+        let workgroup = if few || width > 1024 { WIDE as u32 } else { 64 };
+        let sized = self.constant("WORKGROUP", workgroup).groups(rows, target);
+        sized.param("rows", rows).param("width", width)
+    }
+
+    /// One invocation for each of `len` elements: the shader's `fn each_element(i: u32)`. Workgroups smaller than these
+    /// start more slowly than a large GPU can write what they compute.
+    pub fn elements(mut self, len: usize, target: &Target) -> Self {
+        if self.shader.frame.is_empty() {
+            self.shader.frame = frame!("elements");
+        }
+        self.constant("WORKGROUP", WIDE as u32).groups(len.div_ceil(WIDE), target).param("len", len)
     }
 }
 
@@ -237,22 +270,6 @@ impl Kernel {
     pub fn plain(dispatches: Vec<Dispatch>) -> Vec<Self> {
         vec![Self::new("plain", dispatches)]
     }
-}
-
-/// The only kernel of an op that treats its operands as `len` elements each, one invocation per element;
-/// `dispatch` is repeated for every range that fits a binding.
-pub fn elementwise(
-    dispatch: &Dispatch,
-    operands: &[(&'static str, Operand)],
-    len: usize,
-    target: &Target,
-) -> Vec<Kernel> {
-    let part = |(first, len): (usize, usize)| {
-        let bound =
-            operands.iter().fold(dispatch.clone(), |d, &(name, at)| d.bind_part(name, at, first, len));
-        bound.param("first", first).param("len", len).threads(len, target)
-    };
-    Kernel::plain(target.row_chunks(len, 1).into_iter().map(part).collect())
 }
 
 #[cfg(test)]

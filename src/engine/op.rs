@@ -63,13 +63,6 @@ pub trait Op: Debug + Send + Sync + 'static {
         Ok(vec![None; at.inputs.len()])
     }
 
-    /// How far a kernel may be from the f64 twin, in multiples of the bound that the twin's formula derives
-    /// from the operands when it is run over [`Bounded`]: room for another formula (an online softmax, a
-    /// product by the reciprocal) and for the tail of a random walk.
-    fn leeway(&self) -> f64 {
-        4.0
-    }
-
     /// FLOPs and least bytes for these operands.
     fn cost(&self, operands: &Operands) -> Cost {
         Cost { flops: operands.outputs[0].shape.len() as u64, bytes: operands.bytes() }
@@ -112,6 +105,15 @@ pub trait Record {
 /// Appends an op that has one output.
 pub fn record_one(tape: &mut dyn Record, op: impl AnyOp, inputs: &[Var]) -> Result<Var, OpError> {
     Ok(tape.record(Arc::new(op), inputs)?[0])
+}
+
+/// Appends an op whose outputs are the gradients of the operands, one each.
+pub fn record_gradients(
+    tape: &mut dyn Record,
+    op: impl AnyOp,
+    inputs: &[Var],
+) -> Result<Vec<Option<Var>>, OpError> {
+    Ok(tape.record(Arc::new(op), inputs)?.into_iter().map(Some).collect())
 }
 
 /// An op as it stands on the tape, seen from its derivative.

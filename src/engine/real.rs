@@ -236,7 +236,7 @@ impl Real for f32 {
     }
 }
 
-/// erfcx(x) ≈ t·P(t), t = 1/(1 + 0.4 x); the same numbers stand in `shaders/gelu/*.wgsl`.
+/// erfcx(x) ≈ t·P(t), t = 1/(1 + 0.4 x); the same numbers stand in `shaders/common/normal.wgsl`.
 const ERFCX: [f32; 9] = [
     4.026_785_6e-2,
     -0.135_472_82,

@@ -6,7 +6,8 @@ use super::real::Real;
 /// than a few thousand multiply-adds.
 const PORTION: usize = 8 * 1024;
 
-/// Calls `f(row, [out₀[row], out₁[row], …])` for every row of the outputs, each given with its width.
+/// Calls `f(row, [out₀[row], out₁[row], …])` for every row of the outputs, each given with its width; the last
+/// row may be shorter.
 ///
 /// Rows run in parallel and in no fixed order, so `f` writes nothing but its own rows; inside a row the
 /// order is the one written, which keeps results the same for any number of threads. `work` is the number
@@ -16,7 +17,9 @@ pub fn for_rows<F: Real, const N: usize>(
     work: usize,
     f: impl Fn(usize, [&mut [F]; N]) + Sync,
 ) {
-    let Some(rows) = outputs.iter().map(|(out, width)| out.len() / (*width).max(1)).max() else { return };
+    let Some(rows) = outputs.iter().map(|(out, width)| out.len().div_ceil((*width).max(1))).max() else {
+        return;
+    };
     let portion = (PORTION / work.max(1)).max(1).max(rows.div_ceil(4 * rayon::current_num_threads()));
     split(0, rows, portion, outputs, &f);
 }
@@ -60,8 +63,10 @@ fn vectorised<F: Real, const N: usize>(
             for row in 0..rows {
                 let mut i = 0;
                 let out = [const { None::<&mut [F]> }; N].map(|_| {
-                    let (head, tail) = std::mem::take(&mut rest[i].0).split_at_mut(rest[i].1);
-                    rest[i].0 = tail;
+                    let (out, width) = &mut rest[i];
+                    let width = out.len().min(*width);
+                    let (head, tail) = std::mem::take(out).split_at_mut(width);
+                    *out = tail;
                     i += 1;
                     head
                 });
@@ -77,12 +82,12 @@ mod tests {
 
     #[test]
     fn every_row_is_visited_once_with_its_own_slices() {
-        let (rows, mut a, mut b) = (1237, vec![0f32; 1237 * 3], vec![0f32; 1237]);
+        let (mut a, mut b) = (vec![0f32; 1236 * 3 + 2], vec![0f32; 1237]);
         for_rows([(&mut a, 3), (&mut b, 1)], 1000, |row, [a, b]| {
             a.iter_mut().for_each(|x| *x += row as f32);
             b[0] += 1.0;
         });
         assert!(b.iter().all(|&x| x == 1.0));
-        assert!((0..rows * 3).all(|i| a[i] == (i / 3) as f32));
+        assert!((0..a.len()).all(|i| a[i] == (i / 3) as f32));
     }
 }

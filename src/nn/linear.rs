@@ -53,6 +53,6 @@ impl Linear {
         let b = tape.parameter("lora_b", [n_out, rank], Init::Constant(0.0), Parameter::Adapter);
         let low = tape.apply_one(Matmul::LINEAR, &[x, a])?;
         let delta = tape.apply_one(Matmul::LINEAR, &[low, b])?;
-        tape.apply_one(Combine { a: 1.0, b: LORA_SCALE, in_place: true }, &[y, delta])
+        tape.apply_one(Combine { a: 1.0, b: Some(LORA_SCALE), in_place: true }, &[y, delta])
     }
 }

@@ -1,16 +1,7 @@
 //! activation: y = f(x), element by element: sigmoid, tanh, ReLU, ReLU² (So et al. 2021) or SiLU (Elfwing et al.
 //! 2018). GELU has an op of its own.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static ACTIVATION: OpInfo = OpInfo { name: "activation", formula: "y = f(x)", cases };
 pub static ACTIVATION_BACKWARD: OpInfo =
@@ -31,129 +22,58 @@ pub enum Kind {
 }
 
 /// y = f(x).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Activation(pub Kind);
-
-/// (x, dy) → dx = dy f'(x).
-#[derive(Debug)]
-pub struct ActivationBackward(pub Kind);
 
 impl Kind {
     const ALL: [Self; 5] = [Self::Sigmoid, Self::Tanh, Self::Relu, Self::ReluSquared, Self::Silu];
+}
+
+/// max(x, 0); NaN stays.
+#[inline(always)]
+fn positive<F: Real>(x: F) -> F {
+    if x < F::ZERO { F::ZERO } else { x }
+}
+
+impl Unary for Activation {
+    fn entries() -> [&'static OpInfo; 2] {
+        [&ACTIVATION, &ACTIVATION_BACKWARD]
+    }
+
+    fn shader() -> Shader {
+        shader!("activation", "sigmoid", "normal")
+    }
+
+    fn constants(&self) -> Vec<(&'static str, u32)> {
+        vec![("KIND", self.0 as u32)]
+    }
+
+    fn flops() -> [u64; 2] {
+        [5, 8]
+    }
 
     #[inline(always)]
-    fn value<F: Real>(self, x: F) -> F {
-        let positive = if x < F::ZERO { F::ZERO } else { x };
-        match self {
-            Self::Sigmoid => x.sigmoid(),
-            Self::Tanh => x.tanh(),
-            Self::Relu => positive,
-            Self::ReluSquared => positive * positive,
-            Self::Silu => x * x.sigmoid(),
+    fn value<F: Real>(&self, x: F) -> F {
+        match self.0 {
+            Kind::Sigmoid => x.sigmoid(),
+            Kind::Tanh => x.tanh(),
+            Kind::Relu => positive(x),
+            Kind::ReluSquared => positive(x) * positive(x),
+            Kind::Silu => x * x.sigmoid(),
         }
     }
 
-    /// 1 - tanh² would cancel in the tails; 4 σ'(2x) is the same and does not.
+    /// 1 - tanh² would cancel where x is large; 4 σ'(2x) is the same and does not.
     #[inline(always)]
-    fn slope<F: Real>(self, x: F) -> F {
-        match self {
-            Self::Sigmoid => x.sigmoid_slope(),
-            Self::Tanh => F::of(4.0) * (F::of(2.0) * x).sigmoid_slope(),
-            Self::Relu => {
-                if x > F::ZERO {
-                    F::ONE
-                } else {
-                    F::ZERO
-                }
-            }
-            Self::ReluSquared => F::of(2.0) * if x < F::ZERO { F::ZERO } else { x },
-            Self::Silu => x.sigmoid() + x * x.sigmoid_slope(),
+    fn slope<F: Real>(&self, x: F) -> F {
+        match self.0 {
+            Kind::Sigmoid => x.sigmoid_slope(),
+            Kind::Tanh => F::of(4.0) * (F::of(2.0) * x).sigmoid_slope(),
+            Kind::Relu if x > F::ZERO => F::ONE,
+            Kind::Relu => F::ZERO,
+            Kind::ReluSquared => F::of(2.0) * positive(x),
+            Kind::Silu => x.sigmoid() + x * x.sigmoid_slope(),
         }
-    }
-}
-
-impl Op for Activation {
-    fn info(&self) -> &'static OpInfo {
-        &ACTIVATION
-    }
-
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 1, 1)?;
-        expect("x", inputs[0], Spec::f32(inputs[0].shape))?;
-        Ok(vec![inputs[0]])
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let dispatch =
-            Dispatch::new(shader!("activation/forward", "sigmoid", "normal")).constant("KIND", self.0 as u32);
-        elementwise(&dispatch, &[("x", In(0)), ("y", Out(0))], operands.out_shape(0).len(), target)
-    }
-
-    fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
-        let dx = record_one(tape, ActivationBackward(self.0), &[at.inputs[0], at.upstream(0)?])?;
-        Ok(vec![Some(dx)])
-    }
-
-    fn cost(&self, operands: &Operands) -> Cost {
-        Cost { flops: 5 * operands.out_shape(0).len() as u64, bytes: operands.bytes() }
-    }
-}
-
-impl Twin for Activation {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (kind, x, width) = (self.0, io.input(0), io.out_shape(0).width());
-        let [y] = io.outputs();
-        for_rows(
-            [(y, width)],
-            width,
-            #[inline(always)]
-            |row, [y]| {
-                for (y, &x) in y.iter_mut().zip(&x[row * width..]) {
-                    *y = kind.value(x);
-                }
-            },
-        );
-    }
-}
-
-impl Op for ActivationBackward {
-    fn info(&self) -> &'static OpInfo {
-        &ACTIVATION_BACKWARD
-    }
-
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 2, 2)?;
-        expect("dy", inputs[1], inputs[0])?;
-        Ok(vec![inputs[0]])
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let dispatch =
-            Dispatch::new(shader!("activation/backward", "sigmoid")).constant("KIND", self.0 as u32);
-        let bindings = [("x", In(0)), ("dy", In(1)), ("dx", Out(0))];
-        elementwise(&dispatch, &bindings, operands.out_shape(0).len(), target)
-    }
-
-    fn cost(&self, operands: &Operands) -> Cost {
-        Cost { flops: 8 * operands.out_shape(0).len() as u64, bytes: operands.bytes() }
-    }
-}
-
-impl Twin for ActivationBackward {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (kind, x, dy, width) = (self.0, io.input(0), io.input(1), io.out_shape(0).width());
-        let [dx] = io.outputs();
-        for_rows(
-            [(dx, width)],
-            width,
-            #[inline(always)]
-            |row, [dx]| {
-                let operands = x[row * width..].iter().zip(&dy[row * width..]);
-                for (dx, (&x, &dy)) in dx.iter_mut().zip(operands) {
-                    *dx = dy * kind.slope(x);
-                }
-            },
-        );
     }
 }
 
@@ -180,7 +100,7 @@ fn backward_cases() -> Vec<Case> {
     let case = |kind, (shape, largest): ([usize; 2], f32), fill| {
         let absolute = if kind == Kind::Silu { 8.0 } else { 2e-29 };
         let bound = Bound { absolute, ..bound(2.0 * largest) };
-        Case::new(ActivationBackward(kind), &[Spec::f32(shape); 2], bound).with(0, fill)
+        Case::new(Backward(Activation(kind)), &[Spec::f32(shape); 2], bound).with(0, fill)
     };
     let of_kind = |kind| {
         let mut cases = SIZES.map(|size| case(kind, size, Fill::Uniform(size.1))).to_vec();

@@ -1,14 +1,6 @@
 //! adamw: Adam with decoupled weight decay (Loshchilov & Hutter 2019), after clipping by global norm.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::step::Step;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static ADAMW: OpInfo = OpInfo {
     name: "adamw",
@@ -28,80 +20,49 @@ pub struct AdamW {
     pub clip: f32,
 }
 
-impl Op for AdamW {
-    fn info(&self) -> &'static OpInfo {
+impl Elementwise for AdamW {
+    fn entry(&self) -> &'static OpInfo {
         &ADAMW
     }
 
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 5, 5)?;
-        expect("grad_norm", inputs[1], Spec::f32([1]))?;
-        for (name, &spec) in ["p", "m", "v"].iter().zip(&inputs[2..]) {
-            expect(name, spec, inputs[0])?;
-        }
-        Ok(vec![inputs[0]; 3])
-    }
-
-    fn in_place(&self) -> Vec<(usize, usize)> {
-        vec![(0, 2), (1, 3), (2, 4)]
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let len = operands.in_shape(0).len();
-        let dispatch = Dispatch::new(shader!("adamw", "step"))
-            .bind("grad_norm", In(1))
+    fn declare(&self) -> Declaration {
+        Declaration::new(shader!("adamw", "step"))
+            .reads(["gradient"])
+            .scalar("grad_norm")
+            .updates(["p", "m", "v"])
             .param("beta1", self.beta1)
             .param("beta2", self.beta2)
             .param("eps", self.eps)
             .param("weight_decay", self.weight_decay)
-            .param("clip", self.clip);
-        let tensors = [("gradient", In(0)), ("p", Out(0)), ("m", Out(1)), ("v", Out(2))];
-        elementwise(&dispatch, &tensors, len, target)
+            .param("clip", self.clip)
+            .flops(16)
     }
 
-    fn cost(&self, operands: &Operands) -> Cost {
-        let len = operands.in_shape(0).len() as u64;
-        // Reads gradient, p, m, v; writes p, m, v.
-        Cost { flops: 16 * len, bytes: 4 * 7 * len }
-    }
-}
-
-impl Twin for AdamW {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        const ROW: usize = 1024;
-        let (gradient, norm, step) = (io.input(0), io.input(1)[0], io.step());
-        let [p, m, v] = io.outputs();
-        let whole = p.len() / ROW * ROW;
-        let (p, p_rest) = p.split_at_mut(whole);
-        let (m, m_rest) = m.split_at_mut(whole);
-        let (v, v_rest) = v.split_at_mut(whole);
-        for_rows(
-            [(p, ROW), (m, ROW), (v, ROW)],
-            ROW,
-            #[inline(always)]
-            |row, [p, m, v]| self.update(&gradient[row * ROW..][..ROW], norm, step, [p, m, v]),
-        );
-        self.update(&gradient[whole..], norm, step, [p_rest, m_rest, v_rest]);
-    }
-}
-
-impl AdamW {
-    #[inline(always)]
-    fn update<F: Real>(&self, gradient: &[F], norm: F, step: &Step, [p, m, v]: [&mut [F]; 3]) {
+    fn compute<F: Real>(&self, io: &mut Io<F>) {
         let of = |x: f32| F::of(x.into());
-        let (beta1, beta2, eps, decay) =
-            (of(self.beta1), of(self.beta2), of(self.eps), of(self.weight_decay));
-        let (lr, clip) = (of(step.learning_rate), of(self.clip));
-        let (correction1, correction2) = (of(step.correction1), of(step.correction2));
-        let scale = if self.clip > 0.0 && norm > clip { clip / norm } else { F::ONE };
-        for (((&g, p), m), v) in gradient.iter().zip(p).zip(m).zip(v) {
-            let g = g * scale;
-            *m = beta1 * *m + (F::ONE - beta1) * g;
-            *v = beta2 * *v + (F::ONE - beta2) * g * g;
-            let update = (*m / correction1) / ((*v / correction2).sqrt() + eps);
-            *p -= lr * (update + decay * *p);
-        }
+        let (beta1, beta2) = (of(self.beta1), of(self.beta2));
+        let (eps, decay, lr) = (of(self.eps), of(self.weight_decay), of(io.step().learning_rate));
+        let (correction1, correction2) = (of(io.step().correction1), of(io.step().correction2));
+        let scale = clip_scale(io.input(1)[0], self.clip);
+        each(
+            io,
+            [0],
+            #[inline(always)]
+            |[gradient], [p, m, v]| {
+                let g = gradient * scale;
+                let m = beta1 * m + (F::ONE - beta1) * g;
+                let v = beta2 * v + (F::ONE - beta2) * g * g;
+                let update = (m / correction1) / ((v / correction2).sqrt() + eps);
+                [p - lr * (update + decay * p), m, v]
+            },
+        );
     }
+}
+
+/// What clipping by global norm multiplies gradients by: min(1, clip / norm), or 1 where `clip` is 0.
+pub(super) fn clip_scale<F: Real>(norm: F, clip: f32) -> F {
+    let largest = F::of(clip.into());
+    if clip > 0.0 && norm > largest { largest / norm } else { F::ONE }
 }
 
 /// p, m and v are sums of two or three rounded products; the quotient is at most √(corrections' ratio) · |m|/√v.
@@ -119,7 +80,7 @@ fn cases() -> Vec<Case> {
             );
         }
     }
-    // Moments so small that it matters on which side of the root epsilon stands.
+    // Moments so small that it matters whether epsilon is inside or outside of the root.
     let operands = [Spec::f32([65]), Spec::f32([1]), Spec::f32([65]), Spec::f32([65]), Spec::f32([65])];
     cases.push(
         Case::new(adamw, &operands, Bound::new(8.0, 4.0))

@@ -1,13 +1,6 @@
 //! add: y ← y + x, in place.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::op::{Applied, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static ADD: OpInfo = OpInfo { name: "add", formula: "y ← y + x", cases };
 
@@ -15,36 +8,21 @@ pub static ADD: OpInfo = OpInfo { name: "add", formula: "y ← y + x", cases };
 #[derive(Debug)]
 pub struct Add;
 
-impl Op for Add {
-    fn info(&self) -> &'static OpInfo {
+impl Elementwise for Add {
+    fn entry(&self) -> &'static OpInfo {
         &ADD
     }
 
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 2, 2)?;
-        expect("x", inputs[1], inputs[0])?;
-        Ok(vec![inputs[0]])
+    fn declare(&self) -> Declaration {
+        Declaration::new(shader!("add")).updates(["y"]).reads(["x"])
     }
 
-    fn in_place(&self) -> Vec<(usize, usize)> {
-        vec![(0, 0)]
+    fn compute<F: Real>(&self, io: &mut Io<F>) {
+        each(io, [1], |[x], [y]| [y + x]);
     }
 
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let dispatch = Dispatch::new(shader!("add"));
-        elementwise(&dispatch, &[("x", In(1)), ("y", Out(0))], operands.out_shape(0).len(), target)
-    }
-
-    fn vjp(&self, _tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
+    fn derivative(&self, _tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
         Ok(vec![at.upstream[0]; 2])
-    }
-}
-
-impl Twin for Add {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let x = io.input(1);
-        let [y] = io.outputs();
-        for_rows([(y, 1)], 1, |i, [y]| y[0] += x[i]);
     }
 }
 

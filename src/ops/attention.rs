@@ -5,23 +5,15 @@
 
 use rayon::prelude::*;
 
-use crate::engine::case::{Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
 use crate::engine::hash::threshold;
 use crate::engine::matrix::MatMut;
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::tensor::{Shape, Spec};
-use crate::engine::twin::Io;
 use crate::ops::attention_backward::AttentionBackward;
 use crate::ops::attention_bias::{Bias, alibi_heads, alibi_step};
 use crate::ops::attention_cases::{bound, forms};
 use crate::ops::attention_common::{BLOCK, Extent, Mask, attend, variants};
 use crate::ops::heads::{batch_ranges, expect_grouped};
+use crate::ops::prelude::*;
 use crate::ops::softmax::softmax_start;
-use crate::shader;
 
 pub static ATTENTION: OpInfo =
     OpInfo { name: "attention", formula: "out = softmax(s) v, lse = log Σ exp(s), s = q kᵀ/√D", cases };
@@ -29,7 +21,7 @@ pub static ATTENTION: OpInfo =
 /// (qkv (B, T, (n_head + 2 n_kv_head)·D), the queries, keys and values of all heads side by side,
 /// [segments (B, T)]) → out (B, T, n_head·D), lse (B, n_head, T).
 ///
-/// Sequences packed into a row are told apart by their segments: a query sees only keys of its own.
+/// Segments number the sequences packed into a row: a query sees only keys of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
     pub n_head: usize,
@@ -42,7 +34,7 @@ pub struct Attention {
     pub alibi: bool,
     /// The share of probabilities that are set to zero.
     pub dropout: f32,
-    /// Tells the dropout masks of one step apart.
+    /// Makes the dropout masks of one step differ.
     pub salt: u32,
 }
 
@@ -90,7 +82,7 @@ impl Attention {
         if self.causal { t + 1 } else { time }
     }
 
-    /// What every kernel of this op is told; `first` is the first item of the batch that it is bound to.
+    /// The settings of every kernel of this op; `first` is the first item of the batch that it is bound to.
     pub(super) fn describe(&self, dispatch: Dispatch, e: &Extent, first: usize) -> Dispatch {
         dispatch
             .constant("WIDTH", e.width as u32)
@@ -109,7 +101,7 @@ impl Attention {
             .param("alibi_step", alibi_step(e.n_head))
     }
 
-    /// Binds the segments of items `first..first + n`. Without any, qkv is bound in their place and not read.
+    /// Binds the segments of items `first..first + n`. Without any, qkv is bound to their variable and not read.
     pub(super) fn bind_segments(
         dispatch: Dispatch,
         operand: Option<usize>,

@@ -7,19 +7,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::engine::case::{Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Scratch, Shader, Target};
 use crate::engine::matrix::{Mat, MatMut, product};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
 use crate::ops::attention::Attention;
 use crate::ops::attention_bias::Bias;
 use crate::ops::attention_cases::{backward_bound, forms};
 use crate::ops::attention_common::{BLOCK, Extent, Mask, variants};
 use crate::ops::heads::batch_ranges;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static ATTENTION_BACKWARD: OpInfo = OpInfo {
     name: "attention_backward",

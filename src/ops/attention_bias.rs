@@ -1,9 +1,8 @@
 //! What attention does to the scores of a query besides scaling them: ALiBi's penalties of distance, and the
 //! walls between packed sequences.
 
+use crate::ops::prelude::*;
 use std::ops::Range;
-
-use crate::engine::real::Real;
 
 /// The largest power of two up to the number of heads.
 pub fn alibi_heads(n_head: usize) -> usize {

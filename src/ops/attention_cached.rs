@@ -4,20 +4,13 @@
 
 use rayon::prelude::*;
 
-use crate::engine::case::{Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
 use crate::engine::matrix::{Mat, MatMut};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
 use crate::ops::attention_bias::{Bias, alibi_heads, alibi_step};
 use crate::ops::attention_cases::bound;
 use crate::ops::attention_common::{BLOCK, attend};
 use crate::ops::heads::{batch_ranges, expect_grouped};
+use crate::ops::prelude::*;
 use crate::ops::softmax::softmax_start;
-use crate::shader;
 
 pub static ATTENTION_CACHED: OpInfo = OpInfo {
     name: "attention_cached",
@@ -28,7 +21,7 @@ pub static ATTENTION_CACHED: OpInfo = OpInfo {
 /// qkv (B, n, (n_head + 2 n_kv_head)·D) of n new tokens of each of B streams, keys (B, T_max, n_kv_head·D), values as
 /// keys → out (B, n, n_head·D), and keys and values in place.
 ///
-/// New token i of every stream stands at the step's `position` + i; whoever sets it keeps `position` + n within T_max.
+/// New token i of every stream is at position `position` + i, with `position` from the step; the caller keeps `position` + n within T_max.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionCached {
     pub n_head: usize,
@@ -190,10 +183,9 @@ impl Op for AttentionCached {
             };
             let stored = streams * n * channels;
             let store = bound(Dispatch::new(shader!("attention_cached/store", "step")))
-                .param("len", stored)
                 .param("row", row)
                 .param("channels", channels)
-                .threads(stored, target);
+                .elements(stored, target);
             let attend = bound(Dispatch::new(shader!("attention_cached/attend", "reduce", "step", "alibi")))
                 .constant("WIDTH", width as u32)
                 .constant("ALIBI", self.alibi.into())

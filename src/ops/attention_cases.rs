@@ -1,9 +1,7 @@
 //! The shapes and forms on which attention and its derivative are checked, and how far their kernels may be off.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::op::AnyOp;
-use crate::engine::tensor::Spec;
 use crate::ops::attention::Attention;
+use crate::ops::prelude::*;
 
 /// One form of attention on one shape.
 #[derive(Clone, Copy, Debug)]

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use crate::engine::dispatch::{Kernel, Target};
 use crate::engine::hash::{keep, mask_key, threshold};
 use crate::engine::matrix::{Mat, MatMut, product};
-use crate::engine::real::Real;
+use crate::ops::prelude::*;
 
 /// The extents of one application.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +96,7 @@ impl Mask {
         (p > 0.0).then(mask)
     }
 
-    /// Drops or scales what stands at keys `first`, `first` + 1, … of query `t` of head `head` of all.
+    /// Drops or scales the elements at keys `first`, `first` + 1, … of query `t` of head `head` of all.
     #[inline(always)]
     pub fn apply<F: Real>(self, row: &mut [F], head: usize, [t, first]: [usize; 2], time: usize) {
         // Indices wrap at 2³², as in the shader: only their hash matters.

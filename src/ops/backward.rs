@@ -16,9 +16,6 @@ impl Tape {
     ///
     /// `seeds` pairs values with gradients already on the tape; `into` names, for some values, an existing
     /// tensor that their gradient is added to.
-    ///
-    /// # Errors
-    /// When some op's derivative cannot be recorded.
     pub fn backward(&mut self, seeds: &[(Var, Var)], into: &HashMap<Var, Var>) -> Result<Gradients, OpError> {
         let depends = self.depend_on_parameters();
         let mut gradients: Gradients = into.clone();
@@ -40,7 +37,7 @@ impl Tape {
             }
             let sums: Vec<_> = node.inputs.iter().map(|v| gradients.get(v).copied()).collect();
             let same = |a: Var, b: Var| self.storage(a) == self.storage(b);
-            // A sum stays as it is where the upstream gradient is the same memory, or the gradient of another
+            // Do not accumulate in place if the buffer aliases the upstream gradient, or the gradient of another
             // value that an earlier node will read.
             let may_overwrite = |value: Var, sum: Var| {
                 let mut others = holders.get(&self.storage(sum)).into_iter().flatten();

@@ -1,18 +1,9 @@
 //! causal_conv: a token's channels and, weighted, those of the few tokens before it, each channel by itself: a
-//! depthwise convolution over time. What a head looks for can then be "the token behind that one" (Olsson et al.
+//! depthwise convolution over time. What a head looks for can then be "the token after that one" (Olsson et al.
 //! 2022, who smear keys; So et al. 2021, Primer; Allen-Zhu 2025, in this form, with the token itself added).
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{
-    AnyOp, Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::{Shape, Spec};
-use crate::engine::twin::Io;
 use crate::ops::heads::batch_ranges;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static CAUSAL_CONV: OpInfo =
     OpInfo { name: "causal_conv", formula: "y_t = x_t + Σ_k w_k x_(t-k)", cases };
@@ -23,7 +14,7 @@ pub static CAUSAL_CONV_WEIGHTS: OpInfo =
 /// reach each other.
 #[derive(Clone, Copy, Debug)]
 pub struct CausalConv {
-    /// Of the tokens behind instead: the derivative.
+    /// Of the tokens after it instead: the derivative.
     pub transposed: bool,
 }
 
@@ -53,9 +44,9 @@ impl<'a> Rows<'a> {
         (k <= row % self.time && self.together(row - k, row)).then(|| row - k)
     }
 
-    /// The row `k` tokens behind `row`, if there is one in its sequence.
+    /// The row `k` tokens after `row`, if there is one in its sequence.
     #[inline(always)]
-    fn behind(self, row: usize, k: usize) -> Option<usize> {
+    fn after(self, row: usize, k: usize) -> Option<usize> {
         (row % self.time + k < self.time && self.together(row, row + k)).then_some(row + k)
     }
 
@@ -74,7 +65,7 @@ fn expect_sequences(x: Spec, segments: Option<&Spec>) -> Result<(), OpError> {
     segments.map_or(Ok(()), |&segments| expect("segments", segments, Spec::u32([dims[0], dims[1]])))
 }
 
-/// Binds operand 2, the segments, of items `first..first + n`; without it x stands in its place and is not read.
+/// Binds operand 2, the segments, of items `first..first + n`; without it, x is bound to its variable and not read.
 fn bind_segments(dispatch: Dispatch, operands: &Operands, (first, n): (usize, usize)) -> Dispatch {
     let given = operands.inputs.len() > 2;
     let operand = if given { 2 } else { 0 };
@@ -112,10 +103,9 @@ impl Op for CausalConv {
                 .bind("w", In(1));
             bind_segments(dispatch, operands, (first, n))
                 .bind_part("y", Out(0), first * item, n * item)
-                .param("len", n * item)
                 .param("time", x.dims()[1])
                 .param("width", x.width())
-                .threads(n * item, target)
+                .elements(n * item, target)
         };
         Kernel::plain(parts(target, x).into_iter().map(part).collect())
     }
@@ -156,7 +146,7 @@ impl Twin for CausalConv {
             |row, [y]| {
                 y.copy_from_slice(&x[row * width..][..width]);
                 for (k, w) in w.chunks_exact(width).enumerate() {
-                    let from = if self.transposed { rows.behind(row, k) } else { rows.before(row, k) };
+                    let from = if self.transposed { rows.after(row, k) } else { rows.before(row, k) };
                     let Some(from) = from else { continue };
                     let x = &x[from * width..][..width];
                     for ((y, &w), &x) in y.iter_mut().zip(w).zip(x) {

@@ -1,15 +1,8 @@
 //! causal_conv_cached: `causal_conv` of new tokens, those before them kept as far as the taps reach. Streams of
 //! tokens may be decoded side by side.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
 use crate::ops::heads::batch_ranges;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static CAUSAL_CONV_CACHED: OpInfo = OpInfo {
     name: "causal_conv_cached",
@@ -20,7 +13,7 @@ pub static CAUSAL_CONV_CACHED: OpInfo = OpInfo {
 /// x (B, n, C) of n new tokens of each of B streams, w (K, C) with K ≥ 2, tail (B, K - 1, C) → y, as x, and tail in
 /// place.
 ///
-/// New token i of every stream stands at the step's `position` + i. That of position p lies in row p mod (K - 1) of
+/// New token i of every stream has the step's `position` + i. That of position p lies in row p mod (K - 1) of
 /// `tail`, until another takes its place; there is none before position 0.
 #[derive(Clone, Copy, Debug)]
 pub struct CausalConvCached;
@@ -64,13 +57,11 @@ impl Op for CausalConvCached {
                 .constant("TAPS", kept as u32 + 1)
                 .bind("w", In(1))
                 .bind_part("y", Out(0), first * item, streams * item)
-                .param("len", streams * item)
-                .threads(streams * item, target);
+                .elements(streams * item, target);
             let store = bound(shader!("causal_conv_cached/store", "step"))
-                .param("len", streams * stored * width)
                 .param("m", stored)
                 .param("kept", kept)
-                .threads(streams * stored * width, target);
+                .elements(streams * stored * width, target);
             [convolve, store]
         };
         let ranges = batch_ranges(target, batch, &[item, kept * width]);
@@ -115,7 +106,7 @@ impl Twin for CausalConvCached {
 }
 
 /// (B, n, C, taps, position): nothing before, less than the taps reach, more; fewer new tokens than are kept, and more;
-/// so many channels that workgroups stand in several rows; and streams that small bindings can split.
+/// so many channels that a grid has several rows; and streams that small bindings can split.
 const SHAPES: [[usize; 5]; 10] = [
     [1, 1, 1, 2, 0],
     [1, 1, 33, 3, 1],

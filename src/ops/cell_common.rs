@@ -1,9 +1,6 @@
 //! What the recurrent cells share: the rows of the projected inputs that one step takes, and their gradient.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, Target};
-use crate::engine::op::{Applied, OpError, Record, Twin, Var, expect, record_one};
-use crate::engine::tensor::Spec;
+use crate::ops::prelude::*;
 use crate::ops::zeros::Zeros;
 
 /// Checks that gx (…, n H) has rows `first..first + B` for gh (B, n H); returns the type of a state, (B, H).
@@ -28,11 +25,7 @@ pub fn so_far_or_zeros(tape: &mut dyn Record, at: &Applied, input: usize) -> Res
 
 /// The parameters and the grid of one thread per element of a state.
 pub fn over_state(dispatch: Dispatch, first: usize, state: Spec, target: &Target) -> Dispatch {
-    dispatch
-        .param("first", first)
-        .param("batch", state.shape.rows())
-        .param("width", state.shape.width())
-        .threads(state.shape.len(), target)
+    dispatch.param("first", first).param("width", state.shape.width()).elements(state.shape.len(), target)
 }
 
 /// The sizes of a case: rows of gx, the first one taken, B and H. Single elements, a step in the middle, and as

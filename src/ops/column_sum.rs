@@ -1,13 +1,7 @@
 //! column_sum: y_j = Σ_i x_ij, the gradient of whatever was added to every row: a bias, position embeddings. Of a
 //! table of positions shorter sequences use the first rows alone.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one};
-use crate::engine::real::Real;
-use crate::engine::tensor::{Shape, Spec};
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static COLUMN_SUM: OpInfo = OpInfo { name: "column_sum", formula: "y_j = Σ_i x_ij", cases };
 

@@ -1,15 +1,6 @@
 //! cross_entropy: `loss_i = w_i (logsumexp(x_i) - x_i[target_i])` and, in the same pass, its gradient.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, expect_vector,
-};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static CROSS_ENTROPY: OpInfo = OpInfo {
     name: "cross_entropy",
@@ -64,10 +55,8 @@ impl Op for CrossEntropy {
                 .bind("targets", In(1))
                 .bind("weights", In(2))
                 .bind("loss", Out(0))
-                .param("rows", logits.rows())
-                .param("width", logits.width())
                 .param("first", self.first)
-                .rows(logits.rows(), logits.width(), target),
+                .row_groups(logits.rows(), logits.width(), target),
         ])
     }
 
@@ -161,7 +150,7 @@ fn cases() -> Vec<Case> {
             (7, 64, Fill::Ties, 2.0),
             (4, 50, Fill::Uniform(80.0), 80.0),
             (3, 67, Fill::Between(-200.0, -100.0), 200.0),
-            // Short rows at levels so far apart that the largest logit of a neighbour is of no use.
+            // Short rows at levels so far apart that the largest logit of another row is no substitute.
             (9, 2, Fill::Uniform(1e3), 1e3),
             // More rows than a square of the shortest axis that grids are folded at.
             (11, 3, Fill::Uniform(1.0), 1.0),

@@ -14,9 +14,6 @@ const TARGETS: [Target; 3] = [
 
 /// One dispatch for each shader and set of constants that some case uses on some adapter, by a name such as
 /// `matmul/naive,BIAS=1`: that of the shader, and its constants in alphabetical order.
-///
-/// # Errors
-/// When an op refuses a case of its own.
 pub fn dispatched(
     ops: impl IntoIterator<Item = &'static OpInfo>,
 ) -> Result<BTreeMap<String, Dispatch>, OpError> {

@@ -1,13 +1,6 @@
 //! divide: y = x / (norm + eps), by a number that is known only on the device, such as the norm of x.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::op::{Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static DIVIDE: OpInfo = OpInfo { name: "divide", formula: "y = x / (norm + eps)", cases };
 
@@ -17,34 +10,18 @@ pub struct Divide {
     pub eps: f32,
 }
 
-impl Op for Divide {
-    fn info(&self) -> &'static OpInfo {
+impl Elementwise for Divide {
+    fn entry(&self) -> &'static OpInfo {
         &DIVIDE
     }
 
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 2, 2)?;
-        expect("x", inputs[0], Spec::f32(inputs[0].shape))?;
-        expect("norm", inputs[1], Spec::f32([1]))?;
-        Ok(vec![inputs[0]])
+    fn declare(&self) -> Declaration {
+        Declaration::new(shader!("divide")).reads(["x"]).scalar("norm").writes(["y"]).param("eps", self.eps)
     }
 
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let dispatch = Dispatch::new(shader!("divide")).bind("norm", In(1)).param("eps", self.eps);
-        elementwise(&dispatch, &[("x", In(0)), ("y", Out(0))], operands.out_shape(0).len(), target)
-    }
-}
-
-impl Twin for Divide {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (x, by) = (io.input(0), io.input(1)[0] + F::of(self.eps.into()));
-        let [y] = io.outputs();
-        for_rows(
-            [(y, 1)],
-            1,
-            #[inline(always)]
-            |i, [y]| y[0] = x[i] / by,
-        );
+    fn compute<F: Real>(&self, io: &mut Io<F>) {
+        let by = io.input(1)[0] + F::of(self.eps.into());
+        each(io, [0], |[x], _| [x / by]);
     }
 }
 

@@ -1,14 +1,8 @@
 //! dropout: y = x · mask / (1 - p) (Srivastava et al. 2014), the mask a hash of seed, op and index.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
 use crate::engine::hash::{hash, keep, mask_key, threshold};
-use crate::engine::op::{Applied, Op, OpError, OpInfo, Record, Twin, Var, expect_operands, record_one};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::elementwise::each_numbered;
+use crate::ops::prelude::*;
 
 pub static DROPOUT: OpInfo = OpInfo { name: "dropout", formula: "y = x · keep / (1 - p)", cases };
 
@@ -17,52 +11,51 @@ pub static DROPOUT: OpInfo = OpInfo { name: "dropout", formula: "y = x · keep /
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     pub p: f32,
-    /// Tells the masks of one step apart.
+    /// Makes the masks of one step differ.
     pub salt: u32,
 }
 
-impl Op for Dropout {
-    fn info(&self) -> &'static OpInfo {
-        &DROPOUT
-    }
-
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 1, 1)?;
-        if !(0.0..1.0).contains(&self.p) {
-            return Err(OpError::new(format!("p = {} is not a probability below 1", self.p)));
-        }
-        Ok(vec![inputs[0]])
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let dispatch = Dispatch::new(shader!("dropout", "hash", "step"))
-            .param("salt", self.salt)
-            .param("threshold", threshold(self.p))
-            .param("scale", 1.0 / (1.0 - self.p));
-        elementwise(&dispatch, &[("x", In(0)), ("y", Out(0))], operands.out_shape(0).len(), target)
-    }
-
-    fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
-        Ok(vec![Some(record_one(tape, *self, &[at.upstream(0)?])?)])
+impl Dropout {
+    fn scale(&self) -> f32 {
+        1.0 / (1.0 - self.p)
     }
 }
 
-impl Twin for Dropout {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (x, width, key) = (io.input(0), io.out_shape(0).width(), mask_key(io.step().seed, self.salt));
-        let (threshold, scale) = (threshold(self.p), F::of(f64::from(1.0 / (1.0 - self.p))));
-        let [y] = io.outputs();
-        for_rows(
-            [(y, width)],
-            width,
+impl Elementwise for Dropout {
+    fn entry(&self) -> &'static OpInfo {
+        &DROPOUT
+    }
+
+    fn declare(&self) -> Declaration {
+        Declaration::new(shader!("dropout", "hash", "step"))
+            .reads(["x"])
+            .writes(["y"])
+            .numbered()
+            .param("salt", self.salt)
+            .param("threshold", threshold(self.p))
+            .param("scale", self.scale())
+    }
+
+    fn check(&self) -> Result<(), OpError> {
+        if (0.0..1.0).contains(&self.p) {
+            return Ok(());
+        }
+        Err(OpError::new(format!("p = {} is not a probability below 1", self.p)))
+    }
+
+    fn compute<F: Real>(&self, io: &mut Io<F>) {
+        let (key, threshold) = (mask_key(io.step().seed, self.salt), threshold(self.p));
+        let scale = F::of(self.scale().into());
+        each_numbered(
+            io,
+            [0],
             #[inline(always)]
-            |row, [y]| {
-                for (j, y) in y.iter_mut().enumerate() {
-                    let i = row * width + j;
-                    *y = if keep(key, i as u32, threshold) { x[i] * scale } else { F::ZERO };
-                }
-            },
+            |i, [x], _| [if keep(key, i as u32, threshold) { x * scale } else { F::ZERO }],
         );
+    }
+
+    fn derivative(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
+        record_gradients(tape, *self, &[at.upstream(0)?])
     }
 }
 

@@ -1,16 +1,8 @@
 //! embedding: `y = table[token] + positions[position]`, and the scatter of gradients back into the table.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Scratch, Target};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::tensor::{Dtype, Spec};
-use crate::engine::twin::Io;
 use crate::ops::column_sum::ColumnSum;
+use crate::ops::prelude::*;
 use crate::ops::zeros::Zeros;
-use crate::shader;
 
 pub static EMBEDDING: OpInfo =
     OpInfo { name: "embedding", formula: "y_bt = table[token_bt] + positions[t]", cases };
@@ -62,7 +54,7 @@ impl Op for Embedding {
         let has_positions = operands.inputs.len() > 2;
         let width = table.width();
         let part = |(first, rows): (usize, usize)| {
-            // Without positions the table is bound in their place and not read.
+            // Without positions, the table is bound to their variable and not read.
             let positions = match operands.inputs.get(2) {
                 Some(positions) => (In(2), 0, positions.shape.len()),
                 None => (In(1), first * width, rows * width),

@@ -1,14 +1,7 @@
 //! entropy: how undecided each row of logits is, and in the same pass its gradient: the bonus that keeps a policy
 //! from settling too soon (Williams & Peng 1991; Mnih et al. 2016).
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands, expect_vector};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static ENTROPY: OpInfo = OpInfo {
     name: "entropy",
@@ -50,13 +43,7 @@ impl Op for Entropy {
         if self.gradient {
             dispatch = dispatch.bind("dlogits", Out(1));
         }
-        Kernel::plain(vec![
-            dispatch
-                .param("rows", logits.rows())
-                .param("width", logits.width())
-                .param("first", self.first)
-                .rows(logits.rows(), logits.width(), target),
-        ])
+        Kernel::plain(vec![dispatch.param("first", self.first).rows(logits.rows(), logits.width(), target)])
     }
 
     fn cost(&self, operands: &Operands) -> Cost {
@@ -117,7 +104,7 @@ fn cases() -> Vec<Case> {
             (7, 64, Fill::Ties, 2.0),
             (4, 50, Fill::Uniform(80.0), 80.0),
             (3, 67, Fill::Between(-200.0, -190.0), 200.0),
-            // Logits so far apart that only the largest will do to subtract, wherever it stands.
+            // Logits so far apart that only the largest of the row may be subtracted, wherever it is.
             (33, 60, Fill::Uniform(1e3), 1e3),
             (11, 3, Fill::Uniform(1.0), 1.0),
         ] {

@@ -2,16 +2,7 @@
 //!
 //! GPT-2 uses the tanh form, nanoGPT the exact one. A derivative must be of the same form as its function.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static GELU: OpInfo = OpInfo { name: "gelu", formula: "y = x Φ(x)", cases };
 pub static GELU_BACKWARD: OpInfo =
@@ -27,12 +18,8 @@ pub enum Form {
 }
 
 /// y = x Φ(x).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Gelu(pub Form);
-
-/// dx = dy · d(x Φ(x))/dx.
-#[derive(Debug)]
-pub struct GeluBackward(pub Form);
 
 /// √(2/π).
 const TANH_SCALE: f64 = 0.797_884_560_802_865_4;
@@ -40,12 +27,28 @@ const TANH_CUBIC: f64 = 0.044_715;
 /// 1/√(2π).
 const DENSITY_SCALE: f64 = 0.398_942_280_401_432_7;
 
-impl Form {
+impl Unary for Gelu {
+    fn entries() -> [&'static OpInfo; 2] {
+        [&GELU, &GELU_BACKWARD]
+    }
+
+    fn shader() -> Shader {
+        shader!("gelu", "normal")
+    }
+
+    fn constants(&self) -> Vec<(&'static str, u32)> {
+        vec![("TANH", (self.0 == Form::Tanh).into())]
+    }
+
+    fn flops() -> [u64; 2] {
+        [10, 20]
+    }
+
     #[inline(always)]
-    fn gelu<F: Real>(self, x: F) -> F {
-        match self {
-            Self::Exact => x * x.normal_cdf(),
-            Self::Tanh => {
+    fn value<F: Real>(&self, x: F) -> F {
+        match self.0 {
+            Form::Exact => x * x.normal_cdf(),
+            Form::Tanh => {
                 let u = F::of(TANH_SCALE) * (x + F::of(TANH_CUBIC) * x * x * x);
                 F::of(0.5) * x * (F::ONE + u.tanh())
             }
@@ -53,102 +56,16 @@ impl Form {
     }
 
     #[inline(always)]
-    fn slope<F: Real>(self, x: F) -> F {
-        match self {
-            Self::Exact => x.normal_cdf() + x * F::of(DENSITY_SCALE) * (F::of(-0.5) * x * x).exp(),
-            Self::Tanh => {
+    fn slope<F: Real>(&self, x: F) -> F {
+        match self.0 {
+            Form::Exact => x.normal_cdf() + x * F::of(DENSITY_SCALE) * (F::of(-0.5) * x * x).exp(),
+            Form::Tanh => {
                 let u = F::of(TANH_SCALE) * (x + F::of(TANH_CUBIC) * x * x * x);
                 let tanh = u.tanh();
                 let du = F::of(TANH_SCALE) * (F::ONE + F::of(3.0 * TANH_CUBIC) * x * x);
                 F::of(0.5) * (F::ONE + tanh) + F::of(0.5) * x * (F::ONE - tanh * tanh) * du
             }
         }
-    }
-
-    fn constant(self) -> u32 {
-        u32::from(self == Self::Tanh)
-    }
-}
-
-impl Op for Gelu {
-    fn info(&self) -> &'static OpInfo {
-        &GELU
-    }
-
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 1, 1)?;
-        Ok(vec![inputs[0]])
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let dispatch = Dispatch::new(shader!("gelu/forward", "normal")).constant("TANH", self.0.constant());
-        elementwise(&dispatch, &[("x", In(0)), ("y", Out(0))], operands.out_shape(0).len(), target)
-    }
-
-    fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
-        let dx = record_one(tape, GeluBackward(self.0), &[at.inputs[0], at.upstream(0)?])?;
-        Ok(vec![Some(dx)])
-    }
-
-    fn cost(&self, operands: &Operands) -> Cost {
-        Cost { flops: 10 * operands.out_shape(0).len() as u64, bytes: operands.bytes() }
-    }
-}
-
-impl Twin for Gelu {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (form, x, width) = (self.0, io.input(0), io.out_shape(0).width());
-        let [y] = io.outputs();
-        for_rows(
-            [(y, width)],
-            width,
-            #[inline(always)]
-            |row, [y]| {
-                for (y, &x) in y.iter_mut().zip(&x[row * width..]) {
-                    *y = form.gelu(x);
-                }
-            },
-        );
-    }
-}
-
-impl Op for GeluBackward {
-    fn info(&self) -> &'static OpInfo {
-        &GELU_BACKWARD
-    }
-
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 2, 2)?;
-        expect("dy", inputs[1], inputs[0])?;
-        Ok(vec![inputs[0]])
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let dispatch = Dispatch::new(shader!("gelu/backward", "normal")).constant("TANH", self.0.constant());
-        let bindings = [("x", In(0)), ("dy", In(1)), ("dx", Out(0))];
-        elementwise(&dispatch, &bindings, operands.out_shape(0).len(), target)
-    }
-
-    fn cost(&self, operands: &Operands) -> Cost {
-        Cost { flops: 20 * operands.out_shape(0).len() as u64, bytes: operands.bytes() }
-    }
-}
-
-impl Twin for GeluBackward {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (form, x, dy, width) = (self.0, io.input(0), io.input(1), io.out_shape(0).width());
-        let [dx] = io.outputs();
-        for_rows(
-            [(dx, width)],
-            width,
-            #[inline(always)]
-            |row, [dx]| {
-                let operands = x[row * width..].iter().zip(&dy[row * width..]);
-                for (dx, (&x, &dy)) in dx.iter_mut().zip(operands) {
-                    *dx = dy * form.slope(x);
-                }
-            },
-        );
     }
 }
 
@@ -176,17 +93,17 @@ fn cases() -> Vec<Case> {
 
 fn backward_cases() -> Vec<Case> {
     let mut cases = both_forms(|form, shape, fill, largest| {
-        Case::new(GeluBackward(form), &[Spec::f32(shape); 2], bound(largest)).with(0, fill)
+        Case::new(Backward(Gelu(form)), &[Spec::f32(shape); 2], bound(largest)).with(0, fill)
     });
     // Near 0, where the density is flat and its exponential has nothing to round: Φ has the error of its own
     // polynomial alone, and every coefficient of it counts.
     for (form, from, to) in [(Form::Exact, -0.125, 0.125), (Form::Tanh, 0.25, 0.75)] {
-        let case = Case::new(GeluBackward(form), &[Spec::f32([3, 65]); 2], Bound::new(8.0, 4.0));
+        let case = Case::new(Backward(Gelu(form)), &[Spec::f32([3, 65]); 2], Bound::new(8.0, 4.0));
         cases.push(case.with(0, Fill::Between(from, to)));
     }
     // Around the lowest slope, -0.13, where the last digits of 0.044715 and 0.134145 move it by 15 and 6 units:
     // 1 - tanh² is a quarter there, so that of an error of the exponential an eighth remains.
-    let case = Case::new(GeluBackward(Form::Tanh), &[Spec::f32([3, 65]); 2], Bound::new(8.0, 3.0));
+    let case = Case::new(Backward(Gelu(Form::Tanh)), &[Spec::f32([3, 65]); 2], Bound::new(8.0, 3.0));
     cases.push(case.with(0, Fill::Between(-1.75, -1.25)));
     cases
 }

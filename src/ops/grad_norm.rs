@@ -1,12 +1,6 @@
 //! squares and grad_norm: √Σ g² over all gradients, for clipping by global norm (Pascanu et al. 2013).
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static SQUARES: OpInfo =
     OpInfo { name: "squares", formula: "partials[first + block] ← Σ_block g²", cases: squares_cases };

@@ -1,15 +1,8 @@
 //! gru_cell: one step of a gated recurrent unit (Cho et al. 2014), in PyTorch's form: the reset gate is applied
-//! behind the product with the state.
+//! after the product with the state.
 
 use super::cell_common::{self, expect_gates, over_state, so_far_or_zeros};
-use crate::engine::case::Case;
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static GRU_CELL: OpInfo =
     OpInfo { name: "gru_cell", formula: "h' = (1 - z) n + z h, n = tanh(gx_n + r gh_n)", cases };
@@ -22,7 +15,7 @@ pub static GRU_CELL_BACKWARD: OpInfo = OpInfo {
 /// (gx (T·B, 3H), gh (B, 3H), h (B, H)) → h' (B, H), from the rows of gx from `first` on.
 ///
 /// r = σ(gx_r + gh_r), z = σ(gx_z + gh_z), n = tanh(gx_n + r gh_n): gx is the projection of a whole sequence, gh
-/// that of the state h, each with its bias; r, z and n stand side by side.
+/// that of the state h, each with its bias; r, z and n are columns of it in this order.
 #[derive(Clone, Copy, Debug)]
 pub struct GruCell {
     pub first: usize,
@@ -71,8 +64,7 @@ impl Op for GruCell {
         let mut operands = vec![at.inputs[0], at.inputs[1], at.inputs[2], at.upstream(0)?, dgx];
         operands.extend(at.so_far[2]);
         let op = GruCellBackward { first: self.first, accumulate: at.so_far[2].is_some() };
-        let gradients = tape.record(std::sync::Arc::new(op), &operands)?;
-        Ok(gradients.into_iter().map(Some).collect())
+        record_gradients(tape, op, &operands)
     }
 
     fn cost(&self, operands: &Operands) -> Cost {

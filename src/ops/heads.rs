@@ -2,17 +2,8 @@
 //!
 //! They exist so that attention can be written as matmul → softmax → matmul.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operand, Operands, Out, Target};
-use crate::engine::op::{
-    Applied, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::{Shape, Spec};
-use crate::engine::twin::Io;
+use crate::ops::prelude::*;
 use crate::ops::zeros::Zeros;
-use crate::shader;
 
 pub static SPLIT_HEADS: OpInfo =
     OpInfo { name: "split_heads", formula: "y_(b,h)td = x_bt(part,h,d)", cases: split_cases };
@@ -80,13 +71,12 @@ impl Layout {
                 .clone()
                 .bind_part("heads", heads, first * widths[1], n * widths[1])
                 .bind_part("rows", rows, first * widths[0], n * widths[0])
-                .param("len", n * widths[1])
                 .param("time", self.time)
                 .param("n_head", split.n_head)
                 .param("width", self.width)
                 .param("part", split.part)
                 .param("parts", split.of)
-                .threads(n * widths[1], target)
+                .elements(n * widths[1], target)
         };
         Kernel::plain(batch_ranges(target, self.batch, &widths).into_iter().map(part).collect())
     }

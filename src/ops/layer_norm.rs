@@ -1,15 +1,7 @@
 //! layer_norm: y = (x - mean) · rstd · weight + bias (Ba, Kiros & Hinton 2016), over the last dimension.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Scratch, Target};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, expect_vector, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::layer_norm_weights::record_weights;
+use crate::ops::prelude::*;
 
 pub static LAYER_NORM: OpInfo =
     OpInfo { name: "layer_norm", formula: "y = (x - mean) rstd · weight + bias", cases };
@@ -17,11 +9,6 @@ pub static LAYER_NORM_BACKWARD: OpInfo = OpInfo {
     name: "layer_norm_backward",
     formula: "dx = rstd (g - mean(g) - x̂ mean(g x̂)) + dresidual, g = dy · weight",
     cases: backward_cases,
-};
-pub static LAYER_NORM_WEIGHTS: OpInfo = OpInfo {
-    name: "layer_norm_weights",
-    formula: "dweight = Σ_rows dy · x̂, dbias = Σ_rows dy",
-    cases: weights_cases,
 };
 
 /// (x (…, n), weight (n), [bias (n)]) → y (…, n), mean (rows), rstd (rows).
@@ -36,16 +23,6 @@ pub struct LayerNorm {
 pub struct LayerNormBackward {
     /// Without it, as in `rms_norm`, no mean is subtracted: neither from x nor from g.
     pub centred: bool,
-}
-
-/// `(dy, x, [mean], rstd, [dweight, [dbias]])` → `dweight, [dbias]`; gradients given as operands are added to in
-/// place.
-#[derive(Debug)]
-pub struct LayerNormWeights {
-    /// Without it, as in `rms_norm`, no mean is subtracted from x.
-    pub centred: bool,
-    pub bias: bool,
-    pub accumulate: bool,
 }
 
 /// The mean and 1/√(variance + eps) of a row, in two passes: the variance of differences cannot cancel.
@@ -104,33 +81,6 @@ impl LayerNorm {
     }
 }
 
-/// Records the gradients of weight and bias where they are wanted; `weight` and `bias` are operand numbers.
-/// `operands` are dy, x, the mean if there is one, and rstd.
-pub(crate) fn record_weights(
-    tape: &mut dyn Record,
-    at: &Applied,
-    operands: &[Var],
-    weight: usize,
-) -> Result<Vec<Option<Var>>, OpError> {
-    let mut gradients = vec![None; at.inputs.len()];
-    if !at.wanted[weight] {
-        return Ok(gradients);
-    }
-    let bias = at.inputs.len() > weight + 1;
-    let mut inputs = operands.to_vec();
-    let so_far: Vec<_> = (weight..=weight + usize::from(bias)).filter_map(|i| at.so_far[i]).collect();
-    let accumulate = so_far.len() == 1 + usize::from(bias);
-    if accumulate {
-        inputs.extend(so_far);
-    }
-    let op = LayerNormWeights { centred: operands.len() > 3, bias, accumulate };
-    let found = tape.record(std::sync::Arc::new(op), &inputs)?;
-    for (i, gradient) in found.into_iter().enumerate() {
-        gradients[weight + i] = Some(gradient);
-    }
-    Ok(gradients)
-}
-
 impl Op for LayerNorm {
     fn info(&self) -> &'static OpInfo {
         &LAYER_NORM
@@ -148,7 +98,7 @@ impl Op for LayerNorm {
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
         let x = operands.in_shape(0);
         let has_bias = operands.inputs.len() > 2;
-        // Without a bias the weight is bound in its place and not read.
+        // Without a bias, the weight is bound to its variable and not read.
         Kernel::plain(vec![
             Dispatch::new(shader!("layer_norm/forward", "reduce"))
                 .constant("BIAS", has_bias.into())
@@ -158,8 +108,6 @@ impl Op for LayerNorm {
                 .bind("y", Out(0))
                 .bind("mean", Out(1))
                 .bind("rstd", Out(2))
-                .param("rows", x.rows())
-                .param("width", x.width())
                 .param("eps", self.eps)
                 .rows(x.rows(), x.width(), target),
         ])
@@ -222,7 +170,7 @@ impl Op for LayerNormBackward {
         let x = operands.in_shape(1);
         let rstd = 3 + usize::from(self.centred);
         let has_residual = operands.inputs.len() > rstd + 1;
-        // What is missing has another operand bound in its place, which is not read.
+        // The variable of a missing operand has another bound to it, which is not read.
         Kernel::plain(vec![
             Dispatch::new(shader!("layer_norm/backward", "reduce"))
                 .constant("CENTRED", self.centred.into())
@@ -234,8 +182,6 @@ impl Op for LayerNormBackward {
                 .bind("rstd", In(rstd))
                 .bind("dresidual", In(if has_residual { rstd + 1 } else { 0 }))
                 .bind("dx", Out(0))
-                .param("rows", x.rows())
-                .param("width", x.width())
                 .rows(x.rows(), x.width(), target),
         ])
     }
@@ -282,109 +228,8 @@ impl Twin for LayerNormBackward {
     }
 }
 
-impl LayerNormWeights {
-    /// The number of the operand that dweight is added to.
-    fn first_sum(&self) -> usize {
-        3 + usize::from(self.centred)
-    }
-}
-
-impl Op for LayerNormWeights {
-    fn info(&self) -> &'static OpInfo {
-        &LAYER_NORM_WEIGHTS
-    }
-
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        let vectors = 1 + usize::from(self.bias);
-        let first = self.first_sum();
-        let n = first + if self.accumulate { vectors } else { 0 };
-        expect_operands(inputs, n, n)?;
-        expect("dy", inputs[0], inputs[1])?;
-        for (name, &statistic) in ["rstd", "mean"].iter().zip(inputs[2..first].iter().rev()) {
-            expect(name, statistic, LayerNorm::statistics(inputs[1]))?;
-        }
-        let width = inputs[1].shape.width();
-        for (name, &vector) in ["dweight", "dbias"].iter().zip(&inputs[first..]) {
-            expect_vector(name, vector, width)?;
-        }
-        Ok(vec![Spec::f32([width]); vectors])
-    }
-
-    fn in_place(&self) -> Vec<(usize, usize)> {
-        match (self.accumulate, self.bias) {
-            (false, _) => Vec::new(),
-            (true, false) => vec![(0, self.first_sum())],
-            (true, true) => vec![(0, self.first_sum()), (1, self.first_sum() + 1)],
-        }
-    }
-
-    fn kernels(&self, operands: &Operands, _target: &Target) -> Vec<Kernel> {
-        let x = operands.in_shape(1);
-        let (rows, width) = (x.rows(), x.width());
-        let blocks = rows.div_ceil(ROWS_PER_BLOCK);
-        let partials = Dispatch::new(shader!("layer_norm/partials"))
-            .constant("CENTRED", self.centred.into())
-            .bind("dy", In(0))
-            .bind("x", In(1))
-            .bind("mean", In(2))
-            .bind("rstd", In(self.first_sum() - 1))
-            .bind("partials", Scratch)
-            .param("rows", rows)
-            .param("width", width)
-            .constant("ROWS", ROWS_PER_BLOCK as u32)
-            .grid(width.div_ceil(64), blocks, 1);
-        let sums = |part: usize| {
-            Dispatch::new(shader!("layer_norm/sums"))
-                .bind("partials", Scratch)
-                .bind("total", Out(part))
-                .param("blocks", blocks)
-                .param("width", width)
-                .param("part", part)
-                .param("accumulate", self.accumulate)
-                .grid(width.div_ceil(64), 1, 1)
-        };
-        let mut dispatches = vec![partials];
-        dispatches.extend((0..operands.outputs.len()).map(sums));
-        vec![Kernel { scratch: 2 * blocks * width, ..Kernel::new("plain", dispatches) }]
-    }
-
-    fn cost(&self, operands: &Operands) -> Cost {
-        Cost { flops: 5 * operands.in_shape(0).len() as u64, bytes: operands.bytes() }
-    }
-}
-
-/// Rows that one workgroup of the first pass sums.
-const ROWS_PER_BLOCK: usize = 32;
-
-impl Twin for LayerNormWeights {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let [dy, x, rstd] = [0, 1, self.first_sum() - 1].map(|i| io.input(i));
-        let mean = self.centred.then(|| io.input(2));
-        let width = io.in_shape(0).width();
-        let mut none: [F; 0] = [];
-        let (dweight, dbias): (&mut [F], &mut [F]) = if self.bias {
-            let [dweight, dbias] = io.outputs();
-            (dweight, dbias)
-        } else {
-            let [dweight] = io.outputs();
-            (dweight, &mut none)
-        };
-        if !self.accumulate {
-            dweight.fill(F::ZERO);
-            dbias.fill(F::ZERO);
-        }
-        for (row, (dy, x)) in dy.chunks_exact(width).zip(x.chunks_exact(width)).enumerate() {
-            let (centre, rstd) = (mean.map_or(F::ZERO, |mean| mean[row]), rstd[row]);
-            for ((dw, &dy), &x) in dweight.iter_mut().zip(dy).zip(x) {
-                *dw += dy * (x - centre) * rstd;
-            }
-            dbias.iter_mut().zip(dy).for_each(|(db, &dy)| *db += dy);
-        }
-    }
-}
-
 /// Rows that are odd, single, and longer or shorter than a workgroup.
-const SHAPES: [[usize; 2]; 6] = [[1, 2], [3, 65], [5, 64], [2, 257], [33, 12], [70, 129]];
+pub(super) const SHAPES: [[usize; 2]; 6] = [[1, 2], [3, 65], [5, 64], [2, 257], [33, 12], [70, 129]];
 
 /// The mean of n terms of size |x| carries √n units of |x|; subtracting it and multiplying by rstd (at most a
 /// few for inputs spread over ±1) leaves that error on results of size 1 to √n.
@@ -414,7 +259,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// Statistics as they come from inputs in ±1: means near 0, rstd near √3.
-fn with_statistics(case: Case, mean: usize) -> Case {
+pub(super) fn with_statistics(case: Case, mean: usize) -> Case {
     case.with(mean, Fill::Uniform(0.1)).with(mean + 1, Fill::Between(1.0, 2.0))
 }
 
@@ -430,26 +275,6 @@ fn backward_cases() -> Vec<Case> {
             operands.remove(3);
             let case = Case::new(LayerNormBackward { centred: false }, &operands, bound);
             cases.push(case.with(3, Fill::Between(1.0, 2.0)));
-        }
-    }
-    cases
-}
-
-fn weights_cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for shape in SHAPES {
-        for (bias, accumulate) in [(false, false), (true, false), (false, true), (true, true)] {
-            let (x, vector, rows) = (Spec::f32(shape), Spec::f32([shape[1]]), Spec::f32([shape[0]]));
-            let mut operands = vec![x, x, rows, rows];
-            if accumulate {
-                operands.extend(vec![vector; 1 + usize::from(bias)]);
-            }
-            let bound = Bound::sum(shape[0], 2.5);
-            let centred = LayerNormWeights { centred: true, bias, accumulate };
-            cases.push(with_statistics(Case::new(centred, &operands, bound), 2));
-            operands.remove(2);
-            let case = Case::new(LayerNormWeights { centred: false, bias, accumulate }, &operands, bound);
-            cases.push(case.with(2, Fill::Between(1.0, 2.0)));
         }
     }
     cases

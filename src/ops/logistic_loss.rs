@@ -1,14 +1,7 @@
 //! logistic_loss: the cross-entropy of yes-or-no answers, w (softplus(x) - y x), and in the same pass its
 //! gradient: for XOR, skip-gram with negative samples, reward models and preferences.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static LOGISTIC_LOSS: OpInfo =
     OpInfo { name: "logistic_loss", formula: "loss = w (ln(1 + eˣ) - y x); x ← w (σ(x) - y)", cases };
@@ -22,62 +15,36 @@ pub struct LogisticLoss {
     pub gradient: bool,
 }
 
-impl Op for LogisticLoss {
-    fn info(&self) -> &'static OpInfo {
+impl Elementwise for LogisticLoss {
+    fn entry(&self) -> &'static OpInfo {
         &LOGISTIC_LOSS
     }
 
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 3, 3)?;
-        expect("logits", inputs[0], Spec::f32(inputs[0].shape))?;
-        expect("targets", inputs[1], inputs[0])?;
-        expect("weights", inputs[2], inputs[0])?;
-        Ok(vec![inputs[0]; 1 + usize::from(self.gradient)])
-    }
-
-    fn in_place(&self) -> Vec<(usize, usize)> {
-        if self.gradient { vec![(1, 0)] } else { Vec::new() }
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let (dispatch, logits) = if self.gradient {
-            (Dispatch::new(shader!("logistic_loss/gradient", "sigmoid")), Out(1))
+    fn declare(&self) -> Declaration {
+        let declaration = if self.gradient {
+            let declaration = Declaration::new(shader!("logistic_loss/gradient", "sigmoid")).flops(14);
+            declaration.writes(["loss"]).updates(["logits"])
         } else {
-            (Dispatch::new(shader!("logistic_loss/loss", "sigmoid")), In(0))
+            let declaration = Declaration::new(shader!("logistic_loss/loss", "sigmoid")).flops(8);
+            declaration.writes(["loss"]).reads(["logits"])
         };
-        let bindings = [("logits", logits), ("targets", In(1)), ("weights", In(2)), ("loss", Out(0))];
-        elementwise(&dispatch, &bindings, operands.out_shape(0).len(), target)
+        declaration.reads(["targets", "weights"])
     }
 
-    fn cost(&self, operands: &Operands) -> Cost {
-        let flops = if self.gradient { 14 } else { 8 };
-        Cost { flops: flops * operands.out_shape(0).len() as u64, bytes: operands.bytes() }
-    }
-}
-
-impl Twin for LogisticLoss {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (targets, weights) = (io.input(1), io.input(2));
+    fn compute<F: Real>(&self, io: &mut Io<F>) {
         if self.gradient {
-            let [loss, logits] = io.outputs();
-            for_rows(
-                [(loss, 1), (logits, 1)],
-                4,
+            each(
+                io,
+                [1, 2],
                 #[inline(always)]
-                |i, [loss, logits]| {
-                    let x = logits[0];
-                    loss[0] = weights[i] * (x.softplus() - targets[i] * x);
-                    logits[0] = weights[i] * (x.sigmoid() - targets[i]);
-                },
+                |[y, w], [_, x]| [w * (x.softplus() - y * x), w * (x.sigmoid() - y)],
             );
         } else {
-            let logits = io.input(0);
-            let [loss] = io.outputs();
-            for_rows(
-                [(loss, 1)],
-                4,
+            each(
+                io,
+                [0, 1, 2],
                 #[inline(always)]
-                |i, [loss]| loss[0] = weights[i] * (logits[i].softplus() - targets[i] * logits[i]),
+                |[x, y, w], _| [w * (x.softplus() - y * x)],
             );
         }
     }

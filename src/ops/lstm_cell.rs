@@ -2,14 +2,7 @@
 //! 2000).
 
 use super::cell_common::{self, expect_gates, over_state, so_far_or_zeros};
-use crate::engine::case::Case;
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static LSTM_CELL: OpInfo =
     OpInfo { name: "lstm_cell", formula: "c' = f c + i g, h' = o tanh(c')", cases };
@@ -22,7 +15,7 @@ pub static LSTM_CELL_BACKWARD: OpInfo = OpInfo {
 /// (gx (T·B, 4H), gh (B, 4H), c (B, H)) → h', c' (B, H), from the rows of gx from `first` on.
 ///
 /// i, f, o = σ(gx + gh), g = tanh(gx + gh): gx is the projection of a whole sequence, gh that of the state h; i,
-/// f, g and o stand side by side.
+/// f, g and o are columns of it in this order.
 #[derive(Clone, Copy, Debug)]
 pub struct LstmCell {
     pub first: usize,
@@ -73,8 +66,7 @@ impl Op for LstmCell {
         let mut operands = vec![at.inputs[0], at.inputs[1], at.inputs[2], dgx];
         operands.extend([dh, dc].into_iter().flatten());
         let op = LstmCellBackward { first: self.first, dh: dh.is_some(), dc: dc.is_some() };
-        let gradients = tape.record(std::sync::Arc::new(op), &operands)?;
-        Ok(gradients.into_iter().map(Some).collect())
+        record_gradients(tape, op, &operands)
     }
 
     fn cost(&self, operands: &Operands) -> Cost {
@@ -127,7 +119,7 @@ impl Op for LstmCellBackward {
     }
 
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        // A gradient that is missing has c bound in its place, which is not read for it.
+        // The variable of a missing gradient has c bound to it, and is not read.
         let dh = if self.dh { 4 } else { 2 };
         let dc = if self.dc { 4 + usize::from(self.dh) } else { 2 };
         let dispatch = Dispatch::new(shader!("lstm_cell/backward", "sigmoid", "normal"))

@@ -19,6 +19,7 @@ pub mod cross_entropy;
 pub mod dispatched;
 pub mod divide;
 pub mod dropout;
+pub mod elementwise;
 pub mod embedding;
 pub mod entropy;
 pub mod gated;
@@ -27,10 +28,12 @@ pub mod grad_norm;
 pub mod gru_cell;
 pub mod heads;
 pub mod layer_norm;
+pub mod layer_norm_weights;
 pub mod logistic_loss;
 pub mod lstm_cell;
 pub mod matmul;
 pub mod policy_loss;
+pub mod prelude;
 pub mod reshape;
 pub mod residual_norm;
 pub mod rms_norm;
@@ -41,6 +44,7 @@ pub mod sgd;
 pub mod softmax;
 pub mod squared_loss;
 pub mod sum;
+pub mod unary;
 pub mod zeros;
 
 use crate::engine::op::OpInfo;
@@ -52,7 +56,7 @@ pub static OPS: &[&OpInfo] = &[
     &matmul::MATMUL,
     &layer_norm::LAYER_NORM,
     &layer_norm::LAYER_NORM_BACKWARD,
-    &layer_norm::LAYER_NORM_WEIGHTS,
+    &layer_norm_weights::LAYER_NORM_WEIGHTS,
     &residual_norm::RESIDUAL_NORM,
     &rms_norm::RMS_NORM,
     &softmax::SOFTMAX,

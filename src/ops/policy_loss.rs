@@ -5,14 +5,8 @@
 //! KL divergence from a reference policy by the estimator exp(d) − d − 1, d = ln π_ref − ln π, which has no
 //! negative samples.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::elementwise::clamp;
+use crate::ops::prelude::*;
 
 pub static POLICY_LOSS: OpInfo = OpInfo {
     name: "policy_loss",
@@ -34,75 +28,40 @@ pub struct PolicyLoss {
     pub kl: f32,
 }
 
-impl Op for PolicyLoss {
-    fn info(&self) -> &'static OpInfo {
+impl Elementwise for PolicyLoss {
+    fn entry(&self) -> &'static OpInfo {
         &POLICY_LOSS
     }
 
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        let n = 4 + usize::from(self.kl != 0.0);
-        expect_operands(inputs, n, n)?;
-        expect("nll", inputs[0], Spec::f32(inputs[0].shape))?;
-        for (name, &input) in ["old", "advantages", "weights", "reference"].iter().zip(&inputs[1..]) {
-            expect(name, input, inputs[0])?;
-        }
-        Ok(vec![inputs[0]; 2])
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let has_reference = self.kl != 0.0;
-        let dispatch = Dispatch::new(shader!("policy_loss"))
-            .constant("KL", has_reference.into())
+    fn declare(&self) -> Declaration {
+        Declaration::new(shader!("policy_loss"))
+            .reads(["nll", "old", "advantages", "weights"])
+            .optional("reference", "KL", self.kl != 0.0)
+            .writes(["loss", "dnll"])
             .param("clip", self.clip)
-            .param("kl", self.kl);
-        let bindings = [
-            ("nll", In(0)),
-            ("old", In(1)),
-            ("advantages", In(2)),
-            ("weights", In(3)),
-            ("reference", In(if has_reference { 4 } else { 0 })),
-            ("loss", Out(0)),
-            ("dnll", Out(1)),
-        ];
-        elementwise(&dispatch, &bindings, operands.out_shape(0).len(), target)
+            .param("kl", self.kl)
+            .flops(if self.kl == 0.0 { 9 } else { 16 })
     }
 
-    fn cost(&self, operands: &Operands) -> Cost {
-        let flops = if self.kl == 0.0 { 9 } else { 16 };
-        Cost { flops: flops * operands.out_shape(0).len() as u64, bytes: operands.bytes() }
-    }
-}
-
-impl Twin for PolicyLoss {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (nll, old, advantages, weights) = (io.input(0), io.input(1), io.input(2), io.input(3));
-        let reference = (self.kl != 0.0).then(|| io.input(4));
-        let (clip, kl) = (F::of(self.clip.into()), F::of(self.kl.into()));
-        let [loss, dnll] = io.outputs();
-        for_rows(
-            [(loss, 1), (dnll, 1)],
-            8,
+    fn compute<F: Real>(&self, io: &mut Io<F>) {
+        let (has_reference, clip, kl) = (self.kl != 0.0, F::of(self.clip.into()), F::of(self.kl.into()));
+        let reference = if has_reference { 4 } else { 0 };
+        each(
+            io,
+            [0, 1, 2, 3, reference],
             #[inline(always)]
-            |i, [loss, dnll]| {
-                let ratio = (old[i] - nll[i]).exp();
-                let (low, high) = (F::ONE - clip, F::ONE + clip);
-                let held = if ratio < low {
-                    low
-                } else if ratio > high {
-                    high
-                } else {
-                    ratio
-                };
-                let (gain, clipped) = (ratio * advantages[i], held * advantages[i]);
+            |[nll, old, advantage, weight, reference], _| {
+                let ratio = (old - nll).exp();
+                let gain = ratio * advantage;
+                let clipped = clamp(ratio, F::ONE - clip, F::ONE + clip) * advantage;
                 let (mut value, mut slope) =
                     if gain <= clipped { (-gain, gain) } else { (-clipped, F::ZERO) };
-                if let Some(reference) = reference {
-                    let d = nll[i] - reference[i];
+                if has_reference {
+                    let d = nll - reference;
                     value += kl * (d.exp() - d - F::ONE);
                     slope += kl * (d.exp() - F::ONE);
                 }
-                loss[0] = weights[i] * value;
-                dnll[0] = weights[i] * slope;
+                [weight * value, weight * slope]
             },
         );
     }

@@ -1,13 +1,6 @@
 //! reshape: the same elements as another shape: no kernel runs and nothing moves.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Kernel, Operands, Target};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::tensor::{Shape, Spec};
-use crate::engine::twin::Io;
+use crate::ops::prelude::*;
 
 pub static RESHAPE: OpInfo = OpInfo { name: "reshape", formula: "y = x, of another shape", cases };
 

@@ -1,16 +1,8 @@
 //! residual_norm: r = x + branch, y = layer_norm(r): the seam between two blocks of a Transformer, in one pass.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, expect_vector, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::ops::layer_norm::{LayerNorm, LayerNormBackward, moments, normalise, record_weights};
-use crate::shader;
+use crate::ops::layer_norm::{LayerNorm, LayerNormBackward, moments, normalise};
+use crate::ops::layer_norm_weights::record_weights;
+use crate::ops::prelude::*;
 
 pub static RESIDUAL_NORM: OpInfo =
     OpInfo { name: "residual_norm", formula: "r = x + branch, y = layer_norm(r)", cases };
@@ -50,8 +42,6 @@ impl Op for ResidualNorm {
                 .bind("y", Out(1))
                 .bind("mean", Out(2))
                 .bind("rstd", Out(3))
-                .param("rows", x.rows())
-                .param("width", x.width())
                 .param("eps", self.eps)
                 .rows(x.rows(), x.width(), target),
         ])

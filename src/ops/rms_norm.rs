@@ -1,17 +1,9 @@
 //! rms_norm: y = x · rstd · weight, rstd = 1/√(mean(x²) + eps) (Zhang & Sennrich 2019): a layer norm that does
 //! not subtract the mean. Its derivatives are those of `layer_norm` without the mean.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, expect_vector, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::ops::layer_norm::{LayerNorm, LayerNormBackward, lanes, record_weights};
-use crate::shader;
+use crate::ops::layer_norm::{LayerNorm, LayerNormBackward, lanes};
+use crate::ops::layer_norm_weights::record_weights;
+use crate::ops::prelude::*;
 
 pub static RMS_NORM: OpInfo =
     OpInfo { name: "rms_norm", formula: "y = x · weight / √(mean(x²) + eps)", cases };
@@ -42,8 +34,6 @@ impl Op for RmsNorm {
                 .bind("weight", In(1))
                 .bind("y", Out(0))
                 .bind("rstd", Out(1))
-                .param("rows", x.rows())
-                .param("width", x.width())
                 .param("eps", self.eps)
                 .rows(x.rows(), x.width(), target),
         ])

@@ -1,14 +1,7 @@
 //! rnn_cell: h' = tanh(gx + gh), one step of a recurrent network (Elman 1990).
 
 use super::cell_common::{self, expect_gates, over_state, so_far_or_zeros};
-use crate::engine::case::{Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static RNN_CELL: OpInfo = OpInfo { name: "rnn_cell", formula: "h' = tanh(gx + gh)", cases };
 pub static RNN_CELL_BACKWARD: OpInfo = OpInfo {
@@ -51,9 +44,7 @@ impl Op for RnnCell {
 
     fn vjp(&self, tape: &mut dyn Record, at: &Applied) -> Result<Vec<Option<Var>>, OpError> {
         let dgx = so_far_or_zeros(tape, at, 0)?;
-        let op = RnnCellBackward { first: self.first };
-        let gradients = tape.record(std::sync::Arc::new(op), &[at.outputs[0], at.upstream(0)?, dgx])?;
-        Ok(gradients.into_iter().map(Some).collect())
+        record_gradients(tape, RnnCellBackward { first: self.first }, &[at.outputs[0], at.upstream(0)?, dgx])
     }
 
     fn cost(&self, operands: &Operands) -> Cost {

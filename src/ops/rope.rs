@@ -1,14 +1,7 @@
 //! rope: rotary position embedding (Su et al. 2021). Queries and keys are turned by angles that grow with their
 //! positions, so that their products depend on the distance alone.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect_operands, record_one};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::{Dtype, Spec};
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static ROPE: OpInfo = OpInfo {
     name: "rope",
@@ -18,7 +11,7 @@ pub static ROPE: OpInfo = OpInfo {
 
 /// (x (B, T, H·D), table (T_max, D)) → y, as x, with its first `n_rotated` heads turned and the others copied.
 ///
-/// Token t stands at the step's `position` + t, which is a row of the table: D/2 cosines, then as many sines
+/// Token t has the step's `position` + t, which is a row of the table: D/2 cosines, then as many sines
 /// ([`Init::Rotary`](crate::engine::tape::Init::Rotary)). They come as an operand because WGSL promises little of
 /// cos and sin, and nothing outside ±π. Channels i and i + D/2 make a pair, as in Llama's checkpoints.
 #[derive(Clone, Copy, Debug)]
@@ -62,12 +55,11 @@ impl Op for Rope {
                 .bind("table", In(1))
                 .bind_part("y", Out(0), first * row, rows * row)
                 .param("first", first)
-                .param("len", rows * row)
                 .param("time", x.dims()[1])
                 .param("row", row)
                 .param("width", table.width())
                 .param("n_rotated", self.n_rotated)
-                .threads(rows * row, target)
+                .elements(rows * row, target)
         };
         Kernel::plain(target.row_chunks(x.rows(), row).into_iter().map(part).collect())
     }
@@ -83,7 +75,7 @@ impl Op for Rope {
     fn cost(&self, operands: &Operands) -> Cost {
         let (x, table) = (operands.inputs[0], operands.in_shape(1));
         let rotated = x.shape.rows() * self.n_rotated * table.width();
-        // Of the table only the positions at hand are read.
+        // Of the table only the positions in use are read.
         let angles = 4 * (x.shape.dims()[1] * table.width()) as u64;
         Cost { flops: 3 * rotated as u64, bytes: 2 * x.bytes() + angles }
     }

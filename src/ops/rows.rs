@@ -1,16 +1,8 @@
 //! take_rows, put_rows and concat_rows: a range of rows of a tensor, so that logits are made, used and dropped in
 //! chunks, and tensors over one another, such as the states of a recurrent network.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{
-    Applied, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::tensor::{Dtype, Spec};
-use crate::engine::twin::Io;
+use crate::ops::prelude::*;
 use crate::ops::reshape::Reshape;
-use crate::shader;
 
 pub static TAKE_ROWS: OpInfo = OpInfo { name: "take_rows", formula: "y = x[first .. first + rows]", cases };
 pub static PUT_ROWS: OpInfo =
@@ -61,8 +53,7 @@ impl Op for TakeRows {
                 .bind("x", In(0))
                 .bind("y", Out(0))
                 .param("first", self.first * out.width())
-                .param("len", out.len())
-                .threads(out.len(), target),
+                .elements(out.len(), target),
         ])
     }
 }
@@ -99,8 +90,7 @@ impl Op for PutRows {
                 .bind("x", In(0))
                 .bind("y", Out(0))
                 .param("first", self.first * x.width())
-                .param("len", x.len())
-                .threads(x.len(), target),
+                .elements(x.len(), target),
         ])
     }
 }
@@ -135,8 +125,7 @@ impl Op for ConcatRows {
                 .bind("x", In(i))
                 .bind("y", Out(0))
                 .param("first", first - x.shape.len())
-                .param("len", x.shape.len())
-                .threads(x.shape.len(), target)
+                .elements(x.shape.len(), target)
         };
         Kernel::plain(operands.inputs.iter().enumerate().map(copy).collect())
     }

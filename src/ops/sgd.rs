@@ -1,14 +1,8 @@
 //! sgd: stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013), after clipping by global
 //! norm.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use super::adamw::clip_scale;
+use crate::ops::prelude::*;
 
 pub static SGD: OpInfo = OpInfo { name: "sgd", formula: "v ← μ v + g, p ← p - lr (v + decay p)", cases };
 
@@ -32,77 +26,45 @@ impl Sgd {
     }
 }
 
-impl Op for Sgd {
-    fn info(&self) -> &'static OpInfo {
+impl Elementwise for Sgd {
+    fn entry(&self) -> &'static OpInfo {
         &SGD
     }
 
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        let n = 3 + usize::from(self.has_momentum());
-        expect_operands(inputs, n, n)?;
-        expect("grad_norm", inputs[1], Spec::f32([1]))?;
-        for (name, &spec) in ["p", "v"].iter().zip(&inputs[2..]) {
-            expect(name, spec, inputs[0])?;
-        }
-        Ok(inputs[2..].to_vec())
-    }
-
-    fn in_place(&self) -> Vec<(usize, usize)> {
-        if self.has_momentum() { vec![(0, 2), (1, 3)] } else { vec![(0, 2)] }
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let mut tensors = vec![("gradient", In(0)), ("p", Out(0))];
-        let dispatch = if self.has_momentum() {
-            tensors.push(("v", Out(1)));
-            Dispatch::new(shader!("sgd/momentum", "step"))
+    fn declare(&self) -> Declaration {
+        let declaration = if self.has_momentum() {
+            Declaration::new(shader!("sgd/momentum", "step"))
                 .constant("NESTEROV", self.nesterov.into())
                 .param("momentum", self.momentum)
         } else {
-            Dispatch::new(shader!("sgd/plain", "step"))
+            Declaration::new(shader!("sgd/plain", "step"))
         };
-        let dispatch = dispatch
-            .bind("grad_norm", In(1))
+        let declaration = declaration.reads(["gradient"]).scalar("grad_norm").updates(["p"]);
+        let declaration = if self.has_momentum() { declaration.updates(["v"]) } else { declaration };
+        declaration
             .param("weight_decay", self.weight_decay)
-            .param("clip", self.clip);
-        elementwise(&dispatch, &tensors, operands.in_shape(0).len(), target)
+            .param("clip", self.clip)
+            .flops(if self.has_momentum() { 7 } else { 5 })
     }
 
-    fn cost(&self, operands: &Operands) -> Cost {
-        let len = operands.in_shape(0).len() as u64;
-        // Reads gradient and p and writes p; with momentum also reads and writes v.
-        let (flops, tensors) = if self.has_momentum() { (7, 5) } else { (5, 3) };
-        Cost { flops: flops * len, bytes: 4 * tensors * len }
-    }
-}
-
-impl Twin for Sgd {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
+    fn compute<F: Real>(&self, io: &mut Io<F>) {
         let of = |x: f32| F::of(x.into());
-        let (gradient, norm, lr) = (io.input(0), io.input(1)[0], of(io.step().learning_rate));
-        let (momentum, decay, clip) = (of(self.momentum), of(self.weight_decay), of(self.clip));
-        let scale = if self.clip > 0.0 && norm > clip { clip / norm } else { F::ONE };
+        let (lr, momentum, decay) = (of(io.step().learning_rate), of(self.momentum), of(self.weight_decay));
+        let scale = clip_scale(io.input(1)[0], self.clip);
         if self.has_momentum() {
-            let [p, v] = io.outputs();
-            for_rows(
-                [(p, 1), (v, 1)],
-                1,
+            each(
+                io,
+                [0],
                 #[inline(always)]
-                |i, [p, v]| {
-                    let g = gradient[i] * scale;
-                    v[0] = momentum * v[0] + g;
-                    let direction = if self.nesterov { g + momentum * v[0] } else { v[0] };
-                    p[0] -= lr * (direction + decay * p[0]);
+                |[gradient], [p, v]| {
+                    let g = gradient * scale;
+                    let v = momentum * v + g;
+                    let direction = if self.nesterov { g + momentum * v } else { v };
+                    [p - lr * (direction + decay * p), v]
                 },
             );
         } else {
-            let [p] = io.outputs();
-            for_rows(
-                [(p, 1)],
-                1,
-                #[inline(always)]
-                |i, [p]| p[0] -= lr * (gradient[i] * scale + decay * p[0]),
-            );
+            each(io, [0], |[gradient], [p]| [p - lr * (gradient * scale + decay * p)]);
         }
     }
 }

@@ -3,16 +3,7 @@
 //! Between two matrix products it is attention written out: what a learner reads before the fused op, and
 //! what the fused op is checked against.
 
-use crate::engine::case::{Bound, Case, Fill};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operand, Operands, Out, Shader, Target};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static SOFTMAX: OpInfo = OpInfo { name: "softmax", formula: "y_s = exp(x_s) / Σ_j exp(x_j)", cases };
 pub static SOFTMAX_BACKWARD: OpInfo =

@@ -1,14 +1,8 @@
 //! squared_loss: half the square of an error, and in the same pass its gradient: for value functions, whose steps
 //! may be clipped as in PPO, and for identity preference optimisation.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target, elementwise};
-use crate::engine::op::{Cost, Op, OpError, OpInfo, Twin, expect, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::rows::for_rows;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::elementwise::clamp;
+use crate::ops::prelude::*;
 
 pub static SQUARED_LOSS: OpInfo = OpInfo {
     name: "squared_loss",
@@ -27,71 +21,37 @@ pub struct SquaredLoss {
     pub clip: Option<f32>,
 }
 
-impl Op for SquaredLoss {
-    fn info(&self) -> &'static OpInfo {
+impl Elementwise for SquaredLoss {
+    fn entry(&self) -> &'static OpInfo {
         &SQUARED_LOSS
     }
 
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        let n = 3 + usize::from(self.clip.is_some());
-        expect_operands(inputs, n, n)?;
-        expect("values", inputs[0], Spec::f32(inputs[0].shape))?;
-        for (name, &input) in ["targets", "weights", "old"].iter().zip(&inputs[1..]) {
-            expect(name, input, inputs[0])?;
-        }
-        Ok(vec![inputs[0]; 2])
+    fn declare(&self) -> Declaration {
+        Declaration::new(shader!("squared_loss"))
+            .reads(["values", "targets", "weights"])
+            .optional("old", "CLIP", self.clip.is_some())
+            .writes(["loss", "dvalues"])
+            .param("clip", self.clip.unwrap_or(0.0))
+            .flops(if self.clip.is_some() { 10 } else { 5 })
     }
 
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let dispatch = Dispatch::new(shader!("squared_loss"))
-            .constant("CLIP", self.clip.is_some().into())
-            .param("clip", self.clip.unwrap_or(0.0));
-        let bindings = [
-            ("values", In(0)),
-            ("targets", In(1)),
-            ("weights", In(2)),
-            ("old", In(if self.clip.is_some() { 3 } else { 0 })),
-            ("loss", Out(0)),
-            ("dvalues", Out(1)),
-        ];
-        elementwise(&dispatch, &bindings, operands.out_shape(0).len(), target)
-    }
-
-    fn cost(&self, operands: &Operands) -> Cost {
-        let flops = if self.clip.is_some() { 10 } else { 5 };
-        Cost { flops: flops * operands.out_shape(0).len() as u64, bytes: operands.bytes() }
-    }
-}
-
-impl Twin for SquaredLoss {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let (values, targets, weights) = (io.input(0), io.input(1), io.input(2));
-        let clip = self.clip.map(|clip| (F::of(clip.into()), io.input(3)));
-        let half = F::of(0.5);
-        let [loss, dvalues] = io.outputs();
-        for_rows(
-            [(loss, 1), (dvalues, 1)],
-            6,
+    fn compute<F: Real>(&self, io: &mut Io<F>) {
+        let clip = self.clip.map(|clip| F::of(clip.into()));
+        let old = if clip.is_some() { 3 } else { 0 };
+        each(
+            io,
+            [0, 1, 2, old],
             #[inline(always)]
-            |i, [loss, dvalues]| {
-                let off = values[i] - targets[i];
+            |[value, target, weight, old], _| {
+                let off = value - target;
                 let (mut square, mut slope) = (off * off, off);
-                if let Some((clip, old)) = clip {
-                    let moved = values[i] - old[i];
-                    let moved = if moved > clip {
-                        clip
-                    } else if moved < -clip {
-                        -clip
-                    } else {
-                        moved
-                    };
-                    let held = old[i] + moved - targets[i];
+                if let Some(clip) = clip {
+                    let held = old + clamp(value - old, -clip, clip) - target;
                     if held * held > square {
                         (square, slope) = (held * held, F::ZERO);
                     }
                 }
-                loss[0] = weights[i] * half * square;
-                dvalues[0] = weights[i] * slope;
+                [weight * F::of(0.5) * square, weight * slope]
             },
         );
     }

@@ -1,12 +1,6 @@
 //! sum: total = Σ x.
 
-use crate::engine::case::{Bound, Case};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operands, Out, Target};
-use crate::engine::op::{Op, OpError, OpInfo, Twin, expect_operands};
-use crate::engine::real::Real;
-use crate::engine::tensor::Spec;
-use crate::engine::twin::Io;
-use crate::shader;
+use crate::ops::prelude::*;
 
 pub static SUM: OpInfo = OpInfo { name: "sum", formula: "total = Σ x", cases };
 

@@ -67,8 +67,8 @@ fn step(tape: &mut Tape, muon: Muon, norm: Var, parameter: Var, gradient: Var) -
     let shape = tape.spec(parameter).shape;
     let name = format!("muon.m.{}", tape.name(parameter));
     let m = tape.state(&name, shape, Init::Constant(0.0), State::Saved);
-    let m = tape.apply_one(Combine { a: muon.momentum, b: 1.0, in_place: true }, &[m, gradient])?;
-    let ahead = Combine { a: 1.0, b: muon.momentum, in_place: false };
+    let m = tape.apply_one(Combine { a: muon.momentum, b: Some(1.0), in_place: true }, &[m, gradient])?;
+    let ahead = Combine { a: 1.0, b: Some(muon.momentum), in_place: false };
     let direction = if muon.nesterov { tape.apply_one(ahead, &[gradient, m])? } else { m };
     let scale = UPDATE_RMS * (shape.width().max(shape.rows()) as f32).sqrt();
     let update = orthogonalise(tape, direction, scale)?;

@@ -45,7 +45,7 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "the keys that are added are masked: p is 0 there",
     ),
     ("attention/plain", "`if score > largest {`", "of equal scores either is the largest"),
-    ("gelu/backward", "clamp(v, -30.0, 30.1)", "the hyperbolic tangent is 1 in f32 long before"),
+    ("gelu_backward", "clamp(x, -30.0, 30.1)", "the hyperbolic tangent is 1 in f32 long before"),
     (
         "attention/flash_queries",
         "part <= PARTS",
@@ -95,8 +95,8 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("", "select(far, near, a <= 0.625)", "either form is good there"),
     ("", "select(far, near, a < 0.626)", "either form is good there"),
     ("", "grad_norm[0] >= params.clip", "of the norm that is just not clipped the factor is 1"),
-    ("activation/forward", "v <= 0.0", "either is zero at zero"),
-    ("activation/backward", "v <= 0.0", "either is zero at zero"),
+    ("activation", "x, 0.0, x <= 0.0", "either is zero at zero"),
+    ("activation_backward", "x, 0.0, x <= 0.0", "either is zero at zero"),
 ];
 
 /// Why this change of a shader changes nothing, if it is known not to.
@@ -105,7 +105,10 @@ pub fn reason(shader: &str, function: &str, change: &str) -> Option<&'static str
         return Some("element `half` has been taken in by element 0 already: a maximum may take it twice");
     }
     let others = ["as `if local == 1u {`", "as `if local != 0u {`"];
-    if ONE_WRITES.contains(&shader) && function == "main" && others.iter().any(|end| change.ends_with(end)) {
+    if ONE_WRITES.contains(&shader)
+        && ["main", "each_row"].contains(&function)
+        && others.iter().any(|end| change.ends_with(end))
+    {
         return Some(SAME);
     }
     let is_it =

@@ -1,8 +1,7 @@
 //! The shapes that matmul is checked on.
 
 use super::Matmul;
-use crate::engine::case::{Bound, Case};
-use crate::engine::tensor::Spec;
+use crate::ops::prelude::*;
 
 /// (m, n, k): ones, primes, vectors, sizes around every tile edge, a k that is worth splitting, with sums for more
 /// workgroups than a folded grid is wide, and 257 rows of 64 in each operand, to be bound in parts. The last two fit

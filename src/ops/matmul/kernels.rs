@@ -9,8 +9,7 @@
 //! | `gemv` | GPUs: a single row, as in decoding |
 
 use super::{Extents, Matmul};
-use crate::engine::dispatch::{Dispatch, In, Kernel, Operand, Operands, Out, Scratch, Shader, Target};
-use crate::shader;
+use crate::ops::prelude::*;
 
 const NAIVE: Shader = shader!("matmul/naive");
 const REGISTER: Shader = shader!("matmul/register", "matmul");
@@ -159,18 +158,17 @@ impl<'a> Product<'a> {
             .constant("BIAS", self.op.bias.into())
             .bind("partials", Scratch)
             .bind("c", Out(0))
-            .param("len", m * n)
             .param("n", n)
             .param("splits", splits)
             .param("scale", self.op.scale)
             .param("accumulate", self.op.accumulate)
-            .threads(m * n, target);
+            .elements(m * n, target);
         kernel.dispatches.push(self.bind_bias(sum));
         kernel.scratch = scratch;
         Some(kernel)
     }
 
-    /// The bias, or where there is none something to bind in its place.
+    /// Binds the bias, or without one an element that is not read.
     fn bind_bias(&self, dispatch: Dispatch) -> Dispatch {
         match self.op.bias {
             true => dispatch.bind("bias", In(2)),

@@ -3,15 +3,9 @@
 mod cases;
 mod kernels;
 
-use crate::engine::dispatch::{Kernel, Operands, Target};
 use crate::engine::matrix::{Mat, MatMut, par_product, product};
-use crate::engine::op::{
-    Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands, expect_vector, record_one,
-};
-use crate::engine::real::Real;
-use crate::engine::tensor::{Shape, Spec};
-use crate::engine::twin::Io;
 use crate::ops::column_sum::ColumnSum;
+use crate::ops::prelude::*;
 
 pub static MATMUL: OpInfo =
     OpInfo { name: "matmul", formula: "C = scale · A·B + bias", cases: cases::cases };

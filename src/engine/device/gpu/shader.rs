@@ -54,9 +54,10 @@ enum ParamType {
     F32,
 }
 
-/// The text of a shader: shared files, then the file itself.
+/// The text of a shader: shared files, then the file itself, then its frame.
 pub fn source(shader: &Shader) -> String {
-    shader.common.iter().chain([&shader.source]).flat_map(|file| [*file, "\n"]).collect()
+    let own = [&shader.source, &shader.frame].into_iter().filter(|text| !text.is_empty());
+    shader.common.iter().chain(own).flat_map(|file| [*file, "\n"]).collect()
 }
 
 /// The text of a shader with these constants: what is parsed and compiled.
@@ -241,6 +242,7 @@ struct Params { len: u32, scale: f32 }
 @group(0) @binding(1) var<uniform> params: Params;
 @compute @workgroup_size(TILE) fn main() { y[0].x = x[params.len] * params.scale; }",
         common: &[],
+        frame: "",
     };
 
     fn dispatch() -> Dispatch {
