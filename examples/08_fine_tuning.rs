@@ -15,10 +15,13 @@ use std::time::Instant;
 use lal::engine::device::cpu::Cpu;
 use lal::finetune::base::Base;
 use lal::finetune::calibration::Calibration;
-use lal::finetune::constitution::Constitution;
-use lal::finetune::course::{Course, Outcome};
-use lal::finetune::policy_options::{Algorithm, PolicyOptions};
-use lal::objective::preference::Preference;
+use lal::finetune::pipeline::{OpenDevice, Outcome, Pipeline, Sampled};
+use lal::finetune::report::{Answers, Judgement, Report};
+use lal::finetune::stages::Method;
+use lal::finetune::stages::constitution::ConstitutionOptions;
+use lal::finetune::stages::dpo::DpoOptions;
+use lal::finetune::stages::ppo::{Algorithm, PpoOptions};
+use lal::finetune::stages::reward::RewardOptions;
 use lal::run::config::TrainConfig;
 use lal::run::settings::Settings;
 use lal::text::corpus::{TALES, TALES_CHARS, TALES_SEED};
@@ -81,7 +84,7 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        println!("{:31}of the likeliest replies{:27}of drawn ones", "", "");
+        println!("{:31}of the likeliest replies{:27}of sampled ones", "", "");
         println!(
             "{:30} accuracy honesty kindness violations  reward        reward           KL      s",
             "stage"
@@ -90,54 +93,68 @@ impl Table {
     }
 
     fn add(&mut self, outcome: Outcome) {
-        let Outcome { stage, tally, violations, drawn, kl, .. } = &outcome;
+        let Outcome { name, report, sampled, .. } = &outcome;
+        let (Report { answers: Some(Answers { judged: Some(judged), .. }), violations, .. }, Some(sampled)) =
+            (report, sampled)
+        else {
+            return;
+        };
+        let Judgement { accuracy, honesty, kindness, reward, reward_std } = *judged;
+        let violations = violations.as_ref().map_or(f64::NAN, |violations| violations.share());
         let [accuracy, honesty, kindness, violations] =
-            [tally.accuracy(), tally.honesty(), tally.kindness(), *violations].map(|share| 100.0 * share);
-        let (likeliest, spread) = (tally.mean_reward(), tally.std_reward());
+            [accuracy, honesty, kindness, violations].map(|share| 100.0 * share);
         print!(
-            "{stage:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {likeliest:7.2} ±{spread:.2}"
+            "{name:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {reward:7.2} ±{reward_std:.2}"
         );
-        let (reward, spread) = (drawn.mean_reward(), drawn.std_reward());
-        println!(" {reward:7.2} ±{spread:.2} {kl:5.2} {:6.0}", self.since.elapsed().as_secs_f64());
+        let Sampled { judged: Judgement { reward, reward_std, .. }, kl, .. } = sampled;
+        println!(" {reward:7.2} ±{reward_std:.2} {kl:5.2} {:6.0}", self.since.elapsed().as_secs_f64());
         self.outcomes.push(outcome);
         self.since = Instant::now();
     }
 }
 
+/// The figure of this name.
+fn figure(measures: &Measures, name: &str) -> Option<f64> {
+    measures.iter().find(|measure| measure.0 == name).map(|measure| measure.1)
+}
+
 pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
-    let Size { seed, prompts, questions, .. } = size;
+    let Size { seed, questions, .. } = size;
     let mut table = Table::new();
-    let mut course = Course::new(pretrained(&size)?, &settings(size.sft, seed), questions)?;
-    table.add(course.outcome("SFT")?);
+    let cpu: OpenDevice = Box::new(|| Ok(Box::new(Cpu::<f32>::default())));
+    let mut pipeline = Pipeline::new(pretrained(&size)?, &settings(size.sft, seed), questions, cpu)?;
+    table.add(pipeline.start("SFT")?);
 
     // Fewer layers take a higher rate.
     let rewards = Settings { learning_rate: Some(1e-3), ..settings(size.reward, seed) };
-    let (mut judge, reward_model) = course.reward(&rewards, questions)?;
+    let reward = Method::Reward(RewardOptions::default());
+    let Outcome { report: Report { calibration, .. }, mut model, .. } =
+        pipeline.run("reward model", &reward, &rewards, None)?;
     let policy = settings(size.policy, seed);
-    // A reward model is right about replies like those it has seen: whoever seeks what it gives goes in small steps.
+    // A reward model is right about replies like those it has seen: a policy that seeks its rewards takes small steps.
     let careful = Settings { learning_rate: Some(1.5e-4), ..policy.clone() };
-    let ppo = PolicyOptions::default();
-    let learned = course.policy("SFT, reward model, PPO", &careful, ppo.clone(), Some(&mut judge))?;
-    let of_step = |measures: &Measures| {
-        let measure = |name| measures.iter().find(|m| m.0 == name).map(|m| m.1);
-        Some([measure(REWARD)?, measure("reward_std")?])
-    };
+    let ppo = PpoOptions::default();
+    let learned =
+        pipeline.run("SFT, reward model, PPO", &Method::Ppo(ppo.clone()), &careful, model.as_mut())?;
+    let of_step = |measures: &Measures| Some([figure(measures, REWARD)?, figure(measures, "reward_std")?]);
     let rewards = learned.measures.iter().filter_map(of_step).collect();
-    table.add(learned.outcome);
-    let grpo = PolicyOptions { algorithm: Algorithm::Grpo, kl_coefficient: 0.25, ..ppo };
-    table.add(course.policy("SFT, program, GRPO", &policy, grpo.clone(), None)?.outcome);
+    table.add(learned);
+    let grpo = PpoOptions { algorithm: Algorithm::Grpo, kl_coefficient: 0.25, ..ppo };
+    table.add(pipeline.run("SFT, program, GRPO", &Method::Ppo(grpo.clone()), &policy, None)?);
 
-    let pairs = settings(size.dpo, seed);
-    let (learned, preferred) = course.dpo("SFT, DPO", &pairs, Preference::default(), questions)?;
-    table.add(learned.outcome);
+    let pairs = Settings { eval_iters: Some(questions.div_ceil(16)), ..settings(size.dpo, seed) };
+    let learned = pipeline.run("SFT, DPO", &Method::Dpo(DpoOptions::default()), &pairs, None)?;
+    let preferred = figure(&learned.validation, "accuracy").unwrap_or(f64::NAN);
+    table.add(learned);
 
-    let constitution = Constitution::of_tales();
+    let principles = ConstitutionOptions { questions: size.prompts, ..ConstitutionOptions::default() };
     let revisions = settings(size.revision, seed);
-    table.add(course.revised("SFT, constitution", &revisions, &constitution, prompts)?.outcome);
+    table.add(pipeline.run("SFT, constitution", &Method::Constitution(principles), &revisions, None)?);
 
-    let free = PolicyOptions { kl_coefficient: 0.0, kl_stop: 1.0, ..grpo };
+    let free = PpoOptions { kl_coefficient: 0.0, kl_stop: 1.0, ..grpo };
     let hasty = Settings { learning_rate: Some(1e-3), ..settings(size.policy_without_kl, seed) };
-    table.add(course.policy("SFT, program, GRPO without KL", &hasty, free, None)?.outcome);
+    table.add(pipeline.run("SFT, program, GRPO without KL", &Method::Ppo(free), &hasty, None)?);
+    let reward_model = calibration.ok_or("the reward model was not judged")?;
     Ok(Findings { outcomes: table.outcomes, reward_model, preferred, rewards })
 }
 
@@ -180,7 +197,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("\nwhat the reward model gave PPO, by iterations, at first ±{spread:.2}: {}", few.join(" "));
     println!("\nDPO: {:.1}% of held-out pairs preferred rightly", 100.0 * preferred);
     if let [first, .., last] = &outcomes[..] {
-        println!("\nbefore:     {}\nwithout KL: {}", first.reply, last.reply);
+        let reply = |outcome: &Outcome| outcome.sampled.as_ref().map_or(String::new(), |s| s.reply.clone());
+        println!("\nbefore:     {}\nwithout KL: {}", reply(first), reply(last));
     }
     Ok(())
 }

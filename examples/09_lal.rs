@@ -13,9 +13,10 @@ use std::error::Error;
 use lal::engine::device::cpu::Cpu;
 use lal::finetune::answers::{exact_match, replies};
 use lal::finetune::base::Base;
-use lal::finetune::lessons::Lessons;
-use lal::finetune::recipes;
-use lal::finetune::sft::Conversations;
+use lal::finetune::sft_dataset::SftDataset;
+use lal::finetune::sft_source::SftSource;
+use lal::finetune::stage::Options;
+use lal::finetune::stages::sft::SftOptions;
 use lal::models::config::ModelConfig;
 use lal::run::config::TrainConfig;
 use lal::run::settings::Settings;
@@ -73,25 +74,27 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
 
     // Fine-tuning, on a device of its own: the names of the weights are the same.
     let mut base = Base::of(&mut cpu, &trainer, &tokenizer)?;
-    let config = TrainConfig::new(&size.finetuning.over(&recipes::sft_on_tales())?.over(base.settings())?)?;
+    let defaults = SftOptions {}.defaults(Some(TALES));
+    let config = TrainConfig::new(&size.finetuning.over(&defaults)?.over(base.settings())?)?;
     let tokenizer = base.chat_tokenizer();
     let model = base.for_chat(config.model.block_size, 0.0, 0)?;
-    let lessons = Lessons::of_tales(false, size.conversations, size.questions, model.block_size, &tokenizer)?;
-    let source = Conversations::new(&lessons.name, &lessons.train, &lessons.held_out, &config, &model)?;
+    let dataset =
+        SftDataset::of_tales(false, size.conversations, size.questions, model.block_size, &tokenizer)?;
+    let held_out = &dataset.held_out.examples;
+    let source = SftSource::new(&dataset.name, &dataset.train, held_out, &config, &model)?;
     let mut cpu = Cpu::<f32>::default();
     let mut trainer = Trainer::new(&mut cpu, config, model.clone(), Box::new(source))?;
     base.write_to(&mut cpu, &trainer.parameters(), trainer.config.seed)?;
     let ask = |cpu: &mut Cpu<f32>| -> Result<(f64, String), Box<dyn Error>> {
-        let replies =
-            replies(cpu, &model, &tokenizer, &lessons.held_out, &Strategy::greedy(), 0, &mut |_, _| ())?;
-        Ok((exact_match(&lessons.held_out, &replies, &tokenizer), replies[0].clone()))
+        let replies = replies(cpu, &model, &tokenizer, held_out, &Strategy::greedy(), 0, &mut |_, _| ())?;
+        Ok((exact_match(held_out, &replies, &tokenizer), replies[0].clone()))
     };
     let (before, first) = ask(&mut cpu)?;
     let losses = trainer.train_to(&mut cpu, trainer.config.steps)?;
     let (after, last) = ask(&mut cpu)?;
 
     // Talking.
-    let asked = lessons.questions[0].prompt();
+    let asked = dataset.held_out.exchanges[0].prompt();
     let mut talk = Vec::new();
     let mut conversation = Conversation::new(None, 40, 0);
     for text in [asked.as_str(), "Where is the moon?", "What is the king like?"] {

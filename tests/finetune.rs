@@ -8,7 +8,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use lal::engine::device::Device;
 use lal::engine::device::cpu::Cpu;
-use lal::finetune::reader::{Head, Reader};
+use lal::finetune::scorer::{Head, Scorer};
 use lal::models::config::ModelConfig;
 use lal::run::tensor_file::{Entry, TensorFile};
 use lal::sample::generator::Generator;
@@ -95,10 +95,10 @@ fn merged_adapters_give_the_logits_of_adapters() {
 
     let mut cpu = Cpu::<f32>::default();
     let adapted = ModelConfig { lora_rank: 3, ..config };
-    let reader = Reader::load(&mut cpu, &adapted, "", Head::Tokens, [1, 8]).unwrap();
+    let scorer = Scorer::load(&mut cpu, &adapted, "", Head::Tokens, [1, 8]).unwrap();
     let mut state = TensorFile::open(&run.join("state.safetensors")).unwrap();
     let (adapters, frozen): (Vec<Entry>, Vec<Entry>) =
-        reader.parameters().iter().cloned().partition(|entry| entry.name.contains("lora_"));
+        scorer.parameters().iter().cloned().partition(|entry| entry.name.contains("lora_"));
     for entry in adapters.iter().chain(&frozen) {
         cpu.write(&entry.name, &state.read(entry).unwrap()).unwrap();
     }

@@ -12,11 +12,13 @@ use lal::engine::plan::Plan;
 use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
-use lal::finetune::pairs::PairSource;
-use lal::finetune::reader::{Head, Reader};
+use lal::finetune::pair_source::PairSource;
+use lal::finetune::preference_dataset::PreferenceDataset;
+use lal::finetune::scorer::{Head, Scorer};
 use lal::models::config::ModelConfig;
 use lal::models::{Reading, trunk};
 use lal::nn::Pass;
+use lal::objective::inputs::Input;
 use lal::objective::policy::Policy;
 use lal::objective::preference::{Form, Preference};
 use lal::objective::reward::Reward;
@@ -82,16 +84,8 @@ impl Golden {
     fn replies(&self, policy: &Policy) -> Batch {
         let replies = self.facts["replies"].as_array().unwrap();
         let places = replies.len() * TIME;
-        let mut batch = Batch {
-            tokens: vec![0; places],
-            targets: vec![0; places],
-            weights: vec![0.0; places],
-            ..Batch::default()
-        };
-        let mut names = vec!["old", "advantages"];
-        names.extend((policy.kl != 0.0).then_some("reference"));
-        names.extend(policy.value.map(|_| ["returns", "old_values"]).into_iter().flatten());
-        batch.others = names.into_iter().map(|name| (name, vec![0.0; places])).collect();
+        let shape = BatchShape { sequences: replies.len(), predictions: places };
+        let mut batch = Batch::zeros(&Objective::Policy(*policy), shape, TIME);
         let examples: Vec<_> = replies.iter().map(|reply| self.example(&reply[0], &reply[1])).collect();
         let said: usize = examples.iter().flat_map(|e| &e.answer).filter(|&&answer| answer).count();
         for (row, example) in examples.iter().enumerate() {
@@ -101,10 +95,10 @@ impl Golden {
             let answer = (0..example.tokens.len()).filter(|&at| example.answer[at]);
             for (i, at) in answer.enumerate() {
                 batch.weights[first + at - 1] = 1.0 / said as f32;
-                for (name, numbers) in &mut batch.others {
-                    let number = self.facts["experience"][row][*name][i].as_f64().unwrap() as f32;
+                for (input, numbers) in &mut batch.others {
+                    let number = self.facts["experience"][row][input.name()][i].as_f64().unwrap() as f32;
                     // The fixture has log-probabilities, and Lal their negatives.
-                    let sign = if ["old", "reference"].contains(name) { -1.0 } else { 1.0 };
+                    let sign = if [Input::OldNll, Input::ReferenceNll].contains(input) { -1.0 } else { 1.0 };
                     numbers[first + at - 1] = sign * number;
                 }
             }
@@ -166,8 +160,8 @@ fn run(
     if let Some(places) = &batch.places {
         device.set_input(id, "places", HostData::U32(places)).unwrap();
     }
-    for (name, numbers) in &batch.others {
-        device.set_input(id, name, HostData::F32(numbers)).unwrap();
+    for (input, numbers) in &batch.others {
+        device.set_input(id, input.name(), HostData::F32(numbers)).unwrap();
     }
     device.run(id, 0, &Step::default()).unwrap();
     let mut results = device.results(true).unwrap().unwrap();
@@ -206,29 +200,19 @@ fn check(
 /// As a run of fine-tuning makes them, against a reference of the weights times 0.9.
 fn pairs(device: &mut dyn Device, golden: &Golden, objective: Objective) -> Batch {
     let config = TrainConfig { batch_size: 2, ..presets::named("mini").unwrap() };
-    let val = golden.pairs();
+    let [train, held_out] = [(); 2].map(|()| golden.pairs());
+    let dataset = PreferenceDataset { name: "golden".into(), train, held_out };
     let source = match objective {
-        Objective::Reward(reward) => {
-            PairSource::for_rewards("golden", reward, golden.pairs(), val, &config).unwrap()
-        }
+        Objective::Reward(_) => PairSource::without_reference(objective, dataset, &config).unwrap(),
         _ => {
-            let reference = Reader::load(device, &model(), "reference", Head::Tokens, [3, TIME]).unwrap();
+            let reference = Scorer::load(device, &model(), "reference", Head::Tokens, [3, TIME]).unwrap();
             for parameter in reference.parameters() {
                 let name = parameter.name.strip_prefix("reference.").unwrap();
                 let weights: Vec<f32> = golden.tensors[name].iter().map(|x| 0.9 * x).collect();
                 device.write(&parameter.name, &weights).unwrap();
             }
-            let train = golden.pairs();
-            PairSource::for_preferences(
-                "golden",
-                objective,
-                [train, val],
-                &config,
-                device,
-                &reference,
-                &mut |_, _| (),
-            )
-            .unwrap()
+            PairSource::for_preferences(objective, dataset, &config, device, &reference, &mut |_, _| ())
+                .unwrap()
         }
     };
     assert_eq!(source.time(), Some(TIME));

@@ -9,10 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use lal::finetune::policy_options::PolicyOptions;
-use lal::finetune::stage::{
-    ConstitutionOptions, DpoOptions, Feedback, Judging, Method, RewardOptions, Stage,
-};
+use lal::finetune::config::StageConfig;
+use lal::finetune::stages::Method;
+use lal::finetune::stages::constitution::{ConstitutionOptions, Feedback, Judging};
+use lal::finetune::stages::dpo::DpoOptions;
+use lal::finetune::stages::ppo::PpoOptions;
+use lal::finetune::stages::reward::RewardOptions;
+use lal::finetune::stages::sft::SftOptions;
 use lal::objective::preference::Form;
 use lal::run::presets;
 use lal::run::resume::CHANGEABLE;
@@ -218,16 +221,16 @@ fn every_option_of_a_stage_is_refused_by_name() {
     };
     let reward = "none".into();
     let methods = [
-        Method::Sft,
+        Method::Sft(SftOptions {}),
         Method::Reward(RewardOptions { sft_weight }),
         Method::Dpo(DpoOptions { loss, beta, label_smoothing, sft_weight }),
-        Method::Ppo(Box::new(PolicyOptions { reward: Some(reward), ..PolicyOptions::default() })),
+        Method::Ppo(PpoOptions { reward: Some(reward), ..PpoOptions::default() }),
         Method::Constitution(constitution),
     ];
     for method in methods {
-        let verb = ["finetune", &method.to_string()].map(str::to_owned);
+        let verb = ["finetune", method.name()].map(str::to_owned);
         let again = || resume(&verb.each_ref().map(String::as_str), &dpo);
-        let stage = Stage { model: start.run.clone(), lora_rank: 0, method };
+        let stage = StageConfig { model: start.run.clone(), lora_rank: 0, method };
         stage.write(&dpo).unwrap();
         let recorded = table(&dpo.join("finetune.toml"));
         let options = recorded["method"].as_table().unwrap().iter();

@@ -29,14 +29,15 @@ fn every_stage_begins_with_one_model_and_moves_it() {
         panic!("{} stages", found.outcomes.len())
     };
     // Of a model from itself.
+    let [sft, ppo, revised, free] = [sft, ppo, revised, free].map(|stage| stage.sampled.as_ref().unwrap());
     assert_eq!(sft.kl, 0.0);
     // Guessing is right in half of all pairs.
     assert!(found.reward_model.accuracy > 0.75, "{}", found.reward_model);
     assert!(found.preferred > 0.6, "{}", found.preferred);
     let (first, last) = (found.rewards.first().unwrap()[0], found.rewards.last().unwrap()[0]);
     assert!(last > first, "{first} {last}");
-    let [before, spread] = [sft.drawn.mean_reward(), sft.drawn.std_reward()];
-    let [revised, unheld] = [revised, free].map(|stage| stage.drawn.mean_reward());
+    let (before, spread) = (sft.judged.reward, sft.judged.reward_std);
+    let [revised, unheld] = [revised, free].map(|stage| stage.judged.reward);
     assert!(revised > before + 0.5 * spread, "{revised} {before}");
     assert!(unheld > before + spread, "{unheld} {before}");
     assert!(free.kl > 0.5 && free.kl > 4.0 * ppo.kl, "{} {}", free.kl, ppo.kl);

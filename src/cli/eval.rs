@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use self::asking::{Asking, ByQuestion, Judged};
-use super::data::{DataPlaces, lessons_at};
+use self::asking::{Asking, ByQuestion};
 use super::device::{DeviceArgs, Opened};
 use super::failure::{Exit, Usage, of_a_model};
 use super::output::Output;
-use super::train::floor;
+use super::places::DataPlaces;
 use super::values::{MOST, MOST_TOKENS, whole};
 use crate::finetune::base::Base;
-use crate::finetune::lessons::{FLAWED_TALES, Lessons, TALES_HELD_OUT};
-use crate::finetune::stage::{Method, STAGE, Stage};
+use crate::finetune::config::{STAGE, StageConfig};
+use crate::finetune::job::data_piece;
+use crate::finetune::questions::Questions;
+use crate::finetune::report::{Answers, Judgement};
+use crate::finetune::sft_dataset::{FLAWED_TALES, SftDataset, TALES_HELD_OUT};
+use crate::finetune::stages::Method;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::folder::SETTINGS;
@@ -28,7 +31,7 @@ use crate::text::corpus::{DEFAULT, TALES};
 use crate::text::dataset::{Dataset, Split};
 use crate::text::pack::{TooLong, pack};
 use crate::text::tokenizer::{Special, Tokenizer};
-use crate::train::evaluate::{Loss, loss, text_windows};
+use crate::train::evaluate::{Loss, floor, loss, text_windows};
 
 /// `--data` is a text, by path or name; the loss is that of its last tenth, the validation part. For a fine-tuned model
 /// it may be a .jsonl of conversations, or `tales` for held-out questions about the built-in world.
@@ -79,10 +82,8 @@ enum Event<'a> {
         floor: Option<f64>,
     },
     Answers {
-        questions: usize,
-        exact_match: f64,
         #[serde(flatten)]
-        judged: Option<Judged>,
+        answers: Answers,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         by_question: Vec<ByQuestion>,
     },
@@ -94,7 +95,7 @@ enum Event<'a> {
         ties: usize,
         losses: usize,
         #[serde(flatten)]
-        judged: Option<Judged>,
+        judged: Option<Judgement>,
     },
     Done {
         val_loss: f64,
@@ -117,11 +118,11 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     };
     let val_loss = if has_answers {
         let about = About { args: &args, data, own };
-        let lessons = about.lessons(&model.config, &model.tokenizer)?;
-        check_against(&about, &model, &lessons)?;
-        let val_loss = answer_loss(&mut opened, &model, &lessons, output)?;
+        let dataset = about.dataset(&model.config, &model.tokenizer)?;
+        check_against(&about, &model, &dataset)?;
+        let val_loss = answer_loss(&mut opened, &model, &dataset, output)?;
         let ask = Asking { about, strategy: &strategy };
-        let answered = ask.one(&mut opened, &mut model, lessons, output)?;
+        let answered = ask.one(&mut opened, &mut model, dataset, output)?;
         if let Some(other) = &args.against {
             ask.against(other, &answered, output)?;
         }
@@ -154,7 +155,7 @@ impl Own {
         }
         let data = TrainConfig::new(&Settings::from_file(&folder.join(SETTINGS))?)?.data;
         let staged = folder.join(STAGE).exists();
-        let method = if staged { Some(Stage::read(folder)?.method) } else { None };
+        let method = if staged { Some(StageConfig::read(folder)?.method) } else { None };
         let pairs = matches!(method, Some(Method::Dpo(_) | Method::Reward(_)));
         Ok(Self { data, origin: Origin::read(folder)?, pairs })
     }
@@ -172,15 +173,15 @@ struct About<'a> {
 impl About<'_> {
     /// In the tokens of a model; of a file all of it, as nothing is learned, but of the file that the run learned from
     /// only what was held out.
-    fn lessons(&self, model: &ModelConfig, tokenizer: &Tokenizer) -> anyhow::Result<Lessons> {
+    fn dataset(&self, model: &ModelConfig, tokenizer: &Tokenizer) -> anyhow::Result<SftDataset> {
         let Self { args, data, own } = *self;
         if tokenizer.special(Special::End).is_none() {
             model.answers()?;
             return Err(ChatError::NoChatTokens(tokenizer.name()).into());
         }
         if data == TALES || data == FLAWED_TALES {
-            let (questions, held_out) = Lessons::questions(args.questions, tokenizer)?;
-            return Ok(Lessons { name: TALES.into(), train: Vec::new(), held_out, questions });
+            let held_out = Questions::held_out(args.questions, tokenizer)?;
+            return Ok(SftDataset { name: TALES.into(), train: Vec::new(), held_out });
         }
         if let Some(own) = own {
             if own.pairs {
@@ -188,27 +189,28 @@ impl About<'_> {
                     "this run learned from pairs of answers: give --data a text, conversations, or tales";
                 return Err(Usage(what.into()).into());
             }
-            own.origin.clone().again("data", data, None, true, lessons_at)?;
-            return Ok(Lessons { train: Vec::new(), ..Lessons::of_file(Path::new(data), tokenizer)? });
+            own.origin.clone().again("data", data, None, true, data_piece)?;
+            return Ok(SftDataset { train: Vec::new(), ..SftDataset::of_file(Path::new(data), tokenizer)? });
         }
         let chats = chat::read(Path::new(data))?;
         let examples = chats.iter().map(|chat| chat::encode(chat, tokenizer));
-        let held_out = examples.collect::<Result<Vec<Example>, _>>()?;
-        Ok(Lessons { name: data.to_owned(), train: Vec::new(), held_out, questions: Vec::new() })
+        let examples = examples.collect::<Result<Vec<Example>, _>>()?;
+        let held_out = Questions { exchanges: Vec::new(), examples };
+        Ok(SftDataset { name: data.to_owned(), train: Vec::new(), held_out })
     }
 }
 
 /// Checks that the model of `--against` can be asked too, and that its answers can be scored, before the first is asked.
-fn check_against(about: &About, model: &Model, asked: &Lessons) -> anyhow::Result<()> {
+fn check_against(about: &About, model: &Model, asked: &SftDataset) -> anyhow::Result<()> {
     let args = about.args;
     let Some(other) = &args.against else { return Ok(()) };
-    if args.reward.is_none() && asked.questions.is_empty() {
+    if args.reward.is_none() && asked.held_out.exchanges.is_empty() {
         let what = "--against needs replies that a program can judge: give --data tales, or --reward the folder of a \
                     reward model";
         return Err(Usage(what.into()).into());
     }
     let Stored { config, tokenizer, .. } = Stored::open(other)?;
-    about.lessons(&config, &tokenizer)?;
+    about.dataset(&config, &tokenizer)?;
     if let Some(reward) = &args.reward {
         for tokenizer in [&model.tokenizer, &tokenizer] {
             Base::open_reward(reward, tokenizer)?;
@@ -245,8 +247,13 @@ fn text_loss(
 }
 
 /// Of the answers alone.
-fn answer_loss(opened: &mut Opened, model: &Model, lessons: &Lessons, output: Output) -> anyhow::Result<f64> {
-    let windows = pack(&lessons.held_out, model.config.block_size, 0).map_err(
+fn answer_loss(
+    opened: &mut Opened,
+    model: &Model,
+    dataset: &SftDataset,
+    output: Output,
+) -> anyhow::Result<f64> {
+    let windows = pack(&dataset.held_out.examples, model.config.block_size, 0).map_err(
         |TooLong { place, tokens, block_size }| {
             let holds = block_size + 1;
             Usage(format!(
@@ -262,8 +269,8 @@ fn answer_loss(opened: &mut Opened, model: &Model, lessons: &Lessons, output: Ou
     // What ends an answer is a byte as well.
     let end = model.tokenizer.special(Special::End);
     let length = |token: u32| if Some(token) == end { 1 } else { model.tokenizer.token_bytes(token).len() };
-    let bytes: usize = lessons.held_out.iter().flat_map(answer).map(length).sum();
-    tell_loss(&lessons.name, loss, bytes as f64, None, output)
+    let bytes: usize = dataset.held_out.examples.iter().flat_map(answer).map(length).sum();
+    tell_loss(&dataset.name, loss, bytes as f64, None, output)
 }
 
 fn tell_loss(data: &str, loss: Loss, bytes: f64, floor: Option<f64>, output: Output) -> anyhow::Result<f64> {

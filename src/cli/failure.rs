@@ -7,11 +7,9 @@ use super::output::tell;
 use super::visible::is_steering;
 use crate::engine::device::DeviceError;
 use crate::finetune::base::BaseError;
+use crate::finetune::config::StageConfigError;
 use crate::finetune::constitution::ConstitutionError;
-use crate::finetune::critique::CritiqueError;
-use crate::finetune::pairs::PairsError;
-use crate::finetune::sft::ConversationsError;
-use crate::finetune::stage::StageError;
+use crate::finetune::stage::OptionsError;
 use crate::inspect::attention::InspectError;
 use crate::models::abilities::Inability;
 use crate::models::config::SizeError;
@@ -132,11 +130,9 @@ fn classify(error: &anyhow::Error) -> Exit {
             || cause.is::<CorpusError>()
             || cause.is::<DatasetError>()
             || cause.is::<ChatError>()
-            || cause.is::<ConversationsError>()
             || cause.is::<ConstitutionError>()
-            || matches!(cause.downcast_ref(), Some(CritiqueError::Chat(_)))
-            || matches!(cause.downcast_ref(), Some(PairsError::TooFew { .. }))
-            || cause.is::<StageError>()
+            || cause.is::<StageConfigError>()
+            || cause.is::<OptionsError>()
             || cause.is::<Kept>()
             || cause.is::<OriginError>()
             || matches!(cause.downcast_ref(), Some(SessionError::TooFewSteps { .. }))

@@ -50,7 +50,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::finetune::stage::DpoOptions;
+    use crate::finetune::stages::dpo::DpoOptions;
 
     #[derive(Parser)]
     struct Cli {

@@ -5,8 +5,13 @@ use std::io::IsTerminal;
 use clap::{Arg, Command};
 use toml::{Table, Value};
 
-use crate::finetune::lessons::FLAWED_TALES;
-use crate::finetune::recipes;
+use crate::finetune::sft_dataset::FLAWED_TALES;
+use crate::finetune::stage::Options;
+use crate::finetune::stages::constitution::{ConstitutionOptions, Feedback};
+use crate::finetune::stages::dpo::DpoOptions;
+use crate::finetune::stages::ppo::PpoOptions;
+use crate::finetune::stages::reward::RewardOptions;
+use crate::finetune::stages::sft::SftOptions;
 use crate::run::presets;
 use crate::run::settings::Settings;
 use crate::text::corpus::TALES;
@@ -56,17 +61,19 @@ fn grouped(command: Command) -> Command {
 
 /// A stage of fine-tuning: its own defaults, and no flags for what its base decides.
 fn of_stage(command: Command) -> Command {
+    let of = |options: &dyn Options, data| options.defaults(data);
     let recipes = match command.get_name() {
-        "sft" => vec![
-            (String::new(), recipes::sft()),
-            (format!(" with --data {TALES}"), recipes::sft_on_tales()),
-            (format!(" with --data {FLAWED_TALES}"), recipes::sft_on_demonstrations()),
-        ],
-        "reward" => vec![(String::new(), recipes::reward())],
-        "dpo" => vec![(String::new(), recipes::dpo())],
-        "ppo" => vec![(String::new(), recipes::policy())],
+        "sft" => {
+            let when = |data| (format!(" with --data {data}"), of(&SftOptions {}, Some(data)));
+            vec![(String::new(), of(&SftOptions {}, None)), when(TALES), when(FLAWED_TALES)]
+        }
+        "reward" => vec![(String::new(), of(&RewardOptions::default(), None))],
+        "dpo" => vec![(String::new(), of(&DpoOptions::default(), None))],
+        "ppo" => vec![(String::new(), of(&PpoOptions::default(), None))],
         "constitution" => {
-            vec![(String::new(), recipes::revision()), (" with --feedback prefer".into(), recipes::dpo())]
+            let prefer = ConstitutionOptions { feedback: Feedback::Prefer, ..ConstitutionOptions::default() };
+            let revise = of(&ConstitutionOptions::default(), None);
+            vec![(String::new(), revise), (" with --feedback prefer".into(), of(&prefer, None))]
         }
         _ => return command,
     };

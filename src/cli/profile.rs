@@ -6,14 +6,13 @@ use serde::Serialize;
 
 use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
-use super::finetune::rerun::Rerun;
-use super::finetune::run::Learner;
 use super::output::Output;
 use super::subject::stored;
 use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
 use crate::files::write_output;
+use crate::finetune::job::Job;
 use crate::models::config::ModelConfig;
 use crate::profile::errors::Errors;
 use crate::profile::html::page;
@@ -123,7 +122,7 @@ fn errors(args: &Args, workload: &Workload, output: Output) -> anyhow::Result<Er
 /// What is to be profiled.
 enum Asked {
     /// A run of fine-tuning: the step that it learns by.
-    Stage(Box<Rerun>),
+    Stage(Box<Job>),
     /// A model and how it is pretrained.
     Model(Box<(TrainConfig, ModelConfig)>),
 }
@@ -135,7 +134,7 @@ fn asked(args: &Args) -> anyhow::Result<Asked> {
         model.predicts_next()?;
     }
     if let (Mode::Train, Some(folder)) = (args.mode, &args.model)
-        && let Some(stage) = Rerun::open(folder, &args.settings)?
+        && let Some(stage) = Job::reopen(folder, &args.settings)?
     {
         return Ok(Asked::Stage(Box::new(stage)));
     }
@@ -146,9 +145,9 @@ fn asked(args: &Args) -> anyhow::Result<Asked> {
 fn workload(mode: Mode, asked: &Asked, device: &dyn Device) -> anyhow::Result<Workload> {
     let (config, model) = match asked {
         Asked::Stage(stage) => {
-            let shape = stage.trainer(&mut Cpu::<f32>::default(), 1)?.shape();
-            let Learner { config, model, .. } = &stage.learner;
-            return Ok(Workload::training(&stage.name(), config, model, shape)?);
+            let shape = stage.rerun(&mut Cpu::<f32>::default(), 1)?.shape();
+            let (setup, name) = (&stage.setup, stage.config.method.name());
+            return Ok(Workload::training(name, &setup.config, &setup.model, shape)?);
         }
         Asked::Model(model) => (&model.0, &model.1),
     };

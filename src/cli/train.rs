@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::data::DataPlaces;
 use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
-use super::interrupt::stop_on_interrupt;
+use super::launch::Launch;
 use super::output::Output;
-use super::running::{Screen, Verbs, autotune, choices, keep_choices, memory_used, quoted};
-use crate::finetune::stage::{STAGE, Stage};
+use super::places::DataPlaces;
+use super::running::{Verbs, autotune, quoted};
+use crate::finetune::config::{STAGE, StageConfig};
 use crate::inspect::embeddings::word;
 use crate::inspect::masked::restored;
 use crate::models::abilities::Inability;
@@ -21,8 +21,7 @@ use crate::run::settings::Settings;
 use crate::text::corpus::{Corpus, Source};
 use crate::text::dataset::Dataset;
 use crate::text::tokenizer::Tokenizer;
-use crate::train::event::Event;
-use crate::train::session::{Ending, Session};
+use crate::train::evaluate::floor;
 use crate::train::source;
 use crate::train::trainer::Trainer;
 
@@ -100,8 +99,8 @@ fn begin(args: &Args, output: Output) -> anyhow::Result<Plan> {
 
 fn resume(path: &Path, args: &Args, output: Output) -> anyhow::Result<Plan> {
     if path.join(STAGE).exists() {
-        let (stage, folder) = (Stage::read(path)?.method, path.display());
-        let what = format!("{folder} is a run of fine-tuning: finetune {stage} --resume {folder}");
+        let (method, folder) = (StageConfig::read(path)?.method, path.display());
+        let what = format!("{folder} is a run of fine-tuning: finetune {} --resume {folder}", method.name());
         return Err(Usage(what).into());
     }
     let folder = RunFolder::resume(path)?;
@@ -137,60 +136,28 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let hidden = fills_in_tales.then(|| dataset.val.clone());
     let source = source::pretraining(&config, &model, dataset);
     let trainer = Trainer::new(opened.device(), config, model.clone(), source)?;
-    let is_resumed = resumed.is_some();
-    let folder = match (resumed, &args.out) {
-        (Some(folder), _) => folder,
-        (None, Some(path)) => RunFolder::create(path)?,
-        (None, None) => RunFolder::create_numbered(Path::new("runs"), &trainer.config.preset, &corpus.name)?,
+    let steps = trainer.config.steps;
+    let next = next(&model, &tokenizer);
+    let launch = Launch {
+        output,
+        resumed,
+        out: args.out.as_deref(),
+        name: &corpus.name,
+        tokens: counts,
+        tokenizer: &tokenizer,
+        floor,
+        verbs: Verbs { again: "train", next: &next },
+        describe: &|folder| Ok(origin.write(folder)?),
     };
-    let start = Event::start(opened.kind(), opened.device().describe(), &trainer, counts, folder.path());
-    let choices = choices(&opened)?;
-    let note = || -> anyhow::Result<()> {
-        keep_choices(choices.as_deref(), &folder)?;
-        Ok(origin.write(folder.path())?)
-    };
-    // A new run has all that describes it before it has settings; one that is refused is left as it was.
-    if !is_resumed {
-        note()?;
-    }
-
-    let stop = stop_on_interrupt(output, true)?;
-    let next = next(&trainer.model, &tokenizer);
-    let verbs = Verbs { again: "train", next: &next };
-    let mut screen = Screen::new(output, &trainer, folder.path(), floor, verbs);
-    screen.tell(&start)?;
-    let mut session = Session::open(opened.device(), trainer, &tokenizer, &folder, &stop, is_resumed, floor)?;
-    if is_resumed {
-        note()?;
-    }
-    session.remarks().iter().for_each(|remark| screen.remark(remark));
-    screen.begin(session.trainer.step);
-    let planned = session.trainer.memory().total();
-    let ending = session.run(&mut |event| screen.tell(event))?;
-    if let (Some(val), Ending::Finished) = (&hidden, ending) {
-        let found = restored(opened.device(), &model, &tokenizer, &corpus.text, val, MASKED_WINDOWS)?;
-        screen.remark(&format!(
+    launch.run(&mut opened, trainer, &mut |device, step| {
+        let Some(val) = hidden.as_ref().filter(|_| step == steps) else { return Ok(()) };
+        let found = restored(device, &model, &tokenizer, &corpus.text, val, MASKED_WINDOWS)?;
+        output.remark(format!(
             "{:.1}% of {} masked characters restored; knowing the grammar, {:.1}% could be",
             100.0 * found.model,
             found.asked,
             100.0 * found.optimum
         ));
-    }
-    screen.remark(&memory_used(planned, &opened));
-    Ok(if ending == Ending::Stopped { Exit::Interrupted } else { Exit::Done })
-}
-
-/// The lowest loss that any causal model can reach on this text, in nats per token, where it is known. Other models have
-/// no such floor.
-pub fn floor(corpus: &Corpus, dataset: &Dataset, model: &ModelConfig) -> Option<f64> {
-    if model.predicts_next().is_err() {
-        return None;
-    }
-    // A text has one tokenization, so its tokens carry the same information as its characters.
-    let chars_per_token = corpus.text[corpus.text.len() - dataset.val_bytes..].chars().count() as f64
-        / dataset.val.len() as f64;
-    match &corpus.source {
-        Source::Tales { floor, .. } => Some(floor * chars_per_token),
-        _ => None,
-    }
+        Ok(())
+    })
 }

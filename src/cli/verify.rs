@@ -7,10 +7,10 @@ mod self_test;
 
 use std::path::PathBuf;
 
-use super::data::DataPlaces;
 use super::device::{DeviceArgs, LimitsName};
 use super::failure::{Exit, Usage};
 use super::output::Output;
+use super::places::DataPlaces;
 use super::values::{MOST, op, whole};
 use crate::engine::device::DeviceError;
 use crate::engine::device::gpu::{Gpu, GpuOptions};

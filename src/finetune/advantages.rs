@@ -6,8 +6,8 @@
 //!
 //! and in GRPO (R − mean R) / std R over the replies to one prompt (Shao et al. 2024), for all tokens alike.
 
-use super::policy_options::PolicyOptions;
 use super::rollout::Rollout;
+use super::stages::ppo::PpoOptions;
 
 /// Replies with what each of their tokens gained.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub fn gae(
     rollout: &Rollout,
     [mean, deviation]: [f64; 2],
     kl_coefficient: f64,
-    options: &PolicyOptions,
+    options: &PpoOptions,
 ) -> (Vec<f32>, Vec<f32>) {
     let n = rollout.old.len();
     let (mut advantages, mut returns) = (vec![0.0; n], vec![0.0; n]);
@@ -93,7 +93,7 @@ mod tests {
     /// δ₁ = 3.2 − 2 = 1.2; δ₀ = −0.1 + 0.5 · 2 − 1 = −0.1; A₀ = −0.1 + 0.25 · 1.2 = 0.2.
     #[test]
     fn advantages_by_hand() {
-        let options = PolicyOptions { gamma: 0.5, gae_lambda: 0.5, ..PolicyOptions::default() };
+        let options = PpoOptions { gamma: 0.5, gae_lambda: 0.5, ..PpoOptions::default() };
         let rollout = rollout(&[1.0, 4.0], &[2.0, 2.0], &[1.0, 2.0], 5.0);
         let (advantages, returns) = gae(&rollout, [-1.0, 2.0], 0.1, &options);
         let near = |got: &[f32], want: [f32; 2]| got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6);

@@ -16,9 +16,6 @@ pub const SIDE_BY_SIDE: usize = 32;
 const MORE: usize = 24;
 
 /// The replies to what precedes each example's last answer, by the model whose parameters the device holds.
-///
-/// # Errors
-/// When the strategy makes no sense, an example is longer than a block, or the device fails.
 pub fn answers(
     device: &mut dyn Device,
     config: &ModelConfig,
@@ -37,9 +34,6 @@ pub fn answers(
 }
 
 /// What these [`answers`] say.
-///
-/// # Errors
-/// As they.
 pub fn replies(
     device: &mut dyn Device,
     config: &ModelConfig,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::reader::{Head, Reader, ReaderError};
+use super::scorer::{Head, Scorer};
 use crate::engine::device::{Device, DeviceError, initial_values};
 use crate::engine::tape::Init;
 use crate::models::config::{ModelConfig, Position};
@@ -22,7 +22,7 @@ pub struct Base {
     pub tokenizer: Tokenizer,
     /// Its sizes, and the names of its preset and tokenizer where they are known.
     settings: Settings,
-    /// What errors call it.
+    /// For errors.
     name: String,
     weights: Weights,
 }
@@ -46,11 +46,9 @@ pub enum BaseError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Device(#[from] DeviceError),
-    #[error(transparent)]
-    Reader(#[from] ReaderError),
     #[error(
-        "{0} cannot learn to answer: conversations are for Transformers that read from left to right, such as those \
-         of the presets mini and llama-mini"
+        "{0} cannot learn to answer: fine-tuning is for causal Transformers, such as those of the presets mini and \
+         llama-mini"
     )]
     NoConversations(String),
     #[error(
@@ -75,9 +73,6 @@ pub enum BaseError {
 
 impl Base {
     /// The model of a run folder.
-    ///
-    /// # Errors
-    /// When a file is missing, cut short or of another tokenizer, or the model is none that answers.
     pub fn open(folder: &Path) -> Result<Self, BaseError> {
         let stored = Stored::open(folder)?;
         let (config, tokenizer) = (stored.config.clone(), stored.tokenizer.clone());
@@ -88,10 +83,7 @@ impl Base {
         Self::new(folder.display().to_string(), settings, config, tokenizer, weights)
     }
 
-    /// The reward model of a run folder, to read what `tokenizer` writes.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), and when it is no reward model, or one with another tokenizer.
+    /// The reward model of a run folder, for text in the tokens of `tokenizer`.
     pub fn open_reward(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, BaseError> {
         let base = Self::open(folder)?;
         if TokenizerMark::of(&base.tokenizer) != TokenizerMark::of(tokenizer) {
@@ -100,27 +92,21 @@ impl Base {
         if base.gives_rewards() { Ok(base) } else { Err(BaseError::NoRewards(base.name)) }
     }
 
-    /// A reward model on `device`, beside whatever else is there: reads up to `sequences` at once, of up to `time`
+    /// Loads a reward model on `device`, besides other models there: for up to `sequences` at once, of up to `time`
     /// tokens or a block.
-    ///
-    /// # Errors
-    /// When a tensor is missing, or the device fails.
-    pub fn reward_reader(
+    pub fn scorer(
         &mut self,
         device: &mut dyn Device,
         [sequences, time]: [usize; 2],
-    ) -> Result<Reader, BaseError> {
+    ) -> anyhow::Result<Scorer> {
         let sizes = [sequences, time.min(self.config.block_size)];
-        let reader = Reader::load(device, &self.config, REWARD, Head::Reward, sizes)?;
+        let scorer = Scorer::load(device, &self.config, REWARD, Head::Reward, sizes)?;
         // All its tokens are known, so that no row is drawn.
-        self.write_under(REWARD, device, reader.parameters(), 0)?;
-        Ok(reader)
+        self.write_under(REWARD, device, scorer.parameters(), 0)?;
+        Ok(scorer)
     }
 
     /// The model that `trainer` has trained on `device`.
-    ///
-    /// # Errors
-    /// When it cannot be read back, or is none that answers.
     pub fn of(device: &mut dyn Device, trainer: &Trainer, tokenizer: &Tokenizer) -> Result<Self, BaseError> {
         let read = |entry: Entry| Ok((entry.name.clone(), device.read(&entry.name)?));
         let weights = trainer.parameters().into_iter().map(read).collect::<Result<_, DeviceError>>()?;
@@ -149,7 +135,7 @@ impl Base {
         Ok(Self { config, tokenizer, settings, name, weights })
     }
 
-    /// Whether it is a reward model: one with a head that scores answers.
+    /// Whether it is a reward model.
     pub fn gives_rewards(&self) -> bool {
         match &self.weights {
             Weights::File(stored) => stored.has(SCORE),
@@ -157,15 +143,12 @@ impl Base {
         }
     }
 
-    /// What the settings of a run must begin with to make this model.
+    /// The settings that make this model.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Whether what is `asked` for could be this model; only its block and its dropout may be others.
-    ///
-    /// # Errors
-    /// When another preset, tokenizer or size is asked for, which the error names.
+    /// Checks that no other model is `asked` for; only the block size and the dropout may differ.
     pub fn agrees(&self, asked: &Settings) -> Result<(), BaseError> {
         for (setting, asked, base) in asked.differences(&self.settings)? {
             if !matches!(setting.as_str(), "block_size" | "dropout") {
@@ -203,11 +186,8 @@ impl Base {
     /// that reads off rewards is left as it is.
     ///
     /// Tables with a row per token gain rows. They are drawn like the old ones, from the normal distribution with
-    /// these's mean and standard deviation in each channel: at the mean itself, none would be likelier than any
-    /// old token (Hewitt 2021), but behind a frozen table all new tokens would then be one and the same.
-    ///
-    /// # Errors
-    /// When a tensor is missing or of another shape, or the device fails.
+    /// their mean and standard deviation in each channel: the mean itself would make no new token more likely than
+    /// every old one (Hewitt 2021), but with a frozen table all new tokens would then be the same.
     pub fn write_to(
         &mut self,
         device: &mut dyn Device,
@@ -217,10 +197,7 @@ impl Base {
         self.write_under("", device, parameters, seed)
     }
 
-    /// The same where the names of `parameters` stand behind that of a `scope`: for a model beside the one in training.
-    ///
-    /// # Errors
-    /// As [`write_to`](Self::write_to).
+    /// The same where the names of `parameters` begin with a `scope`: for a model besides the one in training.
     pub fn write_under(
         &mut self,
         scope: &str,

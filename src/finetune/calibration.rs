@@ -1,12 +1,14 @@
-//! Whether a reward model is as sure as it may be: of the pairs it is 80% sure of, four in five should be right.
+//! Whether a reward model is calibrated: of the pairs that it is 80% sure of, four in five should be right.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::reader::{Reader, ReaderError};
+use super::preference_dataset::both;
+use super::scorer::Scorer;
 use crate::engine::device::Device;
 use crate::text::preferences::EncodedPair;
+use crate::train::trainer::TrainError;
 
 /// Held-out pairs by how sure the model is of which answer is the better.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,18 +35,13 @@ pub struct Bin {
 /// Bins between a half and 1.
 const BINS: usize = 5;
 
-/// By how much the score of each pair's better answer is the higher.
-///
-/// # Errors
-/// When the device fails.
+/// The score of each pair's better answer minus that of its worse.
 pub fn margins(
     device: &mut dyn Device,
-    reader: &Reader,
+    scorer: &Scorer,
     pairs: &[EncodedPair],
-) -> Result<Vec<f64>, ReaderError> {
-    let both: Vec<&[u32]> =
-        pairs.iter().flat_map(|pair| [&pair.chosen.tokens[..], &pair.rejected.tokens[..]]).collect();
-    let rewards = reader.rewards(device, &both)?;
+) -> Result<Vec<f64>, TrainError> {
+    let rewards = scorer.rewards(device, &both(pairs))?;
     Ok(rewards.chunks(2).map(|pair| pair[0] - pair[1]).collect())
 }
 

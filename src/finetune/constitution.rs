@@ -22,7 +22,7 @@ pub struct Constitution {
     pub principles: Vec<Principle>,
 }
 
-/// What a reply should be.
+/// A rule for replies.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Principle {
@@ -39,9 +39,9 @@ pub struct Principle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Judge {
-    /// Where the tale tells, the reply says what it tells.
+    /// Where the tale has the answer, the reply is that answer.
     Told,
-    /// Where the tale does not tell, the reply is that one does not know.
+    /// Where the tale has no answer, the reply is "I do not know.".
     Admitted,
     /// Nothing in it is rude.
     Kind,
@@ -51,9 +51,9 @@ pub enum Judge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Revision {
-    /// Says what the tale tells.
+    /// Gives the answer of the tale.
     Tell,
-    /// Says that one does not know.
+    /// Says "I do not know.".
     Admit,
     /// Leaves out what is rude.
     Soften,
@@ -87,9 +87,6 @@ impl Constitution {
     }
 
     /// The constitution of a text; `name` is what errors call it.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
     pub fn parse(name: &str, text: &str) -> Result<Self, ConstitutionError> {
         let constitution: Self = toml::from_str(text)
             .map_err(|source| ConstitutionError::Toml { name: name.to_owned(), source: Box::new(source) })?;
@@ -109,7 +106,7 @@ impl Constitution {
         self.principles.iter().filter(|principle| principle.judge.objects(exchange, reply)).collect()
     }
 
-    /// A reply that violates none, so far as revisions can make one: each violated principle in turn revises it.
+    /// The reply after each violated principle in turn has revised it.
     pub fn revise(&self, exchange: &Exchange, reply: &str) -> String {
         self.principles.iter().fold(reply.to_owned(), |reply, principle| {
             match principle.judge.objects(exchange, &reply) {

@@ -5,13 +5,14 @@
 //! fine-tuning. Stage two: of two replies to one prompt, the one that violates fewer principles is the better; such
 //! pairs are preferences that no person has given (RLAIF), for direct preference optimisation or a reward model.
 //!
-//! Who judges may be programs, or the model itself when it is reminded of the principles by a system message. Its
-//! revision is then what it replies so (context distillation, Askell et al. 2021), and the better of two replies the
-//! one that the reminder makes likelier: ln π(reply | principles, prompt) − ln π(reply | prompt) is the higher.
+//! Programs judge, or the model itself, reminded of the principles by a system message. Its revision is then its reply
+//! with the reminder (context distillation, Askell et al. 2021), and the better of two replies the
+//! one whose likelihood the reminder raises more: ln π(reply | principles, prompt) − ln π(reply | prompt) is the higher.
+
+use serde::Serialize;
 
 use super::constitution::Constitution;
-use super::reader::{Read, Reader, ReaderError};
-use super::rollout::Prompt;
+use super::scorer::{Scorer, Scores};
 use crate::engine::device::Device;
 use crate::text::chat::{Chat, ChatError, Example, Message, Role, encode};
 use crate::text::preferences::{EncodedPair, Pair, encode_pair};
@@ -26,13 +27,13 @@ pub struct Replies<'a> {
     pub said: Vec<(&'a Exchange, String)>,
 }
 
-/// How replies stand to the principles.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// How many replies violate the principles.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Violations {
     pub replies: usize,
     /// Replies that violate at least one.
     pub violating: usize,
-    /// Of each principle, by name, how often it is violated.
+    /// How often each principle, by name, is violated.
     pub by_principle: Vec<(String, usize)>,
 }
 
@@ -43,19 +44,7 @@ impl Violations {
     }
 }
 
-impl<'a> Replies<'a> {
-    /// What was said to the questions among `prompts`.
-    pub fn new(
-        constitution: &'a Constitution,
-        tokenizer: &'a Tokenizer,
-        prompts: impl IntoIterator<Item = &'a Prompt>,
-        texts: impl IntoIterator<Item = String>,
-    ) -> Self {
-        let asked = prompts.into_iter().zip(texts);
-        let said = asked.filter_map(|(prompt, text)| Some((prompt.exchange.as_ref()?, text))).collect();
-        Self { constitution, tokenizer, said }
-    }
-
+impl Replies<'_> {
     /// How often each principle is violated.
     pub fn violations(&self) -> Violations {
         let names = self.constitution.principles.iter().map(|principle| (principle.name.clone(), 0));
@@ -72,9 +61,6 @@ impl<'a> Replies<'a> {
     }
 
     /// Stage one: the conversations with each reply as programs revise it.
-    ///
-    /// # Errors
-    /// When the tokenizer lacks the chat tokens or a character.
     pub fn revised(&self) -> Result<Vec<Example>, ChatError> {
         let revise = |(exchange, text): &(&Exchange, String)| {
             chat(self.tokenizer, None, exchange, self.constitution.revise(exchange, text))
@@ -83,32 +69,25 @@ impl<'a> Replies<'a> {
     }
 
     /// The conversations as they are.
-    ///
-    /// # Errors
-    /// As [`revised`](Self::revised).
     pub fn unrevised(&self) -> Result<Vec<Example>, ChatError> {
         self.said.iter().map(|(exchange, text)| chat(self.tokenizer, None, exchange, text.clone())).collect()
     }
 
-    /// Of each reply how many principles it violates, as programs see it.
+    /// How many principles each reply violates, by the programs.
     pub fn faults(&self) -> Vec<f64> {
         let faults =
             |(exchange, text): &(&Exchange, String)| self.constitution.violations(exchange, text).len();
         self.said.iter().map(|said| faults(said) as f64).collect()
     }
 
-    /// Of each reply how much less likely, in nats, a reminder of the principles makes it, as `reader` sees it.
-    ///
-    /// # Errors
-    /// When `reader` does not hold a question with its reply behind the reminder, the tokenizer lacks a character, or
-    /// the device fails.
-    pub fn doubts(&self, device: &mut dyn Device, reader: &Reader) -> Result<Vec<f64>, CritiqueError> {
+    /// How many nats a reminder of the principles takes off the log-probability of each reply, by `scorer`.
+    pub fn doubts(&self, device: &mut dyn Device, scorer: &Scorer) -> anyhow::Result<Vec<f64>> {
         let mut both = Vec::with_capacity(2 * self.said.len());
         let reminder = self.constitution.reminder();
         for (exchange, text) in &self.said {
             for reminder in [None, Some(&reminder)] {
                 let example = chat(self.tokenizer, reminder, exchange, text.clone())?;
-                let (tokens, block_size) = (example.tokens.len(), reader.time());
+                let (tokens, block_size) = (example.tokens.len(), scorer.time());
                 if tokens > block_size {
                     let place = example.place;
                     return Err(ChatError::TooLong { place, answer: "reminded", tokens, block_size }.into());
@@ -117,19 +96,16 @@ impl<'a> Replies<'a> {
             }
         }
         let tokens: Vec<&[u32]> = both.iter().map(|example| example.tokens.as_slice()).collect();
-        let read = reader.read(device, &tokens)?;
-        let nll = |(example, read): (&Example, &Read)| -> f64 {
-            example.answer_places().map(|at| f64::from(read.nll[at - 1])).sum()
+        let scores = scorer.score(device, &tokens)?;
+        let nll = |(example, scores): (&Example, &Scores)| -> f64 {
+            example.answer_places().map(|at| f64::from(scores.nll[at - 1])).sum()
         };
-        let nll: Vec<f64> = both.iter().zip(&read).map(nll).collect();
+        let nll: Vec<f64> = both.iter().zip(&scores).map(nll).collect();
         Ok(nll.chunks(2).map(|pair| pair[1] - pair[0]).collect())
     }
 
     /// Stage two: of the replies to each question, `samples` one after the other, the one with the fewest of `faults`
     /// against the one with the most; none where no two are at least one apart.
-    ///
-    /// # Errors
-    /// When a pair is longer than a block, or the tokenizer lacks a character.
     pub fn preferences(
         &self,
         faults: &[f64],
@@ -160,19 +136,7 @@ impl<'a> Replies<'a> {
     }
 }
 
-/// Why a model cannot judge.
-#[derive(Debug, thiserror::Error)]
-pub enum CritiqueError {
-    #[error(transparent)]
-    Chat(#[from] ChatError),
-    #[error(transparent)]
-    Reader(#[from] ReaderError),
-}
-
-/// A question and a reply to it, perhaps behind a reminder of principles.
-///
-/// # Errors
-/// When the tokenizer lacks the chat tokens or a character.
+/// A question and a reply to it, perhaps after a reminder of the principles.
 pub fn chat(
     tokenizer: &Tokenizer,
     reminder: Option<&String>,
@@ -192,7 +156,7 @@ fn message(role: Role, content: String) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finetune::reader::Head;
+    use crate::finetune::scorer::Head;
     use crate::models::config::{ModelConfig, Position};
     use crate::sample::batch::tests::device;
     use crate::text::pack::pack;
@@ -209,12 +173,12 @@ mod tests {
             ..ModelConfig::gpt(tokenizer.vocab_size(), 256, 2, 2, 16)
         };
         let mut cpu = device::<f32>(&config);
-        let reader = Reader::load(&mut cpu, &config, "", Head::Tokens, [3, 256]).unwrap();
+        let scorer = Scorer::load(&mut cpu, &config, "", Head::Tokens, [3, 256]).unwrap();
         let constitution = Constitution::of_tales();
         let asked = exchange("With Adam.");
         let said = ["With Adam.", "In the box, you fool."].map(|text| (&asked, text.to_owned())).to_vec();
         let replies = Replies { constitution: &constitution, tokenizer: &tokenizer, said };
-        let doubts = replies.doubts(&mut cpu, &reader).unwrap();
+        let doubts = replies.doubts(&mut cpu, &scorer).unwrap();
         for ((_, text), doubt) in replies.said.iter().zip(&doubts) {
             let reminder = constitution.reminder();
             let [plain, reminded] = [None, Some(&reminder)].map(|reminder| {
@@ -231,16 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_no_block_holds_behind_the_reminder_is_named() {
+    fn a_reply_that_no_block_holds_after_the_reminder_is_named() {
         let tokenizer = Tokenizer::from_name("byte", "").unwrap().with_chat();
         let config = ModelConfig::gpt(tokenizer.vocab_size(), 64, 2, 2, 16);
         let mut cpu = device::<f32>(&config);
-        let reader = Reader::load(&mut cpu, &config, "", Head::Tokens, [3, 64]).unwrap();
+        let scorer = Scorer::load(&mut cpu, &config, "", Head::Tokens, [3, 64]).unwrap();
         let constitution = Constitution::of_tales();
         let asked = exchange("With Adam.");
         let said = vec![(&asked, "With Adam.".to_owned())];
         let replies = Replies { constitution: &constitution, tokenizer: &tokenizer, said };
-        let error = replies.doubts(&mut cpu, &reader).unwrap_err().to_string();
+        let error = replies.doubts(&mut cpu, &scorer).unwrap_err().to_string();
         assert!(error.contains(&asked.question) && error.contains("a block holds 64"), "{error}");
     }
 
@@ -267,7 +231,7 @@ mod tests {
             pairs.iter().map(|pair| [said(&pair.chosen), said(&pair.rejected)]).collect::<Vec<_>>()
         };
         assert_eq!(pairs(&faults), [["With Adam.", "With Emma, you fool."]]);
-        // As a model sees it, less than a nat is no difference, and nobody is better than oneself.
+        // As a model sees it, less than a nat is no difference, and no reply is better than itself.
         assert_eq!(pairs(&[0.5, 0.1, 1.0, 3.0, 4.5, 0.0]), [[UNKNOWN, "I do not know, with pleasure."]]);
         assert!(pairs(&[0.0, 0.0, 0.0, 9.0, 3.0, 0.0]).is_empty());
     }

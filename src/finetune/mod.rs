@@ -1,27 +1,36 @@
 //! After pretraining: a model that continues text becomes one that answers, and answers as it should.
 //!
-//! [`base`] is the model to begin with, and puts its weights into the one to be trained. What there is to learn are
-//! the conversations of [`lessons`] or the pairs of [`comparisons`], and each stage is a source of batches from them:
-//! [`sft`] of conversations, [`pairs`] of comparisons for reward models and preferences, [`policy`] of the model's own
-//! replies, which a [`rollout`] makes and whose [`advantages`] it learns by. A [`reader`] is a model beside the one in
-//! training. A [`constitution`] says what answers should be, and [`critique`] makes lessons of it. A [`course`] goes
-//! through all stages in memory. A [`stage`] is what a run writes down to be continued.
+//! A [`stage`] is one way to fine-tune: its options, its data, its batches, and how its model is judged. [`stages`] has
+//! one file for each, and [`stages::Method`] lists them. A stage runs in memory by [`run()`], several by a [`pipeline`],
+//! and in a run folder as a [`job`] with a [`config`].
+//!
+//! [`base`] is the model that a stage begins with. Its data are an [`sft_dataset`], a [`preference_dataset`] or
+//! [`questions`] about tales. Its batches are from conversations ([`sft_source`]), pairs of answers ([`pair_source`]) or
+//! the model's own replies ([`policy_source`]), which a [`rollout`] worker samples and which are learned by their
+//! [`advantages`]. A [`scorer`] is a model that is not trained: a reference or a reward model. A [`constitution`] has
+//! principles for replies, by which a [`critique`] makes training data of them. A [`report`] says how good a model is.
 
 pub mod advantages;
 pub mod answers;
 pub mod base;
 pub mod calibration;
-pub mod comparisons;
+pub mod config;
 pub mod constitution;
-pub mod course;
 pub mod critique;
-pub mod epochs;
-pub mod lessons;
-pub mod pairs;
-pub mod policy;
-pub mod policy_options;
-pub mod reader;
-pub mod recipes;
+pub mod examples;
+pub mod job;
+pub mod pair_source;
+pub mod pipeline;
+pub mod policy_source;
+pub mod preference_dataset;
+pub mod questions;
+pub mod report;
 pub mod rollout;
-pub mod sft;
+mod run;
+pub mod scorer;
+pub mod sft_dataset;
+pub mod sft_source;
 pub mod stage;
+pub mod stages;
+
+pub use run::{Trained, run};

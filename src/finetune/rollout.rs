@@ -1,18 +1,18 @@
-//! What a policy says to prompts, and what that is worth: the experience that it learns from.
+//! Rollouts: a policy's replies to prompts, with their log-probabilities, values and rewards.
 
 use super::answers::{SIDE_BY_SIDE, text};
-use super::reader::{Head, Read, Reader, ReaderError};
+use super::scorer::{Head, Scorer, Scores};
+use super::stage::OptionsError;
 use crate::engine::device::Device;
 use crate::models::config::ModelConfig;
 use crate::sample::batch::{BatchGenerator, Reply};
-use crate::sample::reply::ReplyError;
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::tales::Exchange;
 use crate::text::tales::judge::judge;
 use crate::text::tokenizer::{Special, Tokenizer};
 
-/// Something to reply to.
+/// A prompt for a policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
     pub tokens: Vec<u32>,
@@ -21,19 +21,10 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Questions about tales as prompts.
-    pub fn of_questions(questions: &[Exchange], examples: &[Example]) -> Vec<Self> {
-        let prompt = |(exchange, example): (&Exchange, &Example)| Self {
-            tokens: example.last_exchange().0.to_vec(),
-            exchange: Some(exchange.clone()),
-        };
-        questions.iter().zip(examples).map(prompt).collect()
-    }
-
     /// What precedes the last answers of conversations.
-    pub fn of_conversations(examples: &[Example]) -> Vec<Self> {
+    pub fn of_conversations<'a>(examples: impl IntoIterator<Item = &'a Example>) -> Vec<Self> {
         let prompt = |example: &Example| Self { tokens: example.last_exchange().0.to_vec(), exchange: None };
-        examples.iter().map(prompt).collect()
+        examples.into_iter().map(prompt).collect()
     }
 }
 
@@ -61,58 +52,44 @@ impl Rollout {
     }
 }
 
-/// Who says what a reply is worth.
+/// What gives rewards to replies.
 #[derive(Clone, Debug)]
-pub enum Judge {
+pub enum Rewards {
     /// The program that knows the Tales world.
     Tales,
     /// A reward model, which reads prompt and reply.
-    Model(Reader),
+    Model(Scorer),
 }
 
-/// A policy in training beside its reference and its judge.
-pub struct Roller {
+/// Samples replies of the policy in training, and scores them by the policy, its reference and the rewards.
+pub struct RolloutWorker {
     tokenizer: Tokenizer,
     generator: BatchGenerator<'static>,
-    policy: Reader,
-    reference: Reader,
-    judge: Judge,
+    policy: Scorer,
+    reference: Scorer,
+    rewards: Rewards,
     strategy: Strategy,
     most: usize,
-}
-
-/// Why there is no experience.
-#[derive(Debug, thiserror::Error)]
-pub enum RollError {
-    #[error(transparent)]
-    Reply(#[from] ReplyError),
-    #[error(transparent)]
-    Reader(#[from] ReaderError),
-    #[error("no program can judge replies to these prompts: give --reward the folder of a reward model")]
-    NoJudge,
 }
 
 /// The name under which a policy's reference keeps its weights on the device.
 pub const REFERENCE: &str = "reference";
 
-impl Roller {
+impl RolloutWorker {
     /// `model` with its adapters is the policy, whose parameters the device holds; `time` the most tokens of prompt
     /// and reply together, `most` of a reply. Replies are drawn at `temperature`.
     ///
     /// With adapters the reference is the same weights without them; else its parameters, to be written by the
     /// caller, are named after [`REFERENCE`].
-    ///
-    /// # Errors
-    /// When the device lacks memory.
     pub fn new(
         device: &mut dyn Device,
         model: &ModelConfig,
         tokenizer: &Tokenizer,
-        judge: Judge,
+        rewards: Rewards,
         has_values: bool,
         temperature: f32,
         [time, most]: [usize; 2],
-    ) -> Result<Self, ReaderError> {
+    ) -> anyhow::Result<Self> {
         let sizes = [SIDE_BY_SIDE, time];
         let head = if has_values { Head::Value } else { Head::Tokens };
         let bare = ModelConfig { lora_rank: 0, ..model.clone() };
@@ -120,30 +97,27 @@ impl Roller {
         Ok(Self {
             tokenizer: tokenizer.clone(),
             generator: BatchGenerator::new(model.clone(), SIDE_BY_SIDE),
-            policy: Reader::load(device, model, "", head, sizes)?,
-            reference: Reader::load(device, &bare, scope, Head::Tokens, sizes)?,
-            judge,
+            policy: Scorer::load(device, model, "", head, sizes)?,
+            reference: Scorer::load(device, &bare, scope, Head::Tokens, sizes)?,
+            rewards,
             strategy: Strategy { temperature, ..Strategy::default() },
             most,
         })
     }
 
     /// The model that the policy is held to.
-    pub fn reference(&self) -> &Reader {
+    pub fn reference(&self) -> &Scorer {
         &self.reference
     }
 
     /// `samples` replies to each of `prompts`, those to one prompt together.
-    ///
-    /// # Errors
-    /// When a prompt is none that the judge can judge, or the device fails.
-    pub fn roll(
+    pub fn rollouts(
         &mut self,
         device: &mut dyn Device,
         prompts: &[&Prompt],
         samples: usize,
         seed: u64,
-    ) -> Result<Vec<Rollout>, RollError> {
+    ) -> anyhow::Result<Vec<Rollout>> {
         let prompts: Vec<&Prompt> =
             prompts.iter().flat_map(|&prompt| std::iter::repeat_n(prompt, samples)).collect();
         let tokens: Vec<&[u32]> = prompts.iter().map(|prompt| prompt.tokens.as_slice()).collect();
@@ -151,14 +125,14 @@ impl Roller {
         let replies = self.generator.replies(device, &tokens, self.most, &self.strategy, seed, end)?;
         let whole: Vec<Vec<u32>> =
             tokens.iter().zip(&replies).map(|(prompt, reply)| [prompt, &reply.tokens[..]].concat()).collect();
-        let by_policy = self.policy.read(device, &whole)?;
-        let by_reference = self.reference.read(device, &whole)?;
+        let by_policy = self.policy.score(device, &whole)?;
+        let by_reference = self.reference.score(device, &whole)?;
         let texts: Vec<String> = replies.iter().map(|reply| text(reply, &self.tokenizer)).collect();
         let rewards = self.rewards(device, &prompts, &replies, &texts)?;
         let rollout = |(i, tokens): (usize, Vec<u32>)| {
             let prompt = prompts[i].tokens.len();
             let said = prompt - 1..tokens.len() - 1;
-            let Read { nll, values } = &by_policy[i];
+            let Scores { nll, values } = &by_policy[i];
             Rollout {
                 prompt,
                 text: texts[i].clone(),
@@ -178,16 +152,16 @@ impl Roller {
         prompts: &[&Prompt],
         replies: &[Reply],
         texts: &[String],
-    ) -> Result<Vec<f64>, RollError> {
-        match &self.judge {
-            Judge::Tales => {
+    ) -> anyhow::Result<Vec<f64>> {
+        match &self.rewards {
+            Rewards::Tales => {
                 let reward = |(prompt, text): (&&Prompt, &String)| {
-                    let exchange = prompt.exchange.as_ref().ok_or(RollError::NoJudge)?;
+                    let exchange = prompt.exchange.as_ref().ok_or(OptionsError::NoReward)?;
                     Ok(judge(exchange, text).reward())
                 };
                 prompts.iter().zip(texts).map(reward).collect()
             }
-            Judge::Model(model) => {
+            Rewards::Model(model) => {
                 // A reward model has learned from answers that ended.
                 let end = self.tokenizer.special(Special::End);
                 let ended = |(prompt, reply): (&&Prompt, &Reply)| reply.ended_after(&prompt.tokens, end);

@@ -1,208 +1,192 @@
-//! `finetune.toml` in the folder of a run: which stage of fine-tuning it is, and what that adds to the settings.
+//! What a stage of fine-tuning is, whatever it learns from.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use super::base::{Base, BaseError};
+use super::examples::HELD_OUT_OF;
+use super::report::Report;
+use super::sft_dataset::TALES_HELD_OUT;
+use super::stages::Method;
+use crate::engine::device::Device;
+use crate::engine::single::is_positive;
+use crate::models::config::ModelConfig;
+use crate::run::config::TrainConfig;
+use crate::run::settings::Settings;
+use crate::sample::batch::Progress;
+use crate::text::tokenizer::Tokenizer;
+use crate::train::source::Source;
+use crate::train::trainer::Trainer;
 
-use super::lessons::TALES_PROMPTS;
-use super::policy_options::PolicyOptions;
-use crate::files::{FileError, SETTINGS_BYTES, read_to_string, write_whole};
-use crate::objective::preference::{Form, Preference};
-use crate::objective::reward::Reward;
-pub use crate::run::folder::STAGE;
-use crate::run::resume::Difference;
+/// The options of a stage: what `finetune.toml` records and the command line takes.
+pub trait Options {
+    /// As on the command line.
+    fn name(&self) -> &'static str;
 
-/// What a stage must know to be continued, beside its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stage {
-    /// The model that it began with.
-    pub model: PathBuf,
-    /// The rank of its adapters; 0 where every weight is trained.
-    pub lora_rank: usize,
-    pub method: Method,
+    fn check(&self) -> Result<(), OptionsError> {
+        Ok(())
+    }
+
+    /// The settings of a run on these data; what the user asks for overrides them.
+    fn defaults(&self, data: Option<&str>) -> Settings;
+
+    /// The option that names a file or a folder, and its path: it is recognised by its content when a run is resumed.
+    fn path(&mut self) -> Option<(&'static str, &mut PathBuf)> {
+        None
+    }
+
+    /// Whether a resumed run needs the weights of its base.
+    fn needs_base(&self) -> bool {
+        false
+    }
+
+    /// Whether the source uses models on the device during training, not only before the first step.
+    fn uses_device(&self) -> bool {
+        false
+    }
+
+    /// Reads the data. Errors in them are found here, before a device is opened.
+    fn load(&self, data: &str, setup: &Setup) -> anyhow::Result<Box<dyn Stage>>;
 }
 
-/// How a stage learns.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Method {
-    /// From demonstrations.
-    Sft,
-    /// To score answers, from pairs of them.
-    Reward(RewardOptions),
-    /// To prefer the better answer, from pairs of them.
-    Dpo(DpoOptions),
-    /// From what its own answers are worth.
-    Ppo(Box<PolicyOptions>),
-    /// From its own answers, by principles.
-    Constitution(ConstitutionOptions),
+/// A stage that has its data.
+pub trait Stage {
+    /// How many tokens there are for training and for validation.
+    fn tokens(&self) -> [usize; 2];
+
+    /// Drops all but so many examples, where each is work before the first step.
+    fn truncate(&mut self, _examples: usize) {}
+
+    /// The batches.
+    fn source(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Box<dyn Source>>;
+
+    /// How good the model is whose parameters the device holds: before the first step and after the last.
+    fn judge(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report>;
 }
 
-/// What principles make of a model's own answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Feedback {
-    /// Revisions, which are learned like demonstrations
-    #[default]
-    Revise,
-    /// Preferences among them
-    Prefer,
+/// What a stage works with.
+pub struct Context<'a> {
+    pub device: &'a mut dyn Device,
+    /// The model that the stage begins with; a resumed run may go without it.
+    pub base: Option<&'a mut Base>,
+    /// What rewards the replies of a policy, where it is not in the folder that the options name.
+    pub reward: Option<&'a mut Base>,
+    /// Called while a model replies or scores.
+    pub progress: Progress<'a>,
 }
 
-/// Who judges by principles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Judging {
-    /// The programs that the principles name
-    #[default]
-    Program,
-    /// The model itself, reminded of the principles
-    Model,
+/// What a stage trains, and how.
+pub struct Setup {
+    pub config: TrainConfig,
+    pub model: ModelConfig,
+    pub tokenizer: Tokenizer,
+    /// How many questions or pairs about tales are held out.
+    pub held_out: usize,
 }
 
-/// How principles are learned.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
-pub struct ConstitutionOptions {
-    /// A file of principles, in the form of data/constitution.toml [default: that one]
-    #[arg(long, value_name = "FILE")]
-    pub principles: Option<PathBuf>,
-    /// What principles make of the model's own answers
-    #[arg(long, value_enum, default_value = "revise", value_name = "KIND")]
-    pub feedback: Feedback,
-    /// Who judges the model's own answers by them
-    #[arg(long, value_enum, default_value = "program", value_name = "WHO")]
-    pub judge: Judging,
-    /// Questions that the model answers
-    #[arg(long, default_value_t = TALES_PROMPTS, value_name = "N")]
-    pub questions: usize,
-    /// Answers to each of them, to prefer among
-    #[arg(long, default_value_t = 4, value_name = "N")]
-    pub samples: usize,
-    /// How strongly a model that prefers is held to what it was
-    #[arg(long, default_value_t = Preference::default().beta, value_name = "X")]
-    pub beta: f32,
-}
+impl Setup {
+    /// `base` about to be fine-tuned with the settings that are `asked` for, otherwise with the defaults of the stage.
+    pub fn new(base: &Base, method: &Method, asked: &Settings, lora_rank: usize) -> anyhow::Result<Self> {
+        base.agrees(asked)?;
+        let data = TrainConfig::new(&asked.over(base.settings())?)?.data;
+        let config =
+            TrainConfig::new(&asked.over(&method.defaults(data.as_deref()))?.over(base.settings())?)?;
+        let model = base.for_chat(config.model.block_size, config.model.dropout, lora_rank)?;
+        model.check()?;
+        Ok(Self { config, model, tokenizer: base.chat_tokenizer(), held_out: TALES_HELD_OUT })
+    }
 
-/// How a reward model learns.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
-pub struct RewardOptions {
-    /// How much the better answer counts as a demonstration too
-    #[arg(long, default_value_t = Reward::default().sft_weight, value_name = "X")]
-    #[serde(default)]
-    pub sft_weight: f32,
-}
+    /// The model without adapters.
+    pub fn bare(&self) -> ModelConfig {
+        ModelConfig { lora_rank: 0, ..self.model.clone() }
+    }
 
-/// How preferences are learned.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
-pub struct DpoOptions {
-    /// The shape of the loss
-    #[arg(long, value_enum, default_value = "sigmoid", value_name = "FORM")]
-    pub loss: Form,
-    /// How strongly the model is held to what it was
-    #[arg(long, default_value_t = Preference::default().beta, value_name = "X")]
-    pub beta: f32,
-    /// The share of preferences that are taken to be wrong; for the sigmoid
-    #[arg(long, default_value_t = Preference::default().label_smoothing, value_name = "P")]
-    pub label_smoothing: f32,
-    /// How much the better answer counts as a demonstration too
-    #[arg(long, default_value_t = Preference::default().sft_weight, value_name = "X")]
-    #[serde(default)]
-    pub sft_weight: f32,
-}
+    /// Reads the data of the configuration.
+    pub fn load(&self, method: &Method) -> anyhow::Result<Box<dyn Stage>> {
+        method.load(self.config.data.as_deref().ok_or(OptionsError::NoData)?, self)
+    }
 
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sft => "sft",
-            Self::Reward(_) => "reward",
-            Self::Dpo(_) => "dpo",
-            Self::Ppo(_) => "ppo",
-            Self::Constitution(_) => "constitution",
-        })
+    /// The model before its first step, with the weights of the base if there is one.
+    pub fn trainer(&self, source: Box<dyn Source>, context: &mut Context) -> anyhow::Result<Trainer> {
+        let trainer = Trainer::new(context.device, self.config.clone(), self.model.clone(), source)?;
+        if let Some(base) = &mut context.base {
+            base.write_to(context.device, &trainer.parameters(), self.config.seed)?;
+        }
+        Ok(trainer)
     }
 }
 
-/// Why a folder does not say which stage it is.
+/// The largest weight of a loss: the squares of its gradients can still be summed in single precision.
+const MAX_WEIGHT: f32 = 1e6;
+
+/// Why a stage cannot run with these options.
 #[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    #[error("{0} is no run of fine-tuning: it has no {STAGE}; continue a pretraining with train --resume")]
-    None(PathBuf),
-    #[error("cannot read {path}: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{path} does not describe a stage of fine-tuning: {source}")]
-    Bad { path: PathBuf, source: Box<toml::de::Error> },
+pub enum OptionsError {
+    #[error("{flag} {value} is outside its range: {range}")]
+    Range { flag: &'static str, value: String, range: String },
+    #[error("there is nothing to learn from: give --data a .jsonl, or tales")]
+    NoData,
+    #[error("programs judge replies to questions about tales alone: give --data tales")]
+    NotTales,
+    #[error(
+        "no program can judge replies to prompts of one's own: give --reward the folder of a reward model, which \
+         finetune reward makes"
+    )]
+    NoReward,
+    #[error(transparent)]
+    RewardModel(BaseError),
+    #[error(
+        "{name} has too few {what}: {have}, and {HELD_OUT_OF} or more are needed, as every tenth is held out for \
+         validation"
+    )]
+    TooFew { name: String, what: &'static str, have: usize },
+    #[error("there are no prompts in {0}")]
+    NoPrompts(String),
+    #[error("grpo compares replies to the same prompt: give --samples 2 or more")]
+    Alone,
+    #[error(
+        "{replies} replies of an iteration ({prompts} --prompts × {samples} --samples) do not make whole steps of \
+         {step} (--batch-size × --grad-accum)"
+    )]
+    Steps { replies: usize, prompts: usize, samples: usize, step: usize },
+    #[error(
+        "a prompt of {name} has {tokens} tokens, and with --max-tokens {most} for the reply a block of {block_size} \
+         does not hold it: shorten it, or lower --max-tokens"
+    )]
+    TooLong { name: String, tokens: usize, most: usize, block_size: usize },
+    #[error("this is a run of {0}: continue it with finetune {0} --resume")]
+    OtherStage(String),
+    #[error("give a --model")]
+    NoModel,
 }
 
-impl Method {
-    /// The key of the option that names a file or a folder, and what it names: that is known again by its content.
-    pub fn named(&mut self) -> Option<(&'static str, &mut PathBuf)> {
-        match self {
-            Self::Ppo(options) => options.reward.as_mut().map(|path| ("reward", path)),
-            Self::Constitution(options) => options.principles.as_mut().map(|path| ("principles", path)),
-            _ => None,
+impl OptionsError {
+    pub(super) fn unless(
+        is_good: bool,
+        flag: &'static str,
+        value: impl ToString,
+        range: impl Into<String>,
+    ) -> Result<(), Self> {
+        if is_good {
+            Ok(())
+        } else {
+            Err(Self::Range { flag, value: value.to_string(), range: range.into() })
         }
-    }
-
-    /// Of the options that were `given` with other ones of the same kind, those that differ; not by what they name.
-    pub fn differences(&self, asked: &Self, given: &BTreeSet<String>) -> Vec<Difference> {
-        let table = |method: &Self| {
-            let mut method = method.clone();
-            let named = method.named().map(|(key, _)| key);
-            (Table::try_from(method).expect("words, paths and numbers under fixed keys"), named)
-        };
-        let ((has, named), (asked, _)) = (table(self), table(asked));
-        let differs = |key: &str, value: &Value| {
-            given.contains(key) && named != Some(key) && has.get(key) != Some(value)
-        };
-        let differing = asked.iter().filter(|(key, value)| differs(key, value));
-        differing.map(|(key, value)| Difference::new(key, value, has.get(key))).collect()
     }
 }
 
-impl Stage {
-    /// # Errors
-    /// When the folder cannot be written to.
-    pub fn write(&self, folder: &Path) -> Result<(), FileError> {
-        let text = toml::to_string(self).expect("words, paths and numbers under fixed keys");
-        write_whole(&folder.join(STAGE), text.as_bytes())
-    }
-
-    /// # Errors
-    /// When the folder has none, or it cannot be read.
-    pub fn read(folder: &Path) -> Result<Self, StageError> {
-        let path = folder.join(STAGE);
-        if !path.is_file() {
-            return Err(StageError::None(folder.to_owned()));
-        }
-        let text = read_to_string(&path, SETTINGS_BYTES)
-            .map_err(|source| StageError::Unreadable { path: path.clone(), source })?;
-        toml::from_str(&text).map_err(|source| StageError::Bad { path, source: Box::new(source) })
-    }
+/// IPO divides by it.
+pub(super) fn check_beta(beta: f32) -> Result<(), OptionsError> {
+    let is_good = is_positive(beta.into()) && beta <= MAX_WEIGHT;
+    OptionsError::unless(is_good, "--beta", beta, format!("above 0, up to {MAX_WEIGHT}"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+pub(super) fn check_sft_weight(sft_weight: f32) -> Result<(), OptionsError> {
+    let is_good = (0.0..=MAX_WEIGHT).contains(&sft_weight);
+    OptionsError::unless(is_good, "--sft-weight", sft_weight, format!("0 to {MAX_WEIGHT}"))
+}
 
-    #[test]
-    fn a_stage_is_read_as_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let none = Stage::read(folder.path()).unwrap_err().to_string();
-        assert!(none.contains(STAGE) && none.contains("train --resume"), "{none}");
-        let dpo = DpoOptions { loss: Form::Ipo, beta: 0.25, label_smoothing: 0.0, sft_weight: 0.5 };
-        let reward = RewardOptions { sft_weight: 0.25 };
-        for method in [Method::Sft, Method::Reward(reward), Method::Dpo(dpo), Method::Ppo(Box::default())] {
-            let stage = Stage { model: "runs/a \"b\"".into(), lora_rank: 4, method };
-            stage.write(folder.path()).unwrap();
-            assert_eq!(Stage::read(folder.path()).unwrap(), stage);
-        }
-        std::fs::write(folder.path().join(STAGE), "model = 'a'\nlora_rank = 1\nmethod.kind = \"dance\"")
-            .unwrap();
-        let bad = Stage::read(folder.path()).unwrap_err().to_string();
-        assert!(bad.contains(STAGE) && bad.contains("dance"), "{bad}");
-    }
+/// The options of a stage when none is given: the defaults that its attributes declare.
+pub(super) fn defaults<T: clap::Args>() -> T {
+    let matches = T::augment_args(clap::Command::new("")).get_matches_from([""]);
+    T::from_arg_matches(&matches).expect("every option is optional or has a default")
 }

@@ -1,5 +1,6 @@
-//! What models are trained for: losses recorded behind a model's trunk, with what a batch must consist of.
+//! Training objectives: losses that are recorded after a model's trunk, with the inputs that a batch must have.
 
+pub mod inputs;
 pub mod neighbours;
 mod pairs;
 pub mod policy;
@@ -10,6 +11,7 @@ pub mod tokens;
 
 use std::collections::HashMap;
 
+use self::inputs::{Input, Inputs};
 use self::policy::Policy;
 use self::preference::{Form, Preference};
 use self::reward::Reward;
@@ -19,19 +21,19 @@ use crate::engine::tape::{Init, State, Tape};
 use crate::engine::tensor::Spec;
 use crate::models::Trunk;
 
-/// What a model is trained for. Each declares its own inputs beside `tokens`.
+/// What a model is trained for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Objective {
     /// To predict tokens: the next ones, or masked ones.
     #[default]
     Tokens,
-    /// To tell the neighbours of a word from others.
+    /// To distinguish the neighbours of a word from other words.
     Neighbours,
-    /// To find the better of two answers likelier than the worse, against a reference.
+    /// To prefer the better of two answers, relative to a reference (DPO, IPO).
     Preference(Preference),
-    /// To score the better of two answers higher.
+    /// To score the better of two answers higher (reward model).
     Reward(Reward),
-    /// To say what is rewarded.
+    /// To maximise rewards (PPO, GRPO).
     Policy(Policy),
 }
 
@@ -74,6 +76,42 @@ impl Objective {
         }
     }
 
+    /// What it reads of a batch besides the model's own inputs: what a plan declares and a source fills.
+    pub fn inputs(&self, shape: BatchShape) -> Vec<(Input, Spec)> {
+        let n = shape.predictions;
+        match self {
+            Self::Tokens => vec![(Input::Targets, Spec::u32([n])), (Input::Weights, Spec::f32([n]))],
+            Self::Neighbours => {
+                let (batch, candidates) = (shape.sequences, n / shape.sequences);
+                let numbers = Spec::f32([batch, 1, candidates]);
+                let targets = Spec::u32([batch, candidates]);
+                vec![(Input::Targets, targets), (Input::Labels, numbers), (Input::Weights, numbers)]
+            }
+            Self::Preference(preference) => preference.inputs(shape),
+            Self::Reward(reward) => reward.inputs(shape),
+            Self::Policy(policy) => policy.inputs(shape),
+        }
+    }
+
+    /// What each token of an answer of `len` tokens counts for in the difference of its pair; `None` where the end of the
+    /// answer alone counts, for a reward.
+    pub fn token_share(&self, len: usize) -> Option<f32> {
+        match self {
+            Self::Preference(preference) => Some(preference.token_share(len)),
+            _ => None,
+        }
+    }
+
+    /// How much the better answer of a pair counts as a demonstration too.
+    pub fn sft_weight(&self) -> f32 {
+        match *self {
+            Self::Preference(Preference { sft_weight, .. }) | Self::Reward(Reward { sft_weight }) => {
+                sft_weight
+            }
+            Self::Tokens | Self::Neighbours | Self::Policy(_) => 0.0,
+        }
+    }
+
     /// Declares the parameters that the objective adds to a model `n_embd` wide.
     pub fn head(&self, tape: &mut Tape, n_embd: usize) -> Option<Score> {
         match self {
@@ -85,9 +123,6 @@ impl Objective {
 
     /// Records the [head](Self::head) and its loss, and with `gradient` where its backward pass starts from. `into` holds tensors
     /// that gradients of parameters are added to.
-    ///
-    /// # Errors
-    /// When the model does not fit the objective.
     pub fn record(
         &self,
         tape: &mut Tape,
@@ -97,26 +132,22 @@ impl Objective {
         gradient: bool,
         into: &HashMap<Var, Var>,
     ) -> Result<Loss, OpError> {
-        let n = shape.predictions;
+        let inputs = Inputs::declare(tape, &self.inputs(shape));
         match self {
             Self::Tokens => {
-                let targets = tape.input("targets", Spec::u32([n]));
-                let weights = tape.input("weights", Spec::f32([n]));
+                let (targets, weights) = (inputs.get(Input::Targets)?, inputs.get(Input::Weights)?);
                 tokens::loss(tape, trunk, targets, weights, gradient, into)
             }
             Self::Neighbours => {
-                let (batch, candidates) = (shape.sequences, n / shape.sequences);
-                let targets = tape.input("targets", Spec::u32([batch, candidates]));
-                let others =
-                    ["labels", "weights"].map(|name| tape.input(name, Spec::f32([batch, 1, candidates])));
-                neighbours::loss(tape, trunk, targets, others, gradient)
+                let others = [inputs.get(Input::Labels)?, inputs.get(Input::Weights)?];
+                neighbours::loss(tape, trunk, inputs.get(Input::Targets)?, others, gradient)
             }
-            Self::Preference(preference) => preference.record(tape, trunk, shape, gradient, into),
+            Self::Preference(preference) => preference.record(tape, trunk, &inputs, gradient, into),
             Self::Reward(reward) => {
                 let score = head.ok_or_else(|| OpError::new("a reward needs its head"))?;
-                reward.record(tape, trunk, score, shape, gradient, into)
+                reward.record(tape, trunk, score, &inputs, gradient, into)
             }
-            Self::Policy(policy) => policy.record(tape, trunk, head, shape, gradient, into),
+            Self::Policy(policy) => policy.record(tape, trunk, head, &inputs, gradient, into),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The loss of word vectors: a token's neighbour is told from tokens that are none (negative sampling, Mikolov et al.
+//! The loss of word vectors: neighbours of a token are distinguished from other tokens (negative sampling, Mikolov et al.
 //! 2013): −ln σ(w·v) of the right one, −ln σ(−w·v) of each wrong one.
 
 use super::Loss;
@@ -14,9 +14,6 @@ use crate::ops::sum::Sum;
 ///
 /// `candidates` are (batch, n) token ids for hidden (batch, 1, n_embd); `labels`, 1 for a neighbour and 0 for others,
 /// and `weights` are (batch, 1, n).
-///
-/// # Errors
-/// When the operands do not fit, or the model has no head.
 pub fn loss(
     tape: &mut Tape,
     trunk: &Trunk,

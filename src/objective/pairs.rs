@@ -1,14 +1,15 @@
-//! Comparisons: how much more there is of the better than of the worse, as a matrix over the rows of a batch.
+//! Pairs of answers: the difference between the better and the worse, as a matrix over the rows of a batch.
 
 use super::BatchShape;
+use super::inputs::{Input, Inputs};
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
 use crate::ops::matmul::Matmul;
 use crate::ops::reshape::Reshape;
 
-/// A pair is a row of a matrix: what each token of the batch counts for in the difference. Log-probabilities of two
-/// answers are told apart by ∓1 at their tokens, rewards by ±1 at their ends.
+/// A pair is a row of a matrix: what each token of the batch counts for in the difference. It is ∓1 at the
+/// tokens of the two answers for log-probabilities, ±1 at their ends for rewards.
 #[derive(Clone, Copy, Debug)]
 pub struct Pairs {
     pub count: usize,
@@ -20,23 +21,30 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Declares inputs `pairs` and `weights`.
-    pub fn declare(tape: &mut Tape, shape: BatchShape) -> Self {
-        let BatchShape { sequences, predictions } = shape;
+    /// The inputs of pairs: their matrix and their weights, and where better answers are demonstrations as well
+    /// (`sft`), another matrix and the tokens of answers.
+    pub fn inputs(BatchShape { sequences, predictions }: BatchShape, sft: bool) -> Vec<(Input, Spec)> {
         let count = sequences / 2;
-        let matrix = tape.input("pairs", Spec::f32([count, predictions]));
-        Self { count, predictions, matrix, weights: tape.input("weights", Spec::f32([count])) }
+        let matrix = Spec::f32([count, predictions]);
+        let mut inputs = vec![(Input::Pairs, matrix), (Input::Weights, Spec::f32([count]))];
+        if sft {
+            inputs.push((Input::Demonstrations, matrix));
+        }
+        inputs
     }
 
-    /// The same pairs by another matrix, an input called `name`.
-    pub fn by(self, tape: &mut Tape, name: &'static str) -> Self {
-        Self { matrix: tape.input(name, Spec::f32([self.count, self.predictions])), ..self }
+    pub fn of(tape: &Tape, inputs: &Inputs) -> Result<Self, OpError> {
+        let (matrix, weights) = (inputs.get(Input::Pairs)?, inputs.get(Input::Weights)?);
+        let shape = tape.shape(matrix);
+        Ok(Self { count: shape.rows(), predictions: shape.width(), matrix, weights })
+    }
+
+    /// The same pairs by another matrix.
+    pub fn by(self, matrix: Var) -> Self {
+        Self { matrix, ..self }
     }
 
     /// Of differences (count) their weighted sum, (1).
-    ///
-    /// # Errors
-    /// When there are not as many differences.
     pub fn weigh(&self, tape: &mut Tape, differences: Var) -> Result<Var, OpError> {
         let row = tape.apply_one(Reshape([1, self.count].into()), &[self.weights])?;
         let column = tape.apply_one(Reshape([self.count, 1].into()), &[differences])?;
@@ -45,9 +53,6 @@ impl Pairs {
     }
 
     /// Of numbers (predictions) each pair's difference, (count).
-    ///
-    /// # Errors
-    /// When there are not as many numbers.
     pub fn compare(&self, tape: &mut Tape, numbers: Var) -> Result<Var, OpError> {
         let column = tape.apply_one(Reshape([self.predictions, 1].into()), &[numbers])?;
         let differences = tape.apply_one(Matmul::default(), &[self.matrix, column])?;
@@ -55,9 +60,6 @@ impl Pairs {
     }
 
     /// The gradient of the numbers, (predictions), from that of the differences, (count).
-    ///
-    /// # Errors
-    /// When there are not as many differences.
     pub fn spread(&self, tape: &mut Tape, ddifferences: Var) -> Result<Var, OpError> {
         let column = tape.apply_one(Reshape([self.count, 1].into()), &[ddifferences])?;
         let transposed = Matmul { transpose_a: true, ..Matmul::default() };

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::inputs::{Input, Inputs};
 use super::score::Score;
 use super::{BatchShape, Loss, tokens};
 use crate::engine::op::{OpError, Var};
@@ -15,11 +16,11 @@ use crate::ops::combine::Combine;
 use crate::ops::policy_loss::PolicyLoss;
 use crate::ops::squared_loss::SquaredLoss;
 
-/// The state that holds what a nat of divergence costs in rewards: it is adapted, and a resumed run needs it.
+/// The state that holds the KL coefficient: it is adapted, and a resumed run needs it.
 pub const KL_COEFFICIENT: &str = "policy.kl_coefficient";
 
-/// The state that holds the mean and the standard deviation that rewards are told in: those of the replies at the start;
-/// zeros until there are some.
+/// The state that holds the mean and standard deviation by which rewards are normalised: those of the first replies;
+/// zeros before.
 pub const REWARD_MOMENTS: &str = "policy.reward_moments";
 
 /// The coefficients of a policy's loss.
@@ -27,9 +28,9 @@ pub const REWARD_MOMENTS: &str = "policy.reward_moments";
 pub struct Policy {
     /// ε of the ratio, and of values.
     pub clip: f32,
-    /// What a nat of divergence from the reference costs within the loss, as in GRPO.
+    /// KL coefficient of the loss, as in GRPO.
     pub kl: f32,
-    /// What it costs in the rewards at first, as in PPO.
+    /// Initial KL coefficient of the rewards, as in PPO.
     pub reward_kl: f32,
     /// c_v; `None` without a value head.
     pub value: Option<f32>,
@@ -38,37 +39,34 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Inputs, all (predictions): `targets`; `weights`, 0 for tokens that the policy did not choose; `old`, the
-    /// negative log-probabilities under the policy that sampled; `advantages`; with `kl` also `reference`, those
-    /// under the reference; with a value head `returns` and `old_values`.
-    ///
+    /// All (predictions). Weights are 0 for tokens that the policy did not choose.
+    pub fn inputs(&self, shape: BatchShape) -> Vec<(Input, Spec)> {
+        let n = shape.predictions;
+        let mut numbers = vec![Input::Weights, Input::OldNll, Input::Advantages];
+        numbers.extend((self.kl != 0.0).then_some(Input::ReferenceNll));
+        numbers.extend(self.value.map(|_| [Input::Returns, Input::OldValues]).into_iter().flatten());
+        let numbers = numbers.into_iter().map(|input| (input, Spec::f32([n])));
+        [(Input::Targets, Spec::u32([n]))].into_iter().chain(numbers).collect()
+    }
+
     /// The outputs are the negative log-probabilities now, (predictions), with an entropy coefficient −c_e Σ w H,
     /// (1), and with a value head the values, (predictions).
-    ///
-    /// # Errors
-    /// When the model does not fit.
     pub fn record(
         &self,
         tape: &mut Tape,
         trunk: &Trunk,
         value_head: Option<&Score>,
-        shape: BatchShape,
+        inputs: &Inputs,
         gradient: bool,
         into: &HashMap<Var, Var>,
     ) -> Result<Loss, OpError> {
-        let n = shape.predictions;
-        let targets = tape.input("targets", Spec::u32([n]));
-        let numbers = |tape: &mut Tape, name: &str| tape.input(name, Spec::f32([n]));
-        let weights = numbers(tape, "weights");
-        let mut operands = vec![numbers(tape, "old"), numbers(tape, "advantages"), weights];
-        if self.kl != 0.0 {
-            operands.push(numbers(tape, "reference"));
-        }
+        let (targets, weights) = (inputs.get(Input::Targets)?, inputs.get(Input::Weights)?);
         tape.state(KL_COEFFICIENT, [1], Init::Constant(self.reward_kl), State::Saved);
         tape.state(REWARD_MOMENTS, [2], Init::Constant(0.0), State::Saved);
 
         let nll = tokens::nll(tape, trunk, targets)?;
-        operands.insert(0, nll);
+        let mut operands = vec![nll, inputs.get(Input::OldNll)?, inputs.get(Input::Advantages)?, weights];
+        operands.extend(inputs.find(Input::ReferenceNll));
         let of_policy = tape.apply(PolicyLoss { clip: self.clip, kl: self.kl }, &operands)?;
         let mut total = tokens::add_sum(tape, of_policy[0], None)?;
         let mut outputs = vec![nll];
@@ -88,7 +86,7 @@ impl Policy {
             outputs.extend(loss.outputs);
         }
         if let (Some(coefficient), Some(head)) = (self.value, value_head) {
-            let (returns, old) = (numbers(tape, "returns"), numbers(tape, "old_values"));
+            let (returns, old) = (inputs.get(Input::Returns)?, inputs.get(Input::OldValues)?);
             let values = head.record(tape, trunk.hidden)?;
             let weights = tape.apply_one(Combine::scale(coefficient), &[weights])?;
             let loss = SquaredLoss { clip: Some(self.clip) };

@@ -1,5 +1,5 @@
-//! Direct preference optimisation (Rafailov et al. 2023): the better of two answers becomes likelier, measured
-//! against a reference, without a reward model in between.
+//! Direct preference optimisation (Rafailov et al. 2023): the better of two answers becomes more likely, relative
+//! to a reference, without a reward model in between.
 //!
 //! With h = ln π(better) − ln π(worse) − (ln π_ref(better) − ln π_ref(worse)), the sum being over an answer's tokens:
 //!
@@ -14,6 +14,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::inputs::{Input, Inputs};
 use super::pairs::Pairs;
 use super::{BatchShape, Loss, constant, tokens};
 use crate::engine::op::{OpError, Var};
@@ -62,26 +63,29 @@ impl Preference {
         }
     }
 
-    /// Inputs `targets` (predictions), `pairs` (count, predictions), which hold ∓[share](Self::token_share) at the
-    /// tokens of answers, `weights` (count) and `offsets` (count), minus what the reference has of each difference; with
-    /// an [`sft_weight`](Self::sft_weight) also `demonstrations` (count, predictions), which hold it divided by the
-    /// tokens of the better answer, at these.
-    /// The output is that difference, β h or for IPO h, of each pair, (count).
-    ///
-    /// # Errors
-    /// When the model does not fit.
+    /// Targets; pairs, which hold ∓[share](Self::token_share) at the tokens of answers; the offsets by the reference;
+    /// with an [`sft_weight`](Self::sft_weight) also demonstrations, which hold it divided by the tokens of the better
+    /// answer, at these.
+    pub fn inputs(&self, shape: BatchShape) -> Vec<(Input, Spec)> {
+        let own = [
+            (Input::Targets, Spec::u32([shape.predictions])),
+            (Input::Offsets, Spec::f32([shape.sequences / 2])),
+        ];
+        own.into_iter().chain(Pairs::inputs(shape, self.sft_weight > 0.0)).collect()
+    }
+
+    /// The output is the difference, β h or for IPO h, of each pair, (count).
     pub fn record(
         &self,
         tape: &mut Tape,
         trunk: &Trunk,
-        shape: BatchShape,
+        inputs: &Inputs,
         gradient: bool,
         into: &HashMap<Var, Var>,
     ) -> Result<Loss, OpError> {
-        let targets = tape.input("targets", Spec::u32([shape.predictions]));
-        let pairs = Pairs::declare(tape, shape);
-        let offsets = tape.input("offsets", Spec::f32([pairs.count]));
-        let demonstrations = (self.sft_weight > 0.0).then(|| pairs.by(tape, "demonstrations"));
+        let (targets, offsets) = (inputs.get(Input::Targets)?, inputs.get(Input::Offsets)?);
+        let pairs = Pairs::of(tape, inputs)?;
+        let demonstrations = inputs.find(Input::Demonstrations).map(|matrix| pairs.by(matrix));
 
         let nll = tokens::nll(tape, trunk, targets)?;
         let of_policy = pairs.compare(tape, nll)?;

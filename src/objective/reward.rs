@@ -1,10 +1,11 @@
 //! Reward models: of two answers the better one gets the higher score (Bradley & Terry 1952; Ouyang et al. 2022).
 //!
 //! A score is one number for a whole answer, and says little of what was wrong in it. So the better answer may count as a
-//! demonstration too (Yang et al. 2024): who knows what to say finds what should not be said.
+//! demonstration too (Yang et al. 2024), which trains the representation that the score is read from.
 
 use std::collections::HashMap;
 
+use super::inputs::{Input, Inputs};
 use super::pairs::Pairs;
 use super::score::Score;
 use super::{BatchShape, Loss, constant, tokens};
@@ -29,25 +30,27 @@ impl Default for Reward {
 }
 
 impl Reward {
+    /// Pairs, which hold ±1 at the ends of answers; with an [`sft_weight`](Self::sft_weight) also targets and
+    /// demonstrations, which hold it divided by the tokens of the better answer, at these.
+    pub fn inputs(&self, shape: BatchShape) -> Vec<(Input, Spec)> {
+        let sft = self.sft_weight > 0.0;
+        let targets = sft.then_some((Input::Targets, Spec::u32([shape.predictions])));
+        Pairs::inputs(shape, sft).into_iter().chain(targets).collect()
+    }
+
     /// −ln σ(r(better) − r(worse)) − α ln π(better) / its tokens, r(answer) being the score at the answer's last token.
-    ///
-    /// Inputs `pairs` (count, predictions), which hold ±1 at the ends of answers, and `weights` (count); with an
-    /// [`sft_weight`](Self::sft_weight) also `targets` (predictions) and `demonstrations` (count, predictions), which
-    /// hold it divided by the tokens of the better answer, at these. The output is the difference of each pair, (count).
-    ///
-    /// # Errors
-    /// When the model does not fit.
+    /// The output is the difference of each pair, (count).
     pub fn record(
         &self,
         tape: &mut Tape,
         trunk: &Trunk,
         score: &Score,
-        shape: BatchShape,
+        inputs: &Inputs,
         gradient: bool,
         into: &HashMap<Var, Var>,
     ) -> Result<Loss, OpError> {
         tape.scoped("reward", |tape| {
-            let pairs = Pairs::declare(tape, shape);
+            let pairs = Pairs::of(tape, inputs)?;
             let scores = score.record(tape, trunk.hidden)?;
             let margins = pairs.compare(tape, scores)?;
             let labels = constant(tape, pairs.count, 1.0);
@@ -59,10 +62,9 @@ impl Reward {
             if gradient {
                 seeds.push((scores, pairs.spread(tape, outputs[1])?));
             }
-            if self.sft_weight > 0.0 {
-                let targets = tape.input("targets", Spec::u32([shape.predictions]));
-                let demonstrations = pairs.by(tape, "demonstrations");
-                let weights = demonstrations.spread(tape, pairs.weights)?;
+            if let Some(demonstrations) = inputs.find(Input::Demonstrations) {
+                let targets = inputs.get(Input::Targets)?;
+                let weights = pairs.by(demonstrations).spread(tape, pairs.weights)?;
                 let of_better = tokens::loss(tape, trunk, targets, weights, gradient, into)?;
                 total = tokens::add_sum(tape, of_better.total, Some(total))?;
                 seeds.extend(of_better.seeds);

@@ -1,4 +1,4 @@
-//! A head that gives one number for each row: a reward, or what is expected of one.
+//! A head that gives one number for each row: a reward, or a value.
 
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Parameter, Tape};
@@ -15,7 +15,7 @@ pub struct Score {
 }
 
 impl Score {
-    /// Declares `score.weight`, which rewards are read off by, as Hugging Face's sequence classifiers call it.
+    /// Declares `score.weight`, as Hugging Face's sequence classifiers call it.
     pub fn reward(tape: &mut Tape, n_embd: usize) -> Self {
         let init = Init::Normal(1.0 / (n_embd as f32).sqrt());
         tape.scoped("score", |tape| Self {
@@ -24,7 +24,7 @@ impl Score {
         })
     }
 
-    /// Declares `value_head.weight` and `value_head.bias`: at first nothing is expected.
+    /// Declares `value_head.weight` and `value_head.bias`, zeros at first.
     pub fn value(tape: &mut Tape, n_embd: usize) -> Self {
         let zero = Init::Constant(0.0);
         tape.scoped("value_head", |tape| Self {
@@ -34,9 +34,6 @@ impl Score {
     }
 
     /// hidden (…, n_embd) → (rows)
-    ///
-    /// # Errors
-    /// When the widths differ.
     pub fn record(&self, tape: &mut Tape, hidden: Var) -> Result<Var, OpError> {
         let rows = tape.spec(hidden).shape.rows();
         let operands: Vec<_> = [hidden, self.weight].into_iter().chain(self.bias).collect();

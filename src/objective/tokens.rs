@@ -26,10 +26,7 @@ const MOST_CHUNKS: usize = 1 << 14;
 ///
 /// `targets` and `weights` are (rows) for hidden (…, n_embd) of as many rows; the loss is Σ weight ·
 /// cross-entropy. Logits are made, used and dropped in chunks of rows, so the derivative of a chunk is recorded
-/// right behind it. `into` holds tensors that gradients of parameters are added to.
-///
-/// # Errors
-/// When the operands do not fit.
+/// right after it. `into` holds tensors that gradients of parameters are added to.
 pub fn loss(
     tape: &mut Tape,
     trunk: &Trunk,
@@ -42,9 +39,6 @@ pub fn loss(
 }
 
 /// The negative log-probability of each row's target, (rows).
-///
-/// # Errors
-/// When the operands do not fit.
 pub fn nll(tape: &mut Tape, trunk: &Trunk, targets: Var) -> Result<Var, OpError> {
     tape.scoped("nll", |tape| {
         let chunks = chunks(tape, trunk)?;

@@ -63,10 +63,7 @@ pub type Progress<'a> = &'a mut (dyn FnMut(usize, usize) + Send);
 const PORTION: usize = 64;
 
 /// The plan that reads `n` new tokens of each of `batch_size` streams: input `tokens` (batch_size, n), phase
-/// `decode`; behind a single token, result [logits (batch_size, vocab_size)].
-///
-/// # Errors
-/// When the model's sizes do not fit together.
+/// `decode`; after a single token, result [logits (batch_size, vocab_size)].
 pub fn batch_plan(config: &ModelConfig, batch_size: usize, n: usize) -> Result<Plan, OpError> {
     let mut tape = Tape::new("decode");
     let tokens = tape.input("tokens", Spec::u32([batch_size, n]));
@@ -77,7 +74,7 @@ pub fn batch_plan(config: &ModelConfig, batch_size: usize, n: usize) -> Result<P
 
 /// One prompt and the reply to it.
 struct Stream {
-    /// The prompt, and what was said behind it.
+    /// The prompt, and the reply so far.
     text: Vec<u32>,
     prompt: usize,
     /// As long as the text may become.
@@ -93,7 +90,7 @@ impl Stream {
         self.ended || self.text.len() >= self.full
     }
 
-    /// Says what comes next.
+    /// Samples the next token.
     fn say(&mut self, logits: &[f32], end: Option<u32>) -> Result<(), StrategyError> {
         let token = self.sampler.next(logits, &self.text[self.prompt..], &mut self.rng)?;
         self.log_probs.push(log_probability(logits, token));
@@ -127,14 +124,10 @@ impl<'a> BatchGenerator<'a> {
     }
 
     /// A reply to each of `prompts`, of at most `most` tokens and as many as a block has room for: what is read fills
-    /// a block at most, and one token is said behind it. It is over when `end` was said.
+    /// a block at most, and one token follows it. A reply stops after `end`.
     ///
-    /// Stream i draws from the i-th random stream of `seed`, so that a reply does not depend on the replies beside it.
+    /// Stream i draws from the i-th random stream of `seed`, so that a reply does not depend on the others.
     /// The strategy's repetition penalty is for what the reply said before.
-    ///
-    /// # Errors
-    /// When the model is no Transformer, a prompt is empty or longer than a block, a value of the strategy is outside
-    /// its range, or the device fails.
     pub fn replies(
         &mut self,
         device: &mut dyn Device,
@@ -199,7 +192,7 @@ impl<'a> BatchGenerator<'a> {
         Ok(())
     }
 
-    /// Lets the streams of one batch say what they have to say.
+    /// Generates the replies of one batch.
     fn run(
         &mut self,
         device: &mut dyn Device,
@@ -212,7 +205,7 @@ impl<'a> BatchGenerator<'a> {
         let mut position = 0;
         while !streams.iter().all(Stream::is_done) {
             // In powers of two, so that a few plans serve all lengths. The last token comes alone: it is the first
-            // that logits are needed behind.
+            // whose logits are needed.
             let together = shortest.saturating_sub(position + 1).min(PORTION);
             let n = 1 << together.max(1).ilog2();
             let logits = self.read(device, streams, position, n)?;
@@ -227,7 +220,7 @@ impl<'a> BatchGenerator<'a> {
         Ok(())
     }
 
-    /// Reads `n` tokens of each stream from `position` on, and gives the logits behind a single one.
+    /// Reads `n` tokens of each stream from `position` on, and gives the logits after a single one.
     fn read(
         &mut self,
         device: &mut dyn Device,

@@ -1,4 +1,4 @@
-//! A conversation with a model: what was said, and what of it the model can still see.
+//! A conversation with a model, of which the model sees as much as fits its block.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -9,7 +9,7 @@ use super::strategy::Sampler;
 use crate::engine::device::Device;
 use crate::text::chat::{ChatError, Message, Role, encode_prompt};
 
-/// Messages in turn: the user's and the assistant's, perhaps behind one of the system.
+/// Messages in turn: the user's and the assistant's, perhaps after one of the system.
 #[derive(Clone, Debug)]
 pub struct Conversation {
     messages: Vec<Message>,
@@ -20,7 +20,7 @@ pub struct Conversation {
     rng: ChaCha8Rng,
 }
 
-/// Why there is no answer; what was said before stays.
+/// Why there is no answer; earlier messages stay.
 #[derive(Debug, thiserror::Error)]
 pub enum ConversationError {
     #[error(transparent)]
@@ -32,7 +32,7 @@ pub enum ConversationError {
 }
 
 impl Conversation {
-    /// Nothing said yet, except to the assistant how to be. Answers have at most `most` tokens.
+    /// An empty conversation, perhaps with a system message. Answers have at most `most` tokens.
     pub fn new(system: Option<String>, most: usize, seed: u64) -> Self {
         let messages = system.map(|content| Message { role: Role::System, content }).into_iter().collect();
         Self { messages, forgotten: 0, most, rng: ChaCha8Rng::seed_from_u64(seed) }
@@ -47,7 +47,7 @@ impl Conversation {
         self.forgotten
     }
 
-    /// Forgets what was said, but not how to be.
+    /// Forgets all but the system message.
     pub fn reset(&mut self) {
         self.messages.retain(|message| message.role == Role::System);
         self.forgotten = 0;
@@ -55,10 +55,6 @@ impl Conversation {
 
     /// Says `text` to the model and returns its answer; each piece is given to `tell` as soon as it is whole. Where a
     /// block does not hold all that was said, the oldest exchanges are left out.
-    ///
-    /// # Errors
-    /// When the message alone is longer than a block, the tokenizer has no chat tokens or lacks a character, or the
-    /// device or `tell` fails.
     pub fn say(
         &mut self,
         device: &mut dyn Device,
@@ -108,7 +104,7 @@ mod tests {
     use crate::sample::generator::Generator;
     use crate::text::tokenizer::Tokenizer;
 
-    /// Characters ! a b are 1, 2, 3 behind the newline; user, assistant, end are 4, 5, 6.
+    /// Characters ! a b are 1, 2, 3 after the newline; user, assistant, end are 4, 5, 6.
     fn model(block_size: usize) -> Model {
         let tokenizer = Tokenizer::from_name("char", "!ab\n").unwrap().with_chat();
         let config = ModelConfig::gpt(7, block_size, 1, 1, 2);

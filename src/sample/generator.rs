@@ -67,11 +67,8 @@ fn memory(config: &ModelConfig) -> Memory {
     }
 }
 
-/// The plan that reads `n` new tokens and gives the logits behind the last of them: input `tokens`, phase
+/// The plan that reads `n` new tokens and gives the logits after the last of them: input `tokens`, phase
 /// `decode`, result [logits (vocab_size)].
-///
-/// # Errors
-/// When the model's sizes do not fit together.
 pub fn decode_plan(config: &ModelConfig, n: usize) -> Result<Plan, OpError> {
     let mut tape = Tape::new("decode");
     let tokens = tape.input("tokens", Spec::u32(config.tokens_shape(1, n)));
@@ -90,9 +87,6 @@ pub fn decode_width(config: &ModelConfig) -> usize {
 }
 
 /// Whether the model has a row for each of these tokens; past its tables a device would read anything.
-///
-/// # Errors
-/// Naming the first that it lacks.
 pub(super) fn known(config: &ModelConfig, tokens: &[u32]) -> Result<(), GenerateError> {
     let vocab_size = config.vocab_size;
     match tokens.iter().find(|&&id| id as usize >= vocab_size) {
@@ -108,9 +102,6 @@ impl Generator {
     }
 
     /// Forgets the text so far, reads `prompt`, and returns the logits of what comes next, (vocab_size).
-    ///
-    /// # Errors
-    /// When the model writes nothing, the prompt is empty, or the device fails.
     pub fn start(&mut self, device: &mut dyn Device, prompt: &[u32]) -> Result<Vec<f32>, GenerateError> {
         self.config.predicts_next()?;
         self.tokens.clear();
@@ -134,9 +125,6 @@ impl Generator {
     ///
     /// When a cache is full, the older half of the context is dropped and the rest read again: positions
     /// are learned, so keys cannot slide. A token thus sees between half a block and a block of context.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn push(&mut self, device: &mut dyn Device, token: u32) -> Result<Vec<f32>, GenerateError> {
         self.tokens.push(token);
         match memory(&self.config) {
@@ -148,7 +136,7 @@ impl Generator {
         }
     }
 
-    /// Reads the last tokens, at most `most` of them, behind those in the cache; a window is read whole.
+    /// Reads the last tokens, at most `most` of them, after those in the cache; a window is read whole.
     fn read_last(&mut self, device: &mut dyn Device, most: usize) -> Result<Vec<f32>, GenerateError> {
         let Some(&first) = self.tokens.first() else { return Err(GenerateError::NoPrompt) };
         if let Memory::Window(width) = memory(&self.config) {

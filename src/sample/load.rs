@@ -41,17 +41,12 @@ pub struct Stored {
 }
 
 /// The kind of model in a run folder and its tokenizer, which belong together.
-///
-/// # Errors
-/// When a file is missing, or one is of another model than the other.
 pub fn described(folder: &Path) -> Result<(ModelConfig, Tokenizer), LoadError> {
     let tokenizer = Tokenizer::load(folder)?;
     Ok((read_config_for(folder, &tokenizer)?, tokenizer))
 }
 
 impl Stored {
-    /// # Errors
-    /// When a file is missing or cut short, or of another model or tokenizer.
     pub fn open(folder: &Path) -> Result<Self, LoadError> {
         let tokenizer = Tokenizer::load(folder)?;
         let (config, weights) = StoredModel::open(folder, &tokenizer)?;
@@ -64,17 +59,11 @@ impl Stored {
     }
 
     /// The elements of a parameter as the tape has it.
-    ///
-    /// # Errors
-    /// When it is missing, of another shape, or holds what is no number.
     pub fn read(&mut self, parameter: &Entry) -> Result<Vec<f32>, ModelError> {
         self.weights.read(parameter)
     }
 
     /// Whether every element of every parameter is a number.
-    ///
-    /// # Errors
-    /// Naming the first that is none.
     pub fn check_values(&mut self) -> Result<(), LoadError> {
         for (name, shape) in self.config.parameters()? {
             self.read(&Entry { name, shape })?;
@@ -84,9 +73,6 @@ impl Stored {
 }
 
 /// Loads the model of a run folder onto a device.
-///
-/// # Errors
-/// When a file is missing, cut short, of other shapes or of another tokenizer, or the device lacks memory.
 pub fn load(device: &mut dyn Device, folder: &Path) -> Result<Model, LoadError> {
     let mut stored = Stored::open(folder)?;
     device.check_memory((stored.config.n_parameters() as u64).saturating_mul(4))?;

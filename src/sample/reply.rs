@@ -1,4 +1,4 @@
-//! What an assistant says: tokens up to the one that ends its message.
+//! The reply of an assistant: tokens up to the end of its message.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -15,16 +15,13 @@ pub enum ReplyError {
     Generate(#[from] GenerateError),
     #[error(transparent)]
     Strategy(#[from] StrategyError),
-    #[error("cannot tell the reply: {0}")]
+    #[error("cannot write the reply: {0}")]
     Tell(#[from] std::io::Error),
 }
 
 impl Model {
-    /// The tokens behind `prompt` until the message ends, at most `most`; each piece of text is given to `tell` as
+    /// The tokens after `prompt` until the message ends, at most `most`; each piece of text is given to `tell` as
     /// soon as it is whole. The token that ends the message is neither told nor returned.
-    ///
-    /// # Errors
-    /// When the prompt is empty, or the device or `tell` fails.
     pub fn reply(
         &mut self,
         device: &mut dyn Device,

@@ -77,9 +77,6 @@ impl Strategy {
     }
 
     /// Whether every value is in its range.
-    ///
-    /// # Errors
-    /// Naming the flag, the value and the range.
     pub fn check(&self) -> Result<(), StrategyError> {
         let check = |flag, value: f32, inside: bool, range| {
             if inside { Ok(()) } else { Err(StrategyError::Range { flag, value: value.to_string(), range }) }
@@ -99,8 +96,6 @@ impl Strategy {
 }
 
 impl Sampler {
-    /// # Errors
-    /// When a value of the strategy is outside its range.
     pub fn new(strategy: Strategy) -> Result<Self, StrategyError> {
         strategy.check()?;
         Ok(Self { strategy, candidates: Vec::new() })
@@ -108,9 +103,6 @@ impl Sampler {
 
     /// The next token, drawn with the candidates' probabilities: [`consider`](Self::consider), then
     /// [`draw`](Self::draw). `recent` are the tokens that the repetition penalty is for.
-    ///
-    /// # Errors
-    /// When a logit is NaN or infinite.
     pub fn next(
         &mut self,
         logits: &[f32],
@@ -122,9 +114,6 @@ impl Sampler {
     }
 
     /// Finds the tokens that may come next. Greedy leaves one, with probability 1.
-    ///
-    /// # Errors
-    /// When a logit is NaN or infinite.
     pub fn consider(&mut self, logits: &[f32], recent: &[u32]) -> Result<(), StrategyError> {
         self.score(logits, recent)?;
         let Strategy { temperature, top_k, top_p, min_p, .. } = self.strategy;

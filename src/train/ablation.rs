@@ -75,9 +75,6 @@ impl Change {
     }
 
     /// Trains the changed run on a device that holds no model yet.
-    ///
-    /// # Errors
-    /// When the sizes do not fit together or the device fails.
     pub fn outcome(
         &self,
         device: &mut dyn Device,

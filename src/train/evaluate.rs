@@ -8,6 +8,9 @@ use super::trainer::TrainError;
 use crate::engine::device::{Device, HostData};
 use crate::engine::step::Step;
 use crate::models::config::{Architecture, ModelConfig};
+use crate::objective::inputs::Input;
+use crate::text::corpus::{self, Corpus};
+use crate::text::dataset::Dataset;
 use crate::text::pack::{Window, positions};
 
 /// Windows side by side in one run of the plan.
@@ -33,8 +36,8 @@ impl Loss {
     }
 }
 
-/// The windows in which `model` reads a text: each begins `stride` tokens behind the one before and counts what
-/// that has not, so that all but the first see at least `block_size` − `stride` tokens before what they count. A
+/// The windows in which `model` reads a text: each begins `stride` tokens after the one before and counts the
+/// tokens that it has not, so that all but the first see at least `block_size` − `stride` tokens before what they count. A
 /// model of fixed windows gets one for each token.
 ///
 /// The text must have more tokens than a block, and the stride be 1 to `block_size`.
@@ -61,11 +64,23 @@ pub fn text_windows(tokens: &[u32], model: &ModelConfig, stride: usize) -> Vec<W
     starts.map(window).collect()
 }
 
+/// The lowest loss that a causal model can reach, in nats per token, where the entropy of the text is known; `None` for
+/// other models.
+pub fn floor(corpus: &Corpus, dataset: &Dataset, model: &ModelConfig) -> Option<f64> {
+    if model.predicts_next().is_err() {
+        return None;
+    }
+    // A text has one encoding: its tokens have the entropy of its characters.
+    let chars_per_token = corpus.text[corpus.text.len() - dataset.val_bytes..].chars().count() as f64
+        / dataset.val.len() as f64;
+    match &corpus.source {
+        corpus::Source::Tales { floor, .. } => Some(floor * chars_per_token),
+        _ => None,
+    }
+}
+
 /// The loss over `windows` of a model whose parameters `device` holds, each target by its weight. With `segments`,
 /// tokens see only those of their own segment.
-///
-/// # Errors
-/// When the device fails.
 pub fn loss(
     device: &mut dyn Device,
     model: &ModelConfig,
@@ -103,13 +118,14 @@ pub fn loss(
             _ => (tokens, targets, weights),
         };
         let (tokens, targets, weights): (Vec<u32>, Vec<u32>, Vec<f32>) = arranged;
-        device.set_input(plan, "tokens", HostData::U32(&tokens))?;
-        device.set_input(plan, "targets", HostData::U32(&targets))?;
-        device.set_input(plan, "weights", HostData::F32(&weights))?;
+        let mut set = |input: Input, data: HostData| device.set_input(plan, input.name(), data);
+        set(Input::Tokens, HostData::U32(&tokens))?;
+        set(Input::Targets, HostData::U32(&targets))?;
+        set(Input::Weights, HostData::F32(&weights))?;
         if segments {
             let segments = all(|window| &window.segments);
-            device.set_input(plan, "positions", HostData::U32(&positions(&segments, time)))?;
-            device.set_input(plan, "segments", HostData::U32(&segments))?;
+            set(Input::Positions, HostData::U32(&positions(&segments, time)))?;
+            set(Input::Segments, HostData::U32(&segments))?;
         }
         device.run(plan, 0, &Step::default())?;
         loss.nats += device.results(true)?.map_or(0.0, |results| f64::from(results[0][0]));

@@ -1,4 +1,4 @@
-//! What a run tells of itself while it goes on.
+//! The events of a run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::trainer::Trainer;
 
-/// What happens in a run; in JSON an object with an `event` field.
+/// An event of a run; in JSON an object with an `event` field.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
@@ -20,12 +20,12 @@ pub enum Event {
         device: &'static str,
         adapter: String,
         parameters: usize,
-        /// Of adapters and a head alone where these learn.
+        /// With adapters, those of the adapters and a head alone.
         trainable_parameters: usize,
         vocab_size: usize,
         train_tokens: usize,
         val_tokens: usize,
-        /// Bytes that training takes on the device, by the plan's own account.
+        /// Planned bytes of training on the device.
         memory_bytes: u64,
     },
     Step {
@@ -34,7 +34,7 @@ pub enum Event {
         learning_rate: f64,
         grad_norm: f32,
         ms: f64,
-        /// What else the objective measured.
+        /// Other figures of the objective.
         #[serde(flatten)]
         measures: BTreeMap<&'static str, f64>,
     },
@@ -42,7 +42,7 @@ pub enum Event {
         step: u64,
         train_loss: f64,
         val_loss: f64,
-        /// What else the objective measures on what is held out.
+        /// Other figures of the objective on held-out data.
         #[serde(flatten)]
         measures: BTreeMap<&'static str, f64>,
     },
@@ -65,8 +65,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// Before the first step of `trainer` on `device`, such as "gpu", in the folder `run`; there are so many tokens to
-    /// learn from and to judge by.
+    /// Before the first step of `trainer` on `device`, such as "gpu", in the folder `run`, with so many tokens for
+    /// training and for validation.
     pub fn start(
         device: &'static str,
         adapter: String,

@@ -1,13 +1,14 @@
-//! What word vectors are learned from: tokens of a text, a neighbour of each, and others that are none.
+//! The batches of word vectors: tokens of a text, a neighbour of each, and other tokens.
 
 use super::source::{Batch, Source};
 use crate::models::config::ModelConfig;
 use crate::models::skipgram::CANDIDATES;
 use crate::objective::Objective;
+use crate::objective::inputs::Input;
 use crate::text::dataset::{Dataset, Purpose, Split, batch_rng};
 use crate::text::skipgram::{SkipGram, THRESHOLD};
 
-/// Pairs drawn from a text, each with wrong ones beside it.
+/// Pairs of neighbours in a text, each with negative samples.
 #[derive(Clone, Debug)]
 pub struct Neighbours {
     dataset: Dataset,
@@ -42,7 +43,7 @@ impl Source for Neighbours {
             labels.extend((0..CANDIDATES).map(|i| if i == 0 { 1.0 } else { 0.0 }));
         }
         let weights = vec![1.0 / n as f32; n];
-        Batch { tokens, targets, weights, others: vec![("labels", labels)], ..Batch::default() }
+        Batch { tokens, targets, weights, others: vec![(Input::Labels, labels)], ..Batch::default() }
     }
 
     fn objective(&self) -> Objective {

@@ -22,9 +22,6 @@ pub enum SetupError {
 }
 
 /// Prepares a run of these settings over `text`, which errors call `name`; the tokenizer is of their making.
-///
-/// # Errors
-/// When settings make no run, the text does not suit them, or the device lacks memory.
 pub fn on_text(
     device: &mut dyn Device,
     settings: &Settings,

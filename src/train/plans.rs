@@ -10,6 +10,7 @@ use crate::models::config::{Architecture, ModelConfig};
 use crate::models::{Reading, Segments, Trunk, trunk};
 use crate::nn::Pass;
 use crate::nn::recurrent::carry;
+use crate::objective::inputs::Input;
 use crate::objective::{BatchShape, Objective};
 use crate::optim::OptimizerConfig;
 
@@ -60,10 +61,10 @@ impl StepShape {
     fn reading(&self, tape: &mut Tape, config: &ModelConfig) -> Reading {
         let tokens = Spec::u32(config.tokens_shape(self.sequences(), self.time));
         Reading {
-            tokens: tape.input("tokens", tokens),
+            tokens: Input::Tokens.declare(tape, tokens),
             segments: self.segments.then(|| Segments {
-                numbers: tape.input("segments", tokens),
-                positions: tape.input("positions", tokens),
+                numbers: Input::Segments.declare(tape, tokens),
+                positions: Input::Positions.declare(tape, tokens),
             }),
         }
     }
@@ -78,7 +79,7 @@ impl StepShape {
     ) -> Result<Trunk, OpError> {
         let trunk = trunk(tape, config, read, pass)?;
         let Some(places) = self.places else { return Ok(trunk) };
-        let places = tape.input("places", Spec::u32([1, places]));
+        let places = Input::Places.declare(tape, Spec::u32([1, places]));
         trunk.at(tape, places)
     }
 }

@@ -131,9 +131,6 @@ pub struct Learner {
 
 impl Learner {
     /// An untrained model on a device that holds no other, its symbols to stand anywhere in its window.
-    ///
-    /// # Errors
-    /// When the sizes do not fit together or the device fails.
     pub fn new(device: &mut dyn Device, config: &TrainConfig) -> Result<Self, TrainError> {
         let model = config.model(VOCAB_SIZE);
         let task = Recall::anywhere(&model, config.batch_size, config.seed);
@@ -147,18 +144,12 @@ impl Learner {
     }
 
     /// Trains it to the last step.
-    ///
-    /// # Errors
-    /// When the device fails.
     pub fn learn(&mut self, device: &mut dyn Device) -> Result<(), TrainError> {
         self.trainer.train_to(device, self.trainer.config.steps).map(drop)
     }
 }
 
 /// The share of questions answered right at each distance, over `batches` batches; 1 / [`SYMBOLS`] by chance.
-///
-/// # Errors
-/// When the device fails.
 pub fn accuracy(
     device: &mut dyn Device,
     model: &ModelConfig,
@@ -193,9 +184,6 @@ pub fn accuracy(
 
 /// ‖∂loss/∂e‖ of the symbol's embedding e at each distance, averaged over a batch: how much of what the answer
 /// should have been comes back to where it was seen.
-///
-/// # Errors
-/// When the device fails.
 pub fn gradients(
     device: &mut dyn Device,
     model: &ModelConfig,

@@ -1,4 +1,4 @@
-//! A run from its first step to its last: steps, estimates, samples, checkpoints, and what is told of them.
+//! A run from its first step to its last: steps, estimates, samples, checkpoints, and their events.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -49,8 +49,8 @@ pub enum SessionError {
     NotFinite { what: String, saved: String },
     #[error("--steps {steps} is too few: the run has done {done} already; give more, or start a new run")]
     TooFewSteps { steps: u64, done: u64 },
-    #[error("cannot tell what happens: {0}")]
-    Tell(anyhow::Error),
+    #[error("cannot report progress: {0}")]
+    Report(anyhow::Error),
 }
 
 /// A run: a model in training and everything around it.
@@ -61,12 +61,12 @@ pub struct Session<'a> {
     pub folder: &'a RunFolder,
     /// Set from outside to finish the step at hand, save, and end.
     pub stop: &'a AtomicBool,
-    /// In which the folder's model is written.
+    /// The layout of the folder's model.
     layout: Layout,
     progress: Progress,
     journal: Journal,
     curve: Curve,
-    /// Of a policy, what its replies were worth.
+    /// Of a policy, the rewards of its replies.
     rewards: Curve,
     generator: Generator,
     /// Milliseconds of each step since the start.
@@ -82,15 +82,12 @@ pub enum Ending {
     Stopped,
 }
 
-/// Takes in what happens, for a person or a program.
-pub type Tell<'a> = &'a mut dyn FnMut(&Event) -> anyhow::Result<()>;
+/// Receives events, for a person or a program.
+pub type OnEvent<'a> = &'a mut dyn FnMut(&Event) -> anyhow::Result<()>;
 
 impl<'a> Session<'a> {
     /// Starts a run in an empty folder, or continues the one that the folder holds: from its checkpoint, or from its
     /// first step where it died before it had one. The configuration of `trainer` is recorded.
-    ///
-    /// # Errors
-    /// When the folder cannot be written, or its checkpoint does not fit.
     pub fn open(
         device: &'a mut dyn Device,
         mut trainer: Trainer,
@@ -154,51 +151,48 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// What of the folder was damaged, and is left out from here on.
+    /// Damaged files of the folder, which are left out from here on.
     pub fn remarks(&self) -> &[String] {
         &self.journal.remarks
     }
 
     /// Trains to the last step, or until told to stop.
-    ///
-    /// # Errors
-    /// When the loss is no longer finite, or the device or the disk fails.
-    pub fn run(&mut self, tell: Tell) -> Result<Ending, SessionError> {
+    pub fn run(&mut self, on_event: OnEvent) -> Result<Ending, SessionError> {
         let steps = self.trainer.config.steps;
         self.last_tick = Instant::now();
         while self.trainer.step < steps && !(self.trainer.may_stop() && self.stop.load(Ordering::Relaxed)) {
             if self.trainer.waits() {
-                self.take_reports(true, tell)?;
+                self.take_reports(true, on_event)?;
             }
             self.trainer.submit(self.device)?;
-            self.take_reports(false, tell)?;
+            self.take_reports(false, on_event)?;
             let step = self.trainer.step;
             let due = |every: u64| every > 0 && step.is_multiple_of(every);
             let evaluate = due(self.trainer.config.eval_every) || step == steps;
             let save = self.save_is_due() || step == steps;
             if evaluate || save {
-                self.take_reports(true, tell)?;
+                self.take_reports(true, on_event)?;
             }
             if evaluate {
-                self.evaluate(tell)?;
+                self.evaluate(on_event)?;
             }
             if save {
-                self.save(tell)?;
+                self.save(on_event)?;
             }
             if evaluate || save {
                 self.last_tick = Instant::now();
             }
         }
-        self.take_reports(true, tell)?;
+        self.take_reports(true, on_event)?;
         if self.saved != Some(self.trainer.step) {
-            self.save(tell)?;
+            self.save(on_event)?;
         }
         self.draw()?;
         let interrupted = self.trainer.step < steps;
         self.times.sort_by(f64::total_cmp);
         let median_step_ms = self.times.get(self.times.len() / 2).copied().unwrap_or(0.0);
         let tokens = self.trainer.shape().tokens(&self.trainer.model) as f64;
-        tell(&Event::Done {
+        on_event(&Event::Done {
             step: self.trainer.step,
             val_loss: self.progress.val_loss,
             best_val_loss: self.progress.best_val_loss,
@@ -207,7 +201,7 @@ impl<'a> Session<'a> {
             run: self.folder.path().display().to_string(),
             interrupted,
         })
-        .map_err(SessionError::Tell)?;
+        .map_err(SessionError::Report)?;
         Ok(if interrupted { Ending::Stopped } else { Ending::Finished })
     }
 
@@ -218,8 +212,8 @@ impl<'a> Session<'a> {
         self.trainer.may_stop() && periods(self.trainer.step) > periods(self.saved.unwrap_or(0))
     }
 
-    /// Passes on the reports of finished steps; with `all`, waits for every step.
-    fn take_reports(&mut self, all: bool, tell: Tell) -> Result<(), SessionError> {
+    /// Reports finished steps; with `all`, waits for every step.
+    fn take_reports(&mut self, all: bool, on_event: OnEvent) -> Result<(), SessionError> {
         while let Some(StepReport { step, loss, learning_rate, grad_norm, measures }) =
             self.trainer.report(self.device, all)?
         {
@@ -237,25 +231,25 @@ impl<'a> Session<'a> {
             let event = Event::Step { step, loss, learning_rate, grad_norm, ms, measures };
             self.journal.metric(&event)?;
             self.curve.steps.push((step, loss.into()));
-            tell(&event).map_err(SessionError::Tell)?;
+            on_event(&event).map_err(SessionError::Report)?;
         }
         Ok(())
     }
 
-    fn evaluate(&mut self, tell: Tell) -> Result<(), SessionError> {
+    fn evaluate(&mut self, on_event: OnEvent) -> Result<(), SessionError> {
         if self.trainer.source().is_estimated() {
-            self.estimate(tell)?;
+            self.estimate(on_event)?;
         }
         let step = self.trainer.step;
         if self.trainer.config.sample_tokens > 0 && self.trainer.model.predicts_next().is_ok() {
             let text = self.sample()?;
             self.journal.sample(step, &text)?;
-            tell(&Event::Sample { step, text }).map_err(SessionError::Tell)?;
+            on_event(&Event::Sample { step, text }).map_err(SessionError::Report)?;
         }
         self.draw()
     }
 
-    fn estimate(&mut self, tell: Tell) -> Result<(), SessionError> {
+    fn estimate(&mut self, on_event: OnEvent) -> Result<(), SessionError> {
         let train_loss = self.trainer.estimate(self.device, Split::Train)?.loss;
         let Estimate { loss: val_loss, measures } = self.trainer.estimate(self.device, Split::Val)?;
         let step = self.trainer.step;
@@ -271,11 +265,11 @@ impl<'a> Session<'a> {
         self.journal.metric(&event)?;
         self.curve.train.push((step, train_loss));
         self.curve.val.push((step, val_loss));
-        tell(&event).map_err(SessionError::Tell)
+        on_event(&event).map_err(SessionError::Report)
     }
 
-    /// What the model writes behind the beginning of the validation text; an assistant's answer to its first question
-    /// ends where the assistant ends it.
+    /// What the model writes after the beginning of the validation text; an assistant's answer to the first question
+    /// stops at its end token.
     fn sample(&mut self) -> Result<String, SessionError> {
         let prompt = self.trainer.source().prompt();
         let mut rng = ChaCha8Rng::seed_from_u64(self.trainer.config.seed);
@@ -298,7 +292,7 @@ impl<'a> Session<'a> {
 
     /// Replaces the last checkpoint by one of the model as it is, if that is finite: the losses so far are of the model
     /// before its last update.
-    fn save(&mut self, tell: Tell) -> Result<(), SessionError> {
+    fn save(&mut self, on_event: OnEvent) -> Result<(), SessionError> {
         let step = self.trainer.step;
         if self.trainer.source().is_estimated() {
             let loss = self.trainer.probe(self.device)?;
@@ -322,7 +316,7 @@ impl<'a> Session<'a> {
             other => other.into(),
         })?;
         self.saved = Some(step);
-        tell(&Event::Saved { step }).map_err(SessionError::Tell)
+        on_event(&Event::Saved { step }).map_err(SessionError::Report)
     }
 
     fn not_finite(&self, what: String) -> SessionError {

@@ -1,11 +1,12 @@
-//! Where the batches of a run come from: windows of a text, put the way the model and its objective want them.
+//! The batches of a run: windows of a text, in the form that the model and its objective read.
 
 use rand_chacha::rand_core::Rng;
 
 use super::neighbours::Neighbours;
 use crate::engine::device::Device;
 use crate::models::config::{Architecture, ModelConfig};
-use crate::objective::Objective;
+use crate::objective::inputs::Input;
+use crate::objective::{BatchShape, Objective};
 use crate::run::config::TrainConfig;
 use crate::text::dataset::{Dataset, Purpose, Split, batch_rng};
 use crate::text::masked::{Masked, hide};
@@ -23,14 +24,42 @@ pub struct Batch {
     pub places: Option<Vec<u32>>,
     /// For each token the example it belongs to, where examples share a row.
     pub segments: Option<Vec<u32>>,
-    /// The objective's other inputs, by name.
-    pub others: Vec<(&'static str, Vec<f32>)>,
+    /// The objective's other inputs.
+    pub others: Vec<(Input, Vec<f32>)>,
 }
 
-/// The measure of a policy: what its replies are worth.
+impl Batch {
+    /// Zeros for rows of `time` tokens and for every input that `objective` lists.
+    pub fn zeros(objective: &Objective, shape: BatchShape, time: usize) -> Self {
+        let mut batch = Self { tokens: vec![0; shape.sequences * time], ..Self::default() };
+        for (input, spec) in objective.inputs(shape) {
+            let len = spec.shape.len();
+            match input {
+                Input::Targets => batch.targets = vec![0; len],
+                Input::Weights => batch.weights = vec![0.0; len],
+                _ => batch.others.push((input, vec![0.0; len])),
+            }
+        }
+        batch
+    }
+
+    /// One of the other inputs; `None` where the objective does not list it.
+    pub fn get(&self, input: Input) -> Option<&[f32]> {
+        self.others.iter().find(|(other, _)| *other == input).map(|(_, numbers)| numbers.as_slice())
+    }
+
+    /// Writes `numbers` from `first` on, where the objective lists the input.
+    pub fn put(&mut self, input: Input, first: usize, numbers: &[f32]) {
+        if let Some((_, all)) = self.others.iter_mut().find(|(other, _)| *other == input) {
+            all[first..][..numbers.len()].copy_from_slice(numbers);
+        }
+    }
+}
+
+/// The measure of a policy: the mean reward of its replies.
 pub const REWARD: &str = "reward";
 
-/// Figures of a batch beside its loss, by name.
+/// Figures of a batch besides its loss, by name.
 pub type Measures = Vec<(&'static str, f64)>;
 
 /// Each measure's mean over the batches that have it.
@@ -50,7 +79,7 @@ pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Batches as a function of step and micro-step, so that a resumed run reads on where it stopped.
 pub trait Source: Send {
-    /// What is learned from, for titles.
+    /// The name of the data, for titles.
     fn name(&self) -> &str;
 
     /// The batch of a micro-step.
@@ -69,7 +98,7 @@ pub trait Source: Send {
         None
     }
 
-    /// What its batches are for.
+    /// The objective of its batches.
     fn objective(&self) -> Objective {
         Objective::Tokens
     }
@@ -84,7 +113,7 @@ pub trait Source: Send {
         None
     }
 
-    /// Whether batches of `split` can be judged by their loss alone.
+    /// Whether the loss over held-out batches can be estimated.
     fn is_estimated(&self) -> bool {
         true
     }
@@ -102,14 +131,11 @@ pub trait Source: Send {
 
     /// Makes the batches from `step` on with the model in training: called where they are [due](Self::is_due), when
     /// nothing else is under way on the device.
-    ///
-    /// # Errors
-    /// When the device fails.
     fn prepare(&mut self, _device: &mut dyn Device, _step: u64) -> Result<(), SourceError> {
         Ok(())
     }
 
-    /// What the objective's outputs say of a batch.
+    /// Figures of a batch from the outputs of its objective.
     fn measures(&self, _batch: &Batch, _outputs: &[Vec<f32>]) -> Measures {
         Vec::new()
     }
@@ -175,7 +201,7 @@ impl Pretraining {
         }
     }
 
-    /// Window `at` of each of `batch_size` streams into which the text is cut; behind the last one all start
+    /// Window `at` of each of `batch_size` streams into which the text is cut; after the last one all start
     /// again.
     fn stream(&self, split: Split, at: u64) -> (Vec<u32>, Vec<u32>) {
         let data = self.dataset.tokens(split);

@@ -15,6 +15,7 @@ use crate::engine::tape::{Class, Parameter, State};
 use crate::models::config::{ModelConfig, SizeError};
 use crate::nn::linear::merged;
 use crate::objective::Objective;
+use crate::objective::inputs::Input;
 use crate::optim::schedule::LearningRate;
 use crate::run::checkpoint::Adapters;
 use crate::run::config::TrainConfig;
@@ -336,21 +337,22 @@ impl Trainer {
     }
 
     fn set_batch(&self, device: &mut dyn Device, plan: PlanId, batch: &Batch) -> Result<(), DeviceError> {
-        device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
+        let mut set = |input: Input, data: HostData| device.set_input(plan, input.name(), data);
+        set(Input::Tokens, HostData::U32(&batch.tokens))?;
         if !batch.targets.is_empty() {
-            device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
+            set(Input::Targets, HostData::U32(&batch.targets))?;
         }
-        device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
-        for (name, numbers) in &batch.others {
-            device.set_input(plan, name, HostData::F32(numbers))?;
+        set(Input::Weights, HostData::F32(&batch.weights))?;
+        for (input, numbers) in &batch.others {
+            set(*input, HostData::F32(numbers))?;
         }
         if let Some(places) = &batch.places {
-            device.set_input(plan, "places", HostData::U32(places))?;
+            set(Input::Places, HostData::U32(places))?;
         }
         if let Some(segments) = &batch.segments {
             let positions = positions(segments, self.model.block_size);
-            device.set_input(plan, "segments", HostData::U32(segments))?;
-            device.set_input(plan, "positions", HostData::U32(&positions))?;
+            set(Input::Segments, HostData::U32(segments))?;
+            set(Input::Positions, HostData::U32(&positions))?;
         }
         Ok(())
     }

@@ -154,7 +154,7 @@ const ON_BASE: [(&str, [Want; 4]); 33] = [
     ("verify --model base --lockstep 1", [R(NO_GPU); 4]),
     (
         "finetune reward --model base --data pairs.jsonl",
-        [W("reinforce"), R(NO_ANSWERS), R(NO_ANSWERS), R(NO_ANSWERS)],
+        [W("next: lal finetune ppo"), R(NO_ANSWERS), R(NO_ANSWERS), R(NO_ANSWERS)],
     ),
     (
         "finetune ppo --model base --data chats.jsonl --lora-rank 2 --prompts 2 --samples 2 --max-tokens 8",

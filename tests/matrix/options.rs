@@ -52,7 +52,7 @@ fn base(table: &mut Table, position: &str) {
         &format!("train --data text.txt --out base {sizes} --position {position}"),
         W("trained 4 steps"),
     );
-    table.cell("finetune reward --model base --data pairs.jsonl --out judge", W("reinforce"));
+    table.cell("finetune reward --model base --data pairs.jsonl --out judge", W("next: lal finetune ppo"));
 }
 
 fn walk(position: &str) {

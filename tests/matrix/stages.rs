@@ -9,7 +9,7 @@ const LONE: [&str; 2] =
 const NO_REWARDS: [&str; 2] = ["has no score.weight", "such as finetune reward makes"];
 const NO_CHAT: [&str; 2] = ["no chat tokens", "fine-tune the model for conversations first"];
 const NO_CHOSEN: [&str; 2] = ["chats.jsonl:1", "there is no chosen answer"];
-const NO_PAIRS: [&str; 2] = ["tales has too few pairs", "to judge by"];
+const NO_PAIRS: [&str; 2] = ["tales has too few pairs", "for validation"];
 const OTHER_MODEL: [&str; 2] = ["n_embd is 8, and 16 in base", "keeps what its base is"];
 
 /// The stages from a base, each before those that need it. `LORA` stands for the flags of adapters or for nothing, and
@@ -17,7 +17,7 @@ const OTHER_MODEL: [&str; 2] = ["n_embd is 8, and 16 in base", "keeps what its b
 const STAGES: [(&str, Want); 15] = [
     ("finetune sft --model base --data chats.jsonl --out sft-LORA", W("lal chat")),
     ("finetune sft --resume sft-LORA --steps 6", W(RESUMED)),
-    ("finetune reward --model sft-LORA --data pairs.jsonl --out reward-LORA", W("reinforce")),
+    ("finetune reward --model sft-LORA --data pairs.jsonl --out reward-LORA", W("next: lal finetune ppo")),
     ("finetune reward --resume reward-LORA --steps 6", W(RESUMED)),
     ("finetune dpo --model sft-LORA --data pairs.jsonl --out dpo-LORA", W("lal chat")),
     ("finetune dpo --resume dpo-LORA --steps 6", W(RESUMED)),
@@ -84,7 +84,7 @@ pub fn walk(table: &mut Table) {
 /// better than another.
 const ON_TALES: [(&str, Want); 12] = [
     ("finetune sft --model base --data chats.jsonl --lr 1e-2 --steps 80 --out sft-", W("lal chat")),
-    ("finetune reward --model sft- --data tales --out reward-", W("reinforce")),
+    ("finetune reward --model sft- --data tales --out reward-", W("next: lal finetune ppo")),
     ("finetune dpo --model sft- --data tales --lora-rank 2 --out dpo-", W("held-out questions")),
     ("finetune ppo --model sft- --data tales ROLL --out ppo-", W("held-out questions")),
     (

@@ -10,7 +10,8 @@ use crate::cli::device::Opened;
 use crate::cli::output::Output;
 use crate::finetune::answers::{answers, exact_match, text};
 use crate::finetune::base::Base;
-use crate::finetune::lessons::Lessons;
+use crate::finetune::report::{Answers, Judgement};
+use crate::finetune::sft_dataset::SftDataset;
 use crate::sample::batch::Reply;
 use crate::sample::load::{Model, load};
 use crate::sample::strategy::Strategy;
@@ -21,28 +22,6 @@ use crate::text::tokenizer::{Special, Tokenizer};
 
 /// Replies that a reward model reads at once.
 const READ_AT_ONCE: usize = 16;
-
-/// What the program that judges says of replies.
-#[derive(Clone, Copy, Serialize)]
-pub struct Judged {
-    accuracy: f64,
-    honesty: f64,
-    kindness: f64,
-    reward: f64,
-    reward_std: f64,
-}
-
-impl From<Tally> for Judged {
-    fn from(tally: Tally) -> Self {
-        Self {
-            accuracy: tally.accuracy(),
-            honesty: tally.honesty(),
-            kindness: tally.kindness(),
-            reward: tally.mean_reward(),
-            reward_std: tally.std_reward(),
-        }
-    }
-}
 
 /// How questions of a kind were answered: those that the tale answers, and those that it does not.
 #[derive(Serialize)]
@@ -68,7 +47,7 @@ fn by_question(questions: &[Exchange], verdicts: &[Verdict]) -> Vec<ByQuestion> 
 
 /// What a model replied.
 pub struct Answered {
-    lessons: Lessons,
+    dataset: SftDataset,
     replies: Vec<Reply>,
     /// The program's; none where it cannot judge.
     verdicts: Vec<Verdict>,
@@ -78,10 +57,10 @@ pub struct Answered {
 impl Answered {
     fn exact_match(&self) -> f64 {
         let texts: Vec<String> = self.replies.iter().map(|reply| text(reply, &self.tokenizer)).collect();
-        exact_match(&self.lessons.held_out, &texts, &self.tokenizer)
+        exact_match(&self.dataset.held_out.examples, &texts, &self.tokenizer)
     }
 
-    fn judged(&self) -> Option<Judged> {
+    fn judged(&self) -> Option<Judgement> {
         let tally = || self.verdicts.iter().copied().collect::<Tally>().into();
         (!self.verdicts.is_empty()).then(tally)
     }
@@ -90,7 +69,7 @@ impl Answered {
     fn whole(&self) -> Vec<Vec<u32>> {
         let end = self.tokenizer.special(Special::End);
         let whole = |(example, reply): (&Example, &Reply)| reply.ended_after(example.last_exchange().0, end);
-        self.lessons.held_out.iter().zip(&self.replies).map(whole).collect()
+        self.dataset.held_out.examples.iter().zip(&self.replies).map(whole).collect()
     }
 }
 
@@ -106,15 +85,18 @@ impl Asking<'_> {
         &self,
         opened: &mut Opened,
         model: &mut Model,
-        lessons: Lessons,
+        dataset: SftDataset,
         output: Output,
     ) -> anyhow::Result<Answered> {
-        let answered = self.ask(opened, model, lessons, output)?;
+        let answered = self.ask(opened, model, dataset, output)?;
         let (exact_match, judged) = (answered.exact_match(), answered.judged());
-        let questions = answered.lessons.held_out.len();
-        let by_question = by_question(&answered.lessons.questions, &answered.verdicts);
+        let questions = answered.replies.len();
+        let by_question = by_question(&answered.dataset.held_out.exchanges, &answered.verdicts);
         if output.json {
-            output.event(&Event::Answers { questions, exact_match, judged, by_question })?;
+            output.event(&Event::Answers {
+                answers: Answers { questions, exact_match, judged },
+                by_question,
+            })?;
             return Ok(answered);
         }
         output.line(format!("exact match     {:>7.1}%   of {questions} answers", 100.0 * exact_match))?;
@@ -141,8 +123,8 @@ impl Asking<'_> {
         let mut opened = args.device.open(output)?;
         let mut model = load(opened.device(), other)?;
         // Another model may have another tokenizer.
-        let lessons = self.about.lessons(&model.config, &model.tokenizer)?;
-        let second = self.ask(&mut opened, &mut model, lessons, output)?;
+        let dataset = self.about.dataset(&model.config, &model.tokenizer)?;
+        let second = self.ask(&mut opened, &mut model, dataset, output)?;
         let [a, b] = match &args.reward {
             Some(folder) => {
                 let mut opened = args.device.open(output)?;
@@ -171,17 +153,17 @@ impl Asking<'_> {
         &self,
         opened: &mut Opened,
         model: &mut Model,
-        lessons: Lessons,
+        dataset: SftDataset,
         output: Output,
     ) -> anyhow::Result<Answered> {
         let Model { config, tokenizer, .. } = &*model;
         let bar = output.progress("questions answered");
         let mut progress = |done, of| bar.at(done as u64, of as u64);
-        let (examples, strategy, seed) = (&lessons.held_out, self.strategy, self.about.args.seed);
+        let (examples, strategy, seed) = (&dataset.held_out.examples, self.strategy, self.about.args.seed);
         let replies = answers(opened.device(), config, tokenizer, examples, strategy, seed, &mut progress)?;
-        let asked = lessons.questions.iter().zip(&replies);
+        let asked = dataset.held_out.exchanges.iter().zip(&replies);
         let verdicts = asked.map(|(asked, reply)| judge(asked, &text(reply, tokenizer))).collect();
-        Ok(Answered { lessons, replies, verdicts, tokenizer: tokenizer.clone() })
+        Ok(Answered { dataset, replies, verdicts, tokenizer: tokenizer.clone() })
     }
 }
 
@@ -191,6 +173,6 @@ fn scores(opened: &mut Opened, folder: &Path, answered: &Answered) -> anyhow::Re
     let whole = answered.whole();
     let longest = whole.iter().map(Vec::len).max().unwrap_or(1);
     let device = opened.device();
-    let reader = base.reward_reader(device, [READ_AT_ONCE, longest])?;
-    Ok(reader.rewards(device, &whole)?)
+    let scorer = base.scorer(device, [READ_AT_ONCE, longest])?;
+    Ok(scorer.rewards(device, &whole)?)
 }

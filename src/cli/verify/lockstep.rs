@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use super::Args;
 use super::report::{Report, head};
 use crate::cli::failure::{Exit, Usage, of_a_model};
-use crate::cli::finetune::rerun::Rerun;
 use crate::cli::output::Output;
 use crate::cli::subject::stored;
 use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
+use crate::finetune::job::Job;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::origin::Origin;
@@ -35,15 +35,15 @@ enum Learns {
     /// To predict a text, from the weights of a folder if one is given.
     Text { dataset: Dataset, weights: Option<PathBuf> },
     /// What a stage of fine-tuning teaches.
-    Stage(Box<Rerun>),
+    Stage(Box<Job>),
 }
 
 /// What `--preset` or `--model` names; `None` without either.
 pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
     if let Some(folder) = &args.model
-        && let Some(stage) = Rerun::open(folder, &Settings::default())?
+        && let Some(stage) = Job::reopen(folder, &Settings::default())?
     {
-        let (config, model) = (stage.learner.config.clone(), stage.learner.model.clone());
+        let (config, model) = (stage.setup.config.clone(), stage.setup.model.clone());
         return Ok(Some(Subject { config, model, learns: Learns::Stage(Box::new(stage)) }));
     }
     let (config, held) = match (&args.preset, &args.model) {
@@ -80,7 +80,7 @@ impl Subject {
     /// FLOPs of one step.
     pub fn step_flops(&self) -> anyhow::Result<u64> {
         if let Learns::Stage(stage) = &self.learns {
-            return Ok(stage.trainer(&mut Cpu::<f32>::default(), 1)?.step_flops());
+            return Ok(stage.rerun(&mut Cpu::<f32>::default(), 1)?.step_flops());
         }
         let shape = StepShape::pretraining(&self.model, self.config.batch_size, self.config.grad_accum);
         let plan = training(&self.model, shape, &self.config.optimizer_config())?;
@@ -134,7 +134,7 @@ impl Subject {
     fn trainer(&self, device: &mut dyn Device, steps: u64) -> anyhow::Result<Trainer> {
         let (dataset, weights) = match &self.learns {
             Learns::Text { dataset, weights } => (dataset, weights),
-            Learns::Stage(stage) => return stage.trainer(device, steps),
+            Learns::Stage(stage) => return stage.rerun(device, steps),
         };
         let source = source::pretraining(&self.config, &self.model, dataset.clone());
         let trainer = Trainer::new(device, self.config.clone(), self.model.clone(), source)?;

@@ -131,7 +131,7 @@ fn log_probabilities_are_those_of_the_whole_text() {
             let wanted = row[token as usize] - row.iter().map(|x| x.exp()).sum::<f64>().ln();
             assert!(
                 (f64::from(got) - wanted).abs() < 1e-5,
-                "token {i} behind {prompt:?}: {got}, not {wanted}"
+                "token {i} after {prompt:?}: {got}, not {wanted}"
             );
         }
     }
@@ -142,7 +142,7 @@ fn a_reply_is_over_with_its_end_its_length_or_the_block() {
     let config = config(Position::Learned);
     let mut device = device::<f32>(&config);
     let full = replies(&mut device, &config, 3, &greedy());
-    // A block of 11 is read; one token is said behind it.
+    // A block of 11 is read; one token follows it.
     for (prompt, reply) in prompts().iter().zip(&full) {
         assert_eq!(prompt.len() + reply.tokens.len(), BLOCK + 1);
     }

@@ -12,12 +12,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::advantages::{Experience, explained_variance, gae, in_group, moments, whiten};
-use super::epochs::examples_of_step;
-use super::policy_options::{Algorithm, PolicyOptions};
-use super::rollout::{Prompt, Roller, Rollout};
+use super::examples::examples_of_step;
+use super::rollout::{Prompt, Rollout, RolloutWorker};
+use super::stages::ppo::{Algorithm, PpoOptions};
 use crate::engine::device::{Device, DeviceError};
-use crate::objective::Objective;
+use crate::objective::inputs::Input;
 use crate::objective::policy::{KL_COEFFICIENT, REWARD_MOMENTS};
+use crate::objective::{BatchShape, Objective};
 use crate::run::config::TrainConfig;
 use crate::text::dataset::{Purpose, Split, shuffle};
 use crate::train::source::{Batch, Measures, REWARD, Source, SourceError};
@@ -38,9 +39,9 @@ struct Iteration {
 /// Prompts to reply to, and the policy's experience with them.
 pub struct PolicySource {
     name: String,
-    options: PolicyOptions,
+    options: PpoOptions,
     prompts: Vec<Prompt>,
-    roller: Roller,
+    worker: RolloutWorker,
     time: usize,
     seed: u64,
     batch_size: usize,
@@ -51,12 +52,12 @@ pub struct PolicySource {
 }
 
 impl PolicySource {
-    /// A policy that learns to reply to `prompts`; `time` is what [`PolicyOptions::time`] says of them.
+    /// A policy that learns to reply to `prompts`; `time` is what [`PpoOptions::time`] says of them.
     pub fn new(
         name: &str,
-        options: PolicyOptions,
+        options: PpoOptions,
         prompts: Vec<Prompt>,
-        roller: Roller,
+        worker: RolloutWorker,
         time: usize,
         config: &TrainConfig,
     ) -> Self {
@@ -64,7 +65,7 @@ impl PolicySource {
             name: name.to_owned(),
             options,
             prompts,
-            roller,
+            worker,
             time,
             seed: config.seed,
             batch_size: config.batch_size,
@@ -115,35 +116,28 @@ impl Source for PolicySource {
         let chosen = self.of_micro(step, micro);
         let most = self.options.max_tokens;
         let said: usize = chosen.iter().map(|experience| experience.rollout.old.len()).sum();
-        let mut tokens = vec![0; chosen.len() * self.time];
-        let [mut places, mut targets] = [(); 2].map(|()| vec![0; chosen.len() * most]);
-        let [mut weights, mut old, mut advantages, mut reference, mut returns, mut values] =
-            [(); 6].map(|()| vec![0.0; chosen.len() * most]);
-        for (row, Experience { rollout, advantages: gained, returns: returned }) in chosen.iter().enumerate()
-        {
-            let first = row * self.time;
-            tokens[first..][..rollout.tokens.len()].copy_from_slice(&rollout.tokens);
-            let (reply, slots) = (&rollout.tokens[rollout.prompt..], row * most..);
-            for ((slot, &target), at) in slots.zip(reply).zip(first + rollout.prompt - 1..) {
-                (places[slot], targets[slot]) = (at as u32, target);
+        let shape = BatchShape { sequences: chosen.len(), predictions: chosen.len() * most };
+        let mut batch = Batch::zeros(&self.objective(), shape, self.time);
+        let mut places = vec![0; shape.predictions];
+        for (row, Experience { rollout, advantages, returns }) in chosen.iter().enumerate() {
+            let (first, slots) = (row * self.time, row * most);
+            batch.tokens[first..][..rollout.tokens.len()].copy_from_slice(&rollout.tokens);
+            let reply = &rollout.tokens[rollout.prompt..];
+            for ((slot, &target), at) in (slots..).zip(reply).zip(first + rollout.prompt - 1..) {
+                (places[slot], batch.targets[slot]) = (at as u32, target);
             }
-            let put = |to: &mut Vec<f32>, from: &[f32]| to[row * most..][..from.len()].copy_from_slice(from);
-            put(&mut weights, &vec![1.0 / said as f32; rollout.old.len()]);
-            put(&mut old, &rollout.old);
-            put(&mut reference, &rollout.reference);
-            put(&mut values, &rollout.values);
-            put(&mut advantages, gained);
-            put(&mut returns, returned);
+            batch.weights[slots..][..rollout.old.len()].fill(1.0 / said as f32);
+            for (input, numbers) in [
+                (Input::OldNll, &rollout.old),
+                (Input::ReferenceNll, &rollout.reference),
+                (Input::OldValues, &rollout.values),
+                (Input::Advantages, advantages),
+                (Input::Returns, returns),
+            ] {
+                batch.put(input, slots, numbers);
+            }
         }
-        let mut others = vec![("old", old), ("advantages", advantages)];
-        let objective = self.options.objective();
-        if objective.kl != 0.0 {
-            others.push(("reference", reference));
-        }
-        if objective.value.is_some() {
-            others.extend([("returns", returns), ("old_values", values)]);
-        }
-        Batch { tokens, targets, weights, places: Some(places), segments: None, others }
+        Batch { places: Some(places), ..batch }
     }
 
     fn prompt(&self) -> &[u32] {
@@ -175,12 +169,12 @@ impl Source for PolicySource {
     }
 
     fn prepare(&mut self, device: &mut dyn Device, step: u64) -> Result<(), SourceError> {
-        let PolicyOptions { prompts, samples, epochs, .. } = self.options;
+        let PpoOptions { prompts, samples, epochs, .. } = self.options;
         let mut order: Vec<usize> = (0..self.prompts.len()).collect();
         shuffle(&mut order, &mut ChaCha8Rng::seed_from_u64(self.seed.wrapping_add(step)));
         let chosen: Vec<&Prompt> = order.iter().cycle().take(prompts).map(|&at| &self.prompts[at]).collect();
         let seed = self.seed.rotate_left(32) ^ step;
-        let rollouts = self.roller.roll(device, &chosen, samples, seed)?;
+        let rollouts = self.worker.rollouts(device, &chosen, samples, seed)?;
 
         let kl_coefficient = f64::from(device.read(KL_COEFFICIENT)?[0]);
         let rewards: Vec<f64> = rollouts.iter().map(|rollout| rollout.reward).collect();
@@ -218,8 +212,7 @@ impl Source for PolicySource {
     /// for it.
     fn measures(&self, batch: &Batch, outputs: &[Vec<f32>]) -> Measures {
         let mut measures = self.iteration.measures.clone();
-        let old = batch.others.iter().find(|(name, _)| *name == "old");
-        let (Some(nll), Some((_, old))) = (outputs.first(), old) else { return measures };
+        let (Some(nll), Some(old)) = (outputs.first(), batch.get(Input::OldNll)) else { return measures };
         let mean = |f: &dyn Fn(usize) -> f64| -> f64 {
             let said = batch.weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
             said.map(|(i, &weight)| f64::from(weight) * f(i)).sum()

@@ -3,20 +3,18 @@
 //! Conversations are [packed](crate::text::pack) into windows; each epoch goes through all of them once, in an
 //! order of its own. Each answer token of a step counts the same, in whichever window or micro-step it stands.
 
-use super::epochs::examples_of_step;
+use super::examples::examples_of_step;
+use super::stage::OptionsError;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::text::chat::Example;
 use crate::text::dataset::{Purpose, Split, batch_rng, below};
-use crate::text::pack::{TooLong, Window, pack};
+use crate::text::pack::{Window, pack};
 use crate::train::source::{Batch, Source};
 
-/// Every so many conversations of a file, one is held out.
-const HELD_OUT_OF: usize = 10;
-
-/// Conversations to learn from, and others to judge by.
+/// Conversations to train on, and others for validation.
 #[derive(Clone, Debug)]
-pub struct Conversations {
+pub struct SftSource {
     name: String,
     train: Vec<Window>,
     val: Vec<Window>,
@@ -29,41 +27,18 @@ pub struct Conversations {
     n_micro: usize,
 }
 
-/// Why there is nothing to learn from.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConversationsError {
-    #[error(transparent)]
-    TooLong(#[from] TooLong),
-    #[error(
-        "{name} has too few conversations: {have}, and {HELD_OUT_OF} or more are needed, as every tenth is held out to \
-         judge by"
-    )]
-    TooFew { name: String, have: usize },
-}
-
-/// Every tenth of `examples` held out, as (train, val).
-pub fn hold_out(examples: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
-    let (val, train): (Vec<_>, Vec<_>) =
-        examples.into_iter().enumerate().partition(|(i, _)| i % HELD_OUT_OF == HELD_OUT_OF - 1);
-    let plain = |numbered: Vec<(usize, Example)>| numbered.into_iter().map(|(_, example)| example).collect();
-    (plain(train), plain(val))
-}
-
-impl Conversations {
+impl SftSource {
     /// Packs examples into windows of the model's block.
-    ///
-    /// # Errors
-    /// When there are none of either part, or one is longer than a block.
     pub fn new(
         name: &str,
         train: &[Example],
         val: &[Example],
         config: &TrainConfig,
         model: &ModelConfig,
-    ) -> Result<Self, ConversationsError> {
+    ) -> anyhow::Result<Self> {
         let Some(question) = val.first().filter(|_| !train.is_empty()) else {
             let (name, have) = (name.to_owned(), train.len() + val.len());
-            return Err(ConversationsError::TooFew { name, have });
+            return Err(OptionsError::TooFew { name, what: "conversations", have }.into());
         };
         let (train, val) =
             (pack(train, model.block_size, config.seed)?, pack(val, model.block_size, config.seed)?);
@@ -112,7 +87,7 @@ impl Conversations {
     }
 }
 
-impl Source for Conversations {
+impl Source for SftSource {
     fn name(&self) -> &str {
         &self.name
     }
@@ -159,6 +134,7 @@ fn learned(window: &Window) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finetune::examples::hold_out;
     use crate::run::presets;
 
     fn example(first: u32, prompt: usize, answer: usize) -> Example {
@@ -168,21 +144,21 @@ mod tests {
     }
 
     /// 16 examples, two to a window of 8.
-    fn conversations(grad_accum: usize) -> Conversations {
+    fn source(grad_accum: usize) -> SftSource {
         let train: Vec<_> = (0..16).map(|i| example(1 + 10 * i, 3, 1 + i as usize % 2)).collect();
         let config = TrainConfig { batch_size: 2, grad_accum, ..presets::named("mini").unwrap() };
         let model = ModelConfig { block_size: 8, ..config.model(200) };
-        Conversations::new("x", &train, &[example(170, 4, 2)], &config, &model).unwrap()
+        SftSource::new("x", &train, &[example(170, 4, 2)], &config, &model).unwrap()
     }
 
-    fn train(source: &Conversations, step: u64, micro: u64) -> Batch {
+    fn train(source: &SftSource, step: u64, micro: u64) -> Batch {
         source.batch(Split::Train, Purpose::Training, step, micro)
     }
 
     #[test]
     fn every_answer_token_of_a_step_counts_the_same() {
         for n_micro in [1, 2] {
-            let source = conversations(n_micro);
+            let source = source(n_micro);
             let batches: Vec<_> = (0..n_micro as u64).map(|micro| train(&source, 3, micro)).collect();
             for batch in &batches {
                 // The tokens of these examples count upwards.
@@ -199,7 +175,7 @@ mod tests {
 
     #[test]
     fn an_epoch_shows_every_window_once_and_the_next_in_another_order() {
-        let source = conversations(1);
+        let source = source(1);
         let windows = source.train.len();
         let steps = windows / 2;
         let epoch = |first: usize| -> Vec<Vec<u32>> {
@@ -219,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_question_is_a_prompt_and_every_tenth_is_held_out() {
-        assert_eq!(conversations(1).prompt(), [170, 171, 172, 173]);
+        assert_eq!(source(1).prompt(), [170, 171, 172, 173]);
         let examples: Vec<_> = (0..25).map(|i| example(i, 2, 2)).collect();
         let (train, val) = hold_out(examples.clone());
         assert_eq!((train.len(), val.as_slice()), (23, &[examples[9].clone(), examples[19].clone()][..]));
@@ -230,7 +206,7 @@ mod tests {
         let config = presets::named("mini").unwrap();
         let model = ModelConfig { block_size: 8, ..config.model(200) };
         let new = |train: &[Example], val: &[Example]| {
-            Conversations::new("chats.jsonl", train, val, &config, &model).unwrap_err().to_string()
+            SftSource::new("chats.jsonl", train, val, &config, &model).unwrap_err().to_string()
         };
         let good = [example(1, 2, 2)];
         assert!(new(&[], &good).contains("chats.jsonl"));

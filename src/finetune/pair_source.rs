@@ -1,22 +1,21 @@
-//! Pairs of answers to learn from: for reward models, and for policies that are to prefer the better one.
+//! Batches of pairs of answers: for reward models, and for policies that learn to prefer the better one.
 
-use super::epochs::examples_of_step;
-use super::reader::{Reader, ReaderError};
+use super::examples::examples_of_step;
+use super::preference_dataset::{PreferenceDataset, both, longest};
+use super::scorer::{Scorer, Scores};
+use super::stage::{Context, OptionsError, Setup};
 use crate::engine::device::Device;
-use crate::objective::Objective;
-use crate::objective::preference::Preference;
-use crate::objective::reward::Reward;
+use crate::objective::inputs::Input;
+use crate::objective::{BatchShape, Objective};
 use crate::run::config::TrainConfig;
 use crate::sample::batch::Progress;
 use crate::text::chat::Example;
 use crate::text::dataset::{Purpose, Split};
 use crate::text::preferences::EncodedPair;
 use crate::train::source::{Batch, Measures, Source};
+use crate::train::trainer::TrainError;
 
-/// Every so many pairs of a file, one is held out.
-const HELD_OUT_OF: usize = 10;
-
-/// Pairs to learn from, and others to judge by.
+/// Pairs to train on, and others for validation.
 #[derive(Clone, Debug)]
 pub struct PairSource {
     name: String,
@@ -32,38 +31,12 @@ pub struct PairSource {
     n_micro: usize,
 }
 
-/// A pair, and what the reference says of it.
+/// A pair and its difference under the reference.
 #[derive(Clone, Debug)]
 struct Compared {
     pair: EncodedPair,
-    /// Its difference under the reference, to be taken off the policy's.
+    /// To be subtracted from the policy's difference.
     reference: f32,
-}
-
-/// Why there is nothing to compare.
-#[derive(Debug, thiserror::Error)]
-pub enum PairsError {
-    #[error(
-        "{name} has too few pairs: {have}, and {HELD_OUT_OF} or more are needed, as every tenth is held out to judge by"
-    )]
-    TooFew { name: String, have: usize },
-    #[error(transparent)]
-    Reader(#[from] ReaderError),
-}
-
-/// Every tenth of `pairs` held out, as (train, val).
-pub fn hold_out(pairs: Vec<EncodedPair>) -> (Vec<EncodedPair>, Vec<EncodedPair>) {
-    let (mut train, mut val) = (Vec::new(), Vec::new());
-    for (i, pair) in pairs.into_iter().enumerate() {
-        if i % HELD_OUT_OF == HELD_OUT_OF - 1 { val.push(pair) } else { train.push(pair) }
-    }
-    (train, val)
-}
-
-/// The most tokens of an answer with its prompt.
-pub fn longest(pairs: &[EncodedPair]) -> usize {
-    let both = pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]);
-    both.map(|example| example.tokens.len()).max().unwrap_or(1)
 }
 
 /// The places that predict the tokens of an answer.
@@ -74,87 +47,88 @@ fn predictions(example: &Example) -> impl Iterator<Item = usize> {
 /// What each token of an example counts for in a difference, at the place that predicts it or, for a reward, at its
 /// own.
 fn shares(objective: &Objective, example: &Example) -> Vec<(usize, f32)> {
-    match objective {
-        Objective::Preference(preference) => {
-            let share = preference.token_share(example.answer_places().count());
-            predictions(example).map(|at| (at, -share)).collect()
-        }
-        _ => vec![(example.tokens.len() - 1, 1.0)],
+    match objective.token_share(example.answer_places().count()) {
+        Some(share) => predictions(example).map(|at| (at, -share)).collect(),
+        None => vec![(example.tokens.len() - 1, 1.0)],
     }
 }
 
 /// The places of an example that the objective reads: where its answer's tokens are predicted, and for a reward also
 /// where it ends.
 fn places(objective: &Objective, example: &Example) -> Vec<usize> {
-    let end = matches!(objective, Objective::Reward(_)).then_some(example.tokens.len() - 1);
+    let end = objective.token_share(1).is_none().then_some(example.tokens.len() - 1);
     predictions(example).chain(end).collect()
 }
 
 impl PairSource {
-    /// Pairs for a reward model.
-    ///
-    /// # Errors
-    /// When there are none of either part.
-    pub fn for_rewards(
-        name: &str,
-        reward: Reward,
-        train: Vec<EncodedPair>,
-        val: Vec<EncodedPair>,
+    /// Pairs for an objective that has no reference.
+    pub fn without_reference(
+        objective: Objective,
+        dataset: PreferenceDataset,
         config: &TrainConfig,
-    ) -> Result<Self, PairsError> {
-        let bare = |pair| Compared { pair, reference: 0.0 };
-        let [train, val] = [train, val].map(|pairs| pairs.into_iter().map(bare).collect::<Vec<_>>());
-        Self::new(name, Objective::Reward(reward), train, val, config)
+    ) -> Result<Self, OptionsError> {
+        let compare = |pairs: Vec<EncodedPair>| -> Vec<Compared> {
+            pairs.into_iter().map(|pair| Compared { pair, reference: 0.0 }).collect()
+        };
+        let PreferenceDataset { name, train, held_out } = dataset;
+        Self::new(name, objective, compare(train), compare(held_out), config)
     }
 
-    /// Pairs for a policy, which `reference` reads once: it is not needed in training.
-    ///
-    /// # Errors
-    /// When there are none of either part, or the device fails.
-    pub fn for_preferences(
-        name: &str,
+    /// Pairs for a policy whose reference is `base`, written to the parameters in training: it scores the pairs once, and
+    /// is not needed afterwards.
+    pub fn against_base(
         objective: Objective,
-        [train, val]: [Vec<EncodedPair>; 2],
+        dataset: PreferenceDataset,
+        setup: &Setup,
+        context: &mut Context,
+    ) -> anyhow::Result<Self> {
+        let time = longest(&dataset.train).max(longest(&dataset.held_out));
+        let sizes = [2 * setup.config.batch_size, time];
+        let reference = Scorer::of_base(setup, sizes, context)?;
+        let Context { device, progress, .. } = context;
+        Self::for_preferences(objective, dataset, &setup.config, *device, &reference, &mut **progress)
+    }
+
+    /// The same with a `reference` whose weights the device holds.
+    pub fn for_preferences(
+        objective: Objective,
+        dataset: PreferenceDataset,
         config: &TrainConfig,
         device: &mut dyn Device,
-        reference: &Reader,
+        reference: &Scorer,
         progress: Progress,
-    ) -> Result<Self, PairsError> {
-        let mut compare = |pairs: Vec<EncodedPair>| -> Result<Vec<Compared>, ReaderError> {
-            let both: Vec<&[u32]> = pairs
-                .iter()
-                .flat_map(|pair| [pair.chosen.tokens.as_slice(), pair.rejected.tokens.as_slice()])
-                .collect();
-            let read = reference.read_with_progress(device, &both, &mut *progress)?;
-            let difference = |(i, pair): (usize, EncodedPair)| {
+    ) -> anyhow::Result<Self> {
+        let mut compare = |pairs: Vec<EncodedPair>| -> Result<Vec<Compared>, TrainError> {
+            let both = both(&pairs);
+            let scores = reference.score_with_progress(device, &both, &mut *progress)?;
+            let difference = |(pair, scores): (EncodedPair, &[Scores])| {
                 let sum = |example: &Example, nll: &[f32]| -> f32 {
                     shares(&objective, example).iter().map(|&(at, share)| share * nll[at]).sum()
                 };
-                let reference =
-                    sum(&pair.chosen, &read[2 * i].nll) - sum(&pair.rejected, &read[2 * i + 1].nll);
+                let reference = sum(&pair.chosen, &scores[0].nll) - sum(&pair.rejected, &scores[1].nll);
                 Compared { pair, reference }
             };
-            Ok(pairs.into_iter().enumerate().map(difference).collect())
+            Ok(pairs.into_iter().zip(scores.chunks(2)).map(difference).collect())
         };
-        let (train, val) = (compare(train)?, compare(val)?);
-        Self::new(name, objective, train, val, config)
+        let PreferenceDataset { name, train, held_out } = dataset;
+        let (train, val) = (compare(train)?, compare(held_out)?);
+        Ok(Self::new(name, objective, train, val, config)?)
     }
 
     fn new(
-        name: &str,
+        name: String,
         objective: Objective,
         train: Vec<Compared>,
         val: Vec<Compared>,
         config: &TrainConfig,
-    ) -> Result<Self, PairsError> {
+    ) -> Result<Self, OptionsError> {
         let Some(first) = val.first().filter(|_| !train.is_empty()) else {
-            let (name, have) = (name.to_owned(), train.len() + val.len());
-            return Err(PairsError::TooFew { name, have });
+            return Err(OptionsError::TooFew { name, what: "pairs", have: train.len() + val.len() });
         };
         let all =
             train.iter().chain(&val).flat_map(|compared| [&compared.pair.chosen, &compared.pair.rejected]);
         Ok(Self {
-            name: name.to_owned(),
+            name,
             objective,
             time: all.clone().map(|example| example.tokens.len()).max().unwrap_or(1),
             most: all.map(|example| places(&objective, example).len()).max().unwrap_or(1),
@@ -169,20 +143,12 @@ impl PairSource {
 
     fn beside(&self, pairs: &[&Compared]) -> Batch {
         let width = 2 * pairs.len() * self.most;
-        let mut batch = Batch {
-            tokens: vec![0; 2 * pairs.len() * self.time],
-            weights: vec![1.0 / pairs.len() as f32; pairs.len()],
-            ..Batch::default()
-        };
-        let (mut read, mut targets) = (vec![0; width], vec![0; width]);
-        let mut matrix = vec![0.0; pairs.len() * width];
-        let sft_weight = match self.objective {
-            Objective::Preference(Preference { sft_weight, .. })
-            | Objective::Reward(Reward { sft_weight }) => sft_weight,
-            _ => 0.0,
-        };
-        let mut demonstrations = vec![0.0; if sft_weight > 0.0 { matrix.len() } else { 0 }];
+        let shape = BatchShape { sequences: 2 * pairs.len(), predictions: width };
+        let mut batch = Batch::zeros(&self.objective, shape, self.time);
+        batch.weights.fill(1.0 / pairs.len() as f32);
+        let mut read = vec![0; width];
         for (row, compared) in pairs.iter().enumerate() {
+            batch.put(Input::Offsets, row, &[-compared.reference]);
             for (half, sign) in [(0, 1.0), (1, -1.0)] {
                 let example = if half == 0 { &compared.pair.chosen } else { &compared.pair.rejected };
                 let [first, slots] = [self.time, self.most].map(|each| (2 * row + half) * each);
@@ -190,31 +156,23 @@ impl PairSource {
                 let of_example = places(&self.objective, example);
                 for (slot, &at) in (slots..).zip(&of_example) {
                     read[slot] = (first + at) as u32;
-                    targets[slot] = example.tokens.get(at + 1).copied().unwrap_or(0);
+                    // A reward without demonstrations has no targets.
+                    if let Some(target) = batch.targets.get_mut(slot) {
+                        *target = example.tokens.get(at + 1).copied().unwrap_or(0);
+                    }
                 }
                 // The places are in order, and hold those of all shares.
                 let slot = |at| row * width + slots + of_example.partition_point(|&place| place < at);
                 for (at, share) in shares(&self.objective, example) {
-                    matrix[slot(at)] = sign * share;
+                    batch.put(Input::Pairs, slot(at), &[sign * share]);
                 }
-                if half == 0 && sft_weight > 0.0 {
-                    let share = sft_weight / example.answer_places().count() as f32;
-                    predictions(example).for_each(|at| demonstrations[slot(at)] = share);
+                if half == 0 {
+                    let share = self.objective.sft_weight() / example.answer_places().count() as f32;
+                    predictions(example).for_each(|at| batch.put(Input::Demonstrations, slot(at), &[share]));
                 }
             }
         }
         batch.places = Some(read);
-        batch.others.push(("pairs", matrix));
-        if !demonstrations.is_empty() {
-            batch.others.push(("demonstrations", demonstrations));
-        }
-        let is_preference = matches!(self.objective, Objective::Preference(_));
-        if is_preference || sft_weight > 0.0 {
-            batch.targets = targets;
-        }
-        if is_preference {
-            batch.others.push(("offsets", pairs.iter().map(|compared| -compared.reference).collect()));
-        }
         batch
     }
 }

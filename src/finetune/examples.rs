@@ -1,9 +1,22 @@
-//! The order in which examples are learned: all of them once in every epoch, each time in another order.
+//! Which examples are held out, and the order in which the others are learned: all of them once in every epoch, each
+//! time in another order.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::text::dataset::shuffle;
+
+/// Every tenth example of a file is held out.
+pub const HELD_OUT_OF: usize = 10;
+
+/// Every tenth of `examples` held out, as (train, val).
+pub fn hold_out<T>(examples: Vec<T>) -> (Vec<T>, Vec<T>) {
+    let (mut train, mut val) = (Vec::new(), Vec::new());
+    for (i, example) in examples.into_iter().enumerate() {
+        if i % HELD_OUT_OF == HELD_OUT_OF - 1 { val.push(example) } else { train.push(example) }
+    }
+    (train, val)
+}
 
 /// The `size` examples of `step`, of `len` there are: a function of the seed and the step alone.
 pub fn examples_of_step(len: usize, size: usize, step: u64, seed: u64) -> Vec<usize> {

@@ -1,0 +1,81 @@
+//! `finetune.toml` in the folder of a run: which stage of fine-tuning it is, and what that adds to the settings.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::stages::Method;
+use crate::files::{FileError, SETTINGS_BYTES, read_to_string, write_whole};
+pub use crate::run::folder::STAGE;
+
+/// What a stage must know to be resumed, besides its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// The model that it began with.
+    pub model: PathBuf,
+    /// The rank of its adapters; 0 where every weight is trained.
+    pub lora_rank: usize,
+    pub method: Method,
+}
+
+/// Why a folder does not say which stage it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StageConfigError {
+    #[error("{0} is no run of fine-tuning: it has no {STAGE}; continue a pretraining with train --resume")]
+    None(PathBuf),
+    #[error("cannot read {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path} does not describe a stage of fine-tuning: {source}")]
+    Bad { path: PathBuf, source: Box<toml::de::Error> },
+}
+
+impl StageConfig {
+    pub fn write(&self, folder: &Path) -> Result<(), FileError> {
+        let text = toml::to_string(self).expect("words, paths and numbers under fixed keys");
+        write_whole(&folder.join(STAGE), text.as_bytes())
+    }
+
+    pub fn read(folder: &Path) -> Result<Self, StageConfigError> {
+        let path = folder.join(STAGE);
+        if !path.is_file() {
+            return Err(StageConfigError::None(folder.to_owned()));
+        }
+        let text = read_to_string(&path, SETTINGS_BYTES)
+            .map_err(|source| StageConfigError::Unreadable { path: path.clone(), source })?;
+        toml::from_str(&text).map_err(|source| StageConfigError::Bad { path, source: Box::new(source) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finetune::stages::dpo::DpoOptions;
+    use crate::finetune::stages::ppo::PpoOptions;
+    use crate::finetune::stages::reward::RewardOptions;
+    use crate::finetune::stages::sft::SftOptions;
+    use crate::objective::preference::Form;
+
+    #[test]
+    fn a_stage_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = StageConfig::read(folder.path()).unwrap_err().to_string();
+        assert!(none.contains(STAGE) && none.contains("train --resume"), "{none}");
+        let dpo = DpoOptions { loss: Form::Ipo, beta: 0.25, label_smoothing: 0.0, sft_weight: 0.5 };
+        let reward = RewardOptions { sft_weight: 0.25 };
+        for method in [
+            Method::Sft(SftOptions {}),
+            Method::Reward(reward),
+            Method::Dpo(dpo),
+            Method::Ppo(PpoOptions::default()),
+        ] {
+            let stage = StageConfig { model: "runs/a \"b\"".into(), lora_rank: 4, method };
+            stage.write(folder.path()).unwrap();
+            assert_eq!(StageConfig::read(folder.path()).unwrap(), stage);
+        }
+        std::fs::write(folder.path().join(STAGE), "model = 'a'\nlora_rank = 1\nmethod.kind = \"dance\"")
+            .unwrap();
+        let bad = StageConfig::read(folder.path()).unwrap_err().to_string();
+        assert!(bad.contains(STAGE) && bad.contains("dance"), "{bad}");
+    }
+}

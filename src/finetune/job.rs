@@ -1,0 +1,196 @@
+//! A stage in a run folder: begun, resumed, or started once more to be verified or profiled.
+
+use std::collections::BTreeSet;
+use std::mem::discriminant;
+use std::path::{Path, PathBuf, absolute};
+
+use super::base::Base;
+use super::config::{STAGE, StageConfig};
+use super::sft_dataset::FLAWED_TALES;
+use super::stage::{Context, OptionsError, Setup, Stage};
+use super::stages::Method;
+use crate::engine::device::Device;
+use crate::engine::device::cpu::Cpu;
+use crate::models::config::ModelConfig;
+use crate::run::config::TrainConfig;
+use crate::run::folder::RunFolder;
+use crate::run::origin::{Origin, Piece};
+use crate::run::resume::{Difference, Kept};
+use crate::run::settings::Settings;
+use crate::sample::load::described;
+use crate::text::corpus::TALES;
+use crate::train::trainer::Trainer;
+
+/// A stage whose data are not read yet.
+pub struct Job {
+    /// The folder of a run that is resumed.
+    pub resumed: Option<RunFolder>,
+    pub config: StageConfig,
+    pub setup: Setup,
+    /// `None` where a resumed run does not need it.
+    pub base: Option<Base>,
+    pub origin: Origin,
+}
+
+/// What the user asks for.
+pub struct Asked<'a> {
+    pub settings: Settings,
+    pub model: Option<&'a Path>,
+    pub lora_rank: Option<usize>,
+    pub method: Method,
+    /// The options of the method that were given and are not by default.
+    pub given: &'a BTreeSet<String>,
+}
+
+impl Job {
+    /// A new run. The data are checked when they are [loaded](Self::load), all else here.
+    pub fn begin(asked: Asked) -> anyhow::Result<Self> {
+        let Asked { settings, mut method, .. } = asked;
+        let mut origin = Origin::default();
+        if let Some((part, path)) = method.path() {
+            let piece = piece_of(part)(&path.to_string_lossy())?;
+            *path = piece.place().into();
+            origin.set(part, piece);
+        }
+        method.check()?;
+        let path = asked.model.ok_or(OptionsError::NoModel)?;
+        // Numbers outside their range must not be compared with the base's first.
+        let settings = settings.over(&Settings::default())?;
+        let base = Base::open(path)?;
+        let lora_rank = asked.lora_rank.unwrap_or(0);
+        let mut setup = Setup::new(&base, &method, &settings, lora_rank)?;
+        // An absolute path holds wherever the run is resumed from.
+        let data = &mut setup.config.data;
+        *data = data.take().map(|data| match data.as_str() {
+            TALES | FLAWED_TALES => data,
+            path => absolute(path).ok().and_then(|path| path.to_str().map(str::to_owned)).unwrap_or(data),
+        });
+        let weights = Piece::of_model(path)?;
+        let config = StageConfig { model: weights.place().into(), lora_rank, method };
+        origin.set("model", weights);
+        Ok(Self { resumed: None, config, setup, base: Some(base), origin })
+    }
+
+    /// The run in a folder, with what is asked for changed.
+    pub fn resume(path: &Path, mut asked: Asked) -> anyhow::Result<Self> {
+        let folder = RunFolder::resume(path)?;
+        let mut config = StageConfig::read(path)?;
+        if discriminant(&config.method) != discriminant(&asked.method) {
+            return Err(OptionsError::OtherStage(config.method.name().to_owned()).into());
+        }
+        // Counts beyond the integers of TOML cannot be compared.
+        if toml::Table::try_from(&asked.method).is_err() {
+            asked.method.check()?;
+        }
+        let (mut settings, mut differences) = folder.settings()?.resumed(&asked.settings)?;
+        differences.extend(config.method.differences(&asked.method, asked.given));
+        if let Some(rank) = asked.lora_rank.filter(|&rank| rank != config.lora_rank) {
+            let (asked, has) = (rank.to_string(), config.lora_rank.to_string());
+            differences.push(Difference { flag: "--lora-rank".into(), asked, has });
+        }
+        Kept::unless_none(path, differences)?;
+
+        let mut origin = Origin::read(path)?;
+        if let Some(was) = &settings.data {
+            settings.data =
+                Some(origin.again("data", was, asked.settings.data.as_deref(), true, data_piece)?);
+        }
+        let asked_path = asked.method.path().map(|(_, path)| path.clone());
+        if let Some((part, path)) = config.method.path() {
+            *path = again(&mut origin, part, path, asked_path.as_deref(), true)?;
+        }
+        config.method.check()?;
+        let needs_base = config.method.needs_base() || !folder.has_checkpoint();
+        config.model = again(&mut origin, "model", &config.model, asked.model, needs_base)?;
+        let base = needs_base.then(|| Base::open(&config.model)).transpose()?;
+        let setup = Setup::of_run(path, &config, settings)?;
+        Ok(Self { resumed: Some(folder), config, setup, base, origin })
+    }
+
+    /// The stage of a run folder from its first step, with other settings where some are given; `None` where the run is
+    /// no fine-tuning.
+    pub fn reopen(folder: &Path, settings: &Settings) -> anyhow::Result<Option<Self>> {
+        if !folder.join(STAGE).exists() {
+            return Ok(None);
+        }
+        let config = StageConfig::read(folder)?;
+        let (run, origin) = (RunFolder::open(folder)?, Origin::read(folder)?);
+        let settings = TrainConfig::new(&settings.over(&run.settings()?)?)?;
+        let setup = Setup::of_run(folder, &config, settings)?;
+        Ok(Some(Self { resumed: None, config, setup, base: None, origin }))
+    }
+
+    /// Reads the data, and notes what they are.
+    pub fn load(&mut self) -> anyhow::Result<Box<dyn Stage>> {
+        let stage = self.setup.load(&self.config.method)?;
+        if let (None, Some(data)) = (&self.resumed, &self.setup.config.data) {
+            self.origin.set("data", data_piece(data)?);
+        }
+        Ok(stage)
+    }
+
+    /// The model that a reopened stage began with, about to learn from as much data as `steps` steps need.
+    pub fn rerun(&self, device: &mut dyn Device, steps: u64) -> anyhow::Result<Trainer> {
+        let Self { config: StageConfig { model, method, .. }, setup, .. } = self;
+        let (mut origin, mut method) = (self.origin.clone(), method.clone());
+        if let Some(data) = &setup.config.data {
+            origin.again("data", data, None, true, data_piece)?;
+        }
+        let mut base = Base::open(&again(&mut origin, "model", model, None, true)?)?;
+        if let Some((part, path)) = method.path() {
+            again(&mut origin, part, path, None, true)?;
+        }
+        let mut stage = setup.load(&method)?;
+        stage.truncate((steps as usize).saturating_mul(setup.config.examples_per_step()));
+        let (mut cpu, uses_device) = (Cpu::<f32>::default(), method.uses_device());
+        // A stage that does not has its batches before the first step, wherever they were computed.
+        let source = stage.source(
+            setup,
+            &mut Context {
+                device: if uses_device { &mut *device } else { &mut cpu },
+                base: Some(&mut base),
+                reward: None,
+                progress: &mut |_, _| (),
+            },
+        )?;
+        let mut context = Context { device, base: Some(&mut base), reward: None, progress: &mut |_, _| () };
+        setup.trainer(source, &mut context)
+    }
+}
+
+impl Setup {
+    /// The model of a run that was begun.
+    fn of_run(folder: &Path, stage: &StageConfig, config: TrainConfig) -> anyhow::Result<Self> {
+        let (model, tokenizer) = described(folder)?;
+        let model = ModelConfig { dropout: config.model.dropout, lora_rank: stage.lora_rank, ..model };
+        Ok(Self { config, model, tokenizer, held_out: super::sft_dataset::TALES_HELD_OUT })
+    }
+}
+
+/// What fine-tuning learns from under this name or path.
+pub fn data_piece(data: &str) -> anyhow::Result<Piece> {
+    Ok(match data {
+        TALES | FLAWED_TALES => Piece::built_in(data),
+        path => Piece::of_file(Path::new(path))?,
+    })
+}
+
+/// How a part of a run is recognised: models by their weights, files by their content.
+fn piece_of(part: &str) -> fn(&str) -> anyhow::Result<Piece> {
+    match part {
+        "model" | "reward" => |folder| Ok(Piece::of_model(Path::new(folder))?),
+        _ => |path| Ok(Piece::of_file(Path::new(path))?),
+    }
+}
+
+/// [`Origin::again`] of a path.
+fn again(
+    origin: &mut Origin,
+    part: &str,
+    was: &Path,
+    asked: Option<&Path>,
+    needed: bool,
+) -> anyhow::Result<PathBuf> {
+    let name = |path: &Path| path.to_string_lossy().into_owned();
+    Ok(origin.again(part, &name(was), asked.map(name).as_deref(), needed, piece_of(part))?.into())
+}

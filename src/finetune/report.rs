@@ -1,0 +1,56 @@
+//! How good a fine-tuned model is, by what is held out.
+
+use serde::Serialize;
+
+use super::calibration::Calibration;
+use super::critique::Violations;
+use crate::text::tales::Exchange;
+use crate::text::tales::judge::{Tally, judge};
+
+/// What a stage says of its model; each stage reports what it can.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    pub answers: Option<Answers>,
+    pub violations: Option<Violations>,
+    /// Of a reward model.
+    pub calibration: Option<Calibration>,
+}
+
+/// How held-out questions are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Answers {
+    pub questions: usize,
+    /// The share of answers that are right to the letter.
+    pub exact_match: f64,
+    /// `None` where no program can judge.
+    #[serde(flatten)]
+    pub judged: Option<Judgement>,
+}
+
+/// What the program that knows the Tales world says of replies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Judgement {
+    pub accuracy: f64,
+    pub honesty: f64,
+    pub kindness: f64,
+    pub reward: f64,
+    pub reward_std: f64,
+}
+
+impl Judgement {
+    pub fn of(exchanges: &[Exchange], replies: &[String]) -> Self {
+        exchanges.iter().zip(replies).map(|(asked, reply)| judge(asked, reply)).collect::<Tally>().into()
+    }
+}
+
+impl From<Tally> for Judgement {
+    fn from(tally: Tally) -> Self {
+        Self {
+            accuracy: tally.accuracy(),
+            honesty: tally.honesty(),
+            kindness: tally.kindness(),
+            reward: tally.mean_reward(),
+            reward_std: tally.std_reward(),
+        }
+    }
+}
