@@ -294,7 +294,7 @@ fn bars_leave_nothing_behind() {
     let shown = on_terminal(sft.arg("--model").arg(&base).args(["--steps", "3", "--lora", "2"]));
     leaves_no_bar(&shown);
     assert!(shown.was_sent("questions answered"), "{}", shown.text());
-    let judged = shown.lines.iter().filter(|line| line.contains("held-out questions answered")).count();
+    let judged = shown.lines.iter().filter(|line| line.contains("held-out questions: ")).count();
     assert_eq!(judged, 2, "{}", shown.text());
     assert!(shown.text().contains("of them trained"), "{}", shown.text());
 

@@ -46,6 +46,7 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ),
     ("attention/plain", "`if score > largest {`", "of equal scores either is the largest"),
     ("gelu_backward", "clamp(x, -30.0, 30.1)", "the hyperbolic tangent is 1 in f32 long before"),
+    ("gelu_backward", "clamp(x, -30.1, 30.0)", "the hyperbolic tangent is -1 in f32 long before"),
     (
         "attention/flash_queries",
         "part <= PARTS",
