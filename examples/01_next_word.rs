@@ -84,14 +84,14 @@ pub fn strategies() -> [(&'static str, Strategy); 7] {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let found = run(300_000, 2000)?;
-    println!("Counting, tested on text that was not counted:");
+    println!("Counting, tested on held-out text:");
     for (n, loss) in found.ngrams.iter().enumerate() {
         println!("  after {n} characters: {loss:.3} nats per character");
     }
-    println!("  the world itself:   {:.3}, as low as any model can get\n", found.floor);
+    println!("  entropy of the data: {:.3}, the floor of any model\n", found.floor);
 
     let Findings { counted, trained, .. } = found;
-    println!("A bigram table, on the text it was made from:");
+    println!("A bigram table, on its training text:");
     println!("  counted {counted:.4}, trained {trained:.4}: {:.4} above\n", trained - counted);
 
     let text = Tales::new().corpus(1, 100_000).text;

@@ -19,7 +19,7 @@ use lal::engine::tensor::Spec;
 use lal::inspect::activations::{activations, svg};
 use lal::inspect::forward::{Layer, layers};
 use lal::models::config::{Architecture, ModelConfig};
-use lal::models::{Reading, trunk};
+use lal::models::{ModelInputs, backbone};
 use lal::nn::Pass;
 use lal::ops::softmax::Softmax;
 
@@ -32,8 +32,9 @@ pub fn model() -> ModelConfig {
 pub fn run(cpu: &mut Cpu<f32>, tokens: [u32; 3]) -> Result<Vec<Layer>, Box<dyn Error>> {
     let mut tape = Tape::new("forward");
     let input = tape.input("tokens", Spec::u32([1, 3]));
-    let trunk = trunk(&mut tape, &model(), Reading { tokens: input, segments: None }, Pass::Evaluate)?;
-    let logits = tape.scoped("head", |tape| trunk.last_logits(tape))?;
+    let backbone =
+        backbone(&mut tape, &model(), ModelInputs { tokens: input, segments: None }, Pass::Evaluate)?;
+    let logits = tape.scoped("head", |tape| backbone.last_logits(tape))?;
     tape.scoped("head", |tape| tape.apply_one(Softmax { causal: false }, &[logits]))?;
     Ok(layers(cpu, &tape, &[("tokens", HostData::U32(&tokens))])?)
 }

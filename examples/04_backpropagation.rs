@@ -21,7 +21,7 @@ use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
 use lal::nn::linear::Linear;
-use lal::ops::activation::{Activation, Kind};
+use lal::ops::activation::{Activation, ActivationFunction};
 use lal::ops::adamw::AdamW;
 use lal::ops::logistic_loss::LogisticLoss;
 use lal::ops::sum::Sum;
@@ -56,7 +56,7 @@ fn pass() -> Result<Pass, Box<dyn Error>> {
     let [targets, weights] = ["targets", "weights"].map(|name| tape.input(name, Spec::f32([4, 1])));
     let linear = Linear { bias: true, std: 1.0, lora_rank: 0 };
     let hidden = tape.scoped("layer1", |tape| linear.record(tape, x, HIDDEN))?;
-    let active = tape.apply_one(Activation(Kind::Tanh), &[hidden])?;
+    let active = tape.apply_one(Activation(ActivationFunction::Tanh), &[hidden])?;
     let logits = tape.scoped("layer2", |tape| linear.record(tape, active, 1))?;
     // The loss overwrites the logits by their gradient, σ(logit) − target over 4.
     let losses = tape.apply(LogisticLoss { gradient: true }, &[logits, targets, weights])?;

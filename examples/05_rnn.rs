@@ -72,7 +72,7 @@ pub fn measure(
 fn main() -> Result<(), Box<dyn Error>> {
     let distances = [1, 2, 4, 8, 16, 32, 64, 128, 256];
     let row = |name: &str, cells: Vec<String>| println!("{name:<22}{}", cells.concat());
-    println!("one of {SYMBOLS} symbols has to be named so many steps after it was seen:\n");
+    println!("task: name one of {SYMBOLS} symbols, k steps after it was read:\n");
     row("", distances.iter().map(|d| format!("{d:>8}")).collect());
     let mut nets = Vec::new();
     for net in NETS {

@@ -101,7 +101,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let distances = [1, 16, 64, 128, 256];
     let folder = Path::new("runs/06_attention");
     std::fs::create_dir_all(folder)?;
-    println!("one of {SYMBOLS} symbols has to be named so many steps after it was seen:\n");
+    println!("task: name one of {SYMBOLS} symbols, k steps after it was read:\n");
     println!(
         "{:<22}{}   the question's attention on the symbol, by head",
         "",
@@ -127,5 +127,5 @@ fn print(tokens: &[String], head: &Head) {
     let shades = ['·', '░', '▒', '▓', '█'];
     let shade = |p: &f64| shades[(p * 4.0).round() as usize];
     println!("{:<22}{}", "  it reads", tokens.concat());
-    println!("{:<22}{}", "  and looks here", head.row(SHORT - 1).iter().map(shade).collect::<String>());
+    println!("{:<22}{}", "  and attends to", head.row(SHORT - 1).iter().map(shade).collect::<String>());
 }

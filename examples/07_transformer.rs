@@ -1,12 +1,12 @@
 //! Part 7: the Transformer, and what each of its pieces is worth.
 //!
-//! Attention moves what tokens know from one to another; the feed-forward half works on it where it is; the residual
-//! stream adds both up, norms keep it in bounds, and positions say what stands where. One model has them all as
-//! settings: as GPT-2 chose them, as Llama did, or as BERT, which sees both sides and fills in what is hidden.
+//! Attention moves information between tokens. The feed-forward half works on each token by itself. The residual
+//! stream adds both up, norms keep it in bounds, and positions say where each token is. One model has all of these as
+//! settings: those of GPT-2, of Llama, or of BERT, which sees both sides and fills in hidden tokens.
 //!
-//! First a small GPT learns the Tales world again and again, each time with one piece removed or replaced and all
-//! else, the number of steps too, the same. Then a BERT of that size learns to fill in hidden characters, and is
-//! compared with the optimum for a reader who knows the grammar.
+//! First a small GPT learns the Tales world many times, each time with one piece removed or replaced. All else is the
+//! same, the number of steps too. Then a BERT of that size learns to fill in hidden characters, and is
+//! compared with the best that the grammar allows.
 //!
 //! Read with it: `src/models/transformer.rs`, `src/models/config.rs`, `src/train/ablation.rs`, `src/text/masked.rs`,
 //! `src/text/tales/hidden.rs`.
@@ -25,7 +25,7 @@ use lal::text::dataset::{Dataset, Split};
 use lal::text::tales::Tales;
 use lal::text::tokenizer::Tokenizer;
 use lal::train::ablation::{CHANGES, Change, Outcome};
-use lal::train::source;
+use lal::train::pretraining::pretraining;
 use lal::train::trainer::Trainer;
 
 /// Tales with a token for each character, and the least loss in nats per character that their validation part
@@ -62,7 +62,7 @@ pub fn fill_in(run: TrainConfig, characters: usize, windows: usize) -> Result<Re
     let World { text, tokenizer, dataset, .. } = world(&run, characters)?;
     let model = run.model(tokenizer.vocab_size());
     let mut device = Cpu::<f32>::default();
-    let source = source::pretraining(&run, &model, dataset.clone());
+    let source = pretraining(&run, &model, dataset.clone());
     let steps = run.steps;
     let mut trainer = Trainer::new(&mut device, run, model.clone(), source)?;
     trainer.train_to(&mut device, steps)?;
@@ -78,14 +78,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let tales = world(&run, 300_000)?;
     println!("a GPT {} wide after {} steps on tales, with one piece changed:\n", run.model.n_embd, run.steps);
-    println!("{:<16}{:<22}{:>10}{:>10}{:>11}", "piece", "", "weights", "val loss", "against");
+    println!("{:<16}{:<22}{:>10}{:>10}{:>11}", "piece", "", "weights", "val loss", "difference");
     let mut whole = None;
     for change in &CHANGES {
         let Outcome { parameters, val_loss } = ablate(change, &run, &tales)?;
         let against = val_loss - *whole.get_or_insert(val_loss);
         println!("{:<16}{:<22}{parameters:>10}{val_loss:>10.4}{against:>+11.4}", change.piece, change.to);
     }
-    println!("{:<48}{:>10.4}\n", "the least that is possible", tales.floor);
+    println!("{:<48}{:>10.4}\n", "entropy of the data (floor)", tales.floor);
 
     let bert = smaller("bert-mini", 600)?;
     let Restored { asked, model, optimum } = fill_in(bert, 300_000, 200)?;

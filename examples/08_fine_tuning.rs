@@ -3,7 +3,7 @@
 //! People show how questions are answered, and err: they invent what they do not know, and are rude. A model learns
 //! both from them (SFT). What people would rather have had is easier to say than to do, so pairs of answers put it
 //! right: straight into the model (DPO), or into a model of what is good that then rewards its answers (reward model
-//! and PPO). Or a program rewards them (GRPO), or principles revise them (Constitutional AI). Whoever seeks reward
+//! and PPO). Or a program rewards them (GRPO), or principles revise them (Constitutional AI). A policy that seeks reward
 //! alone, and is not held to what they were (no KL), finds what the reward did not mean.
 //!
 //! `cargo run --release --example 08_fine_tuning`, and `-- --full` for larger models that have had time to learn;
@@ -16,18 +16,18 @@ use lal::engine::device::cpu::Cpu;
 use lal::finetune::base::Base;
 use lal::finetune::calibration::Calibration;
 use lal::finetune::pipeline::{OpenDevice, Outcome, Pipeline, Sampled};
-use lal::finetune::report::{Answers, Judgement, Report};
+use lal::finetune::ppo_options::{Algorithm, PpoOptions};
+use lal::finetune::report::{Answers, Grades, Report};
 use lal::finetune::stages::Method;
 use lal::finetune::stages::constitution::ConstitutionOptions;
 use lal::finetune::stages::dpo::DpoOptions;
-use lal::finetune::stages::ppo::{Algorithm, PpoOptions};
 use lal::finetune::stages::reward::RewardOptions;
-use lal::run::config::TrainConfig;
 use lal::run::settings::Settings;
 use lal::text::corpus::{TALES, TALES_CHARS, TALES_SEED};
 use lal::text::dataset::Dataset;
 use lal::text::tales::Tales;
-use lal::train::source::{Measures, REWARD, pretraining};
+use lal::train::pretraining::pretraining;
+use lal::train::source::{Measures, REWARD};
 use lal::train::trainer::Trainer;
 
 /// Steps of each kind, and how much there is to learn and to judge by.
@@ -51,7 +51,7 @@ pub struct Size {
 pub struct Findings {
     pub outcomes: Vec<Outcome>,
     pub reward_model: Calibration,
-    /// The share of held-out pairs that the model preferred rightly after DPO.
+    /// The share of held-out pairs that the model preferred correctly after DPO.
     pub preferred: f64,
     /// Of each iteration of PPO what the reward model gave to its replies: the mean, and the standard deviation.
     pub rewards: Vec<[f64; 2]>,
@@ -66,7 +66,7 @@ fn settings(steps: u64, seed: u64) -> Settings {
 fn pretrained(size: &Size) -> Result<Base, Box<dyn Error>> {
     let corpus = Tales::new().corpus(TALES_SEED, TALES_CHARS);
     let shape = Settings { preset: Some("tales-mini".into()), ..size.shape.clone() };
-    let config = TrainConfig::new(&settings(size.pretraining, size.seed).over(&shape)?)?;
+    let config = settings(size.pretraining, size.seed).over(&shape)?.resolve()?;
     let tokenizer = config.tokenizer(&corpus.text)?;
     let model = config.model(tokenizer.vocab_size());
     let source = pretraining(&config, &model, Dataset::new(TALES, &corpus.text, &tokenizer)?);
@@ -94,19 +94,19 @@ impl Table {
 
     fn add(&mut self, outcome: Outcome) {
         let Outcome { name, report, sampled, .. } = &outcome;
-        let (Report { answers: Some(Answers { judged: Some(judged), .. }), violations, .. }, Some(sampled)) =
+        let (Report { answers: Some(Answers { grades: Some(grades), .. }), violations, .. }, Some(sampled)) =
             (report, sampled)
         else {
             return;
         };
-        let Judgement { accuracy, honesty, kindness, reward, reward_std } = *judged;
+        let Grades { accuracy, honesty, kindness, reward, reward_std } = *grades;
         let violations = violations.as_ref().map_or(f64::NAN, |violations| violations.share());
         let [accuracy, honesty, kindness, violations] =
             [accuracy, honesty, kindness, violations].map(|share| 100.0 * share);
         print!(
             "{name:30} {accuracy:7.1}% {honesty:6.1}% {kindness:7.1}% {violations:9.1}% {reward:7.2} ±{reward_std:.2}"
         );
-        let Sampled { judged: Judgement { reward, reward_std, .. }, kl, .. } = sampled;
+        let Sampled { grades: Grades { reward, reward_std, .. }, kl, .. } = sampled;
         println!(" {reward:7.2} ±{reward_std:.2} {kl:5.2} {:6.0}", self.since.elapsed().as_secs_f64());
         self.outcomes.push(outcome);
         self.since = Instant::now();
@@ -154,7 +154,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let free = PpoOptions { kl_coefficient: 0.0, kl_stop: 1.0, ..grpo };
     let hasty = Settings { learning_rate: Some(1e-3), ..settings(size.policy_without_kl, seed) };
     table.add(pipeline.run("SFT, program, GRPO without KL", &Method::Ppo(free), &hasty, None)?);
-    let reward_model = calibration.ok_or("the reward model was not judged")?;
+    let reward_model = calibration.ok_or("the reward model was not evaluated")?;
     Ok(Findings { outcomes: table.outcomes, reward_model, preferred, rewards })
 }
 
@@ -194,8 +194,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("\nreward model: {reward_model}");
     let few: Vec<String> = rewards.iter().step_by(8).map(|[reward, _]| format!("{reward:.2}")).collect();
     let spread = rewards.first().map_or(0.0, |first| first[1]);
-    println!("\nwhat the reward model gave PPO, by iterations, at first ±{spread:.2}: {}", few.join(" "));
-    println!("\nDPO: {:.1}% of held-out pairs preferred rightly", 100.0 * preferred);
+    println!("\nwhat the reward model gave PPO, per iteration, initially ±{spread:.2}: {}", few.join(" "));
+    println!("\nDPO: {:.1}% of held-out pairs preferred correctly", 100.0 * preferred);
     if let [first, .., last] = &outcomes[..] {
         let reply = |outcome: &Outcome| outcome.sampled.as_ref().map_or(String::new(), |s| s.reply.clone());
         println!("\nbefore:     {}\nwithout KL: {}", reply(first), reply(last));

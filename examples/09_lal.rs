@@ -18,7 +18,6 @@ use lal::finetune::sft_source::SftSource;
 use lal::finetune::stage::Options;
 use lal::finetune::stages::sft::SftOptions;
 use lal::models::config::ModelConfig;
-use lal::run::config::TrainConfig;
 use lal::run::settings::Settings;
 use lal::sample::conversation::Conversation;
 use lal::sample::generator::Generator;
@@ -28,7 +27,7 @@ use lal::text::corpus::{TALES, TALES_CHARS, TALES_SEED};
 use lal::text::dataset::{Dataset, Split};
 use lal::text::tales::Tales;
 use lal::text::tokenizer::Tokenizer;
-use lal::train::source::pretraining;
+use lal::train::pretraining::pretraining;
 use lal::train::trainer::Trainer;
 
 /// How much of everything.
@@ -45,7 +44,7 @@ pub struct Findings {
     /// After pretraining, in nats per token, and the least there could be.
     pub val_loss: f64,
     pub floor: f64,
-    /// The share of held-out questions that are answered to the letter, before and after fine-tuning.
+    /// The share of held-out questions answered with an exact match, before and after fine-tuning.
     pub before: f64,
     pub after: f64,
     /// The loss of each step of fine-tuning, in nats per token of the answers.
@@ -61,7 +60,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     // Pretraining.
     let corpus = Tales::new().corpus(TALES_SEED, TALES_CHARS);
     let preset = Settings { preset: Some("tales-mini".into()), ..Settings::default() };
-    let config = TrainConfig::new(&size.pretraining.over(&preset)?)?;
+    let config = size.pretraining.over(&preset)?.resolve()?;
     let tokenizer = config.tokenizer(&corpus.text)?;
     let dataset = Dataset::new(TALES, &corpus.text, &tokenizer)?;
     let floor = corpus.val_nats_per_char() * dataset.val_bytes as f64 / dataset.val.len() as f64;
@@ -75,7 +74,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     // Fine-tuning, on a device of its own: the names of the weights are the same.
     let mut base = Base::of(&mut cpu, &trainer, &tokenizer)?;
     let defaults = SftOptions {}.defaults(Some(TALES));
-    let config = TrainConfig::new(&size.finetuning.over(&defaults)?.over(base.settings())?)?;
+    let config = size.finetuning.over(&defaults)?.over(base.settings())?.resolve()?;
     let tokenizer = base.chat_tokenizer();
     let model = base.for_chat(config.model.block_size, 0.0, 0)?;
     let dataset =
@@ -120,14 +119,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{}", found.asked);
     println!("  before fine-tuning: {}", found.said[0]);
     println!("  and after:          {}\n", found.said[1]);
-    println!("loss of the answers, by steps:");
+    println!("loss of the answers, by step:");
     let step = (found.losses.len() / 8).max(1);
     for (number, few) in found.losses.chunks(step).enumerate() {
         let mean = few.iter().sum::<f32>() / few.len() as f32;
         println!("  {:>5} {mean:.3} {}", number * step, "▇".repeat((40.0 * mean.min(1.5)) as usize));
     }
     println!(
-        "\nheld-out questions answered to the letter: {:.0}% before, {:.0}% after\n",
+        "\nexact match on held-out questions: {:.0}% before, {:.0}% after\n",
         100.0 * found.before,
         100.0 * found.after
     );

@@ -9,22 +9,22 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`files`] | reading and writing files with care |
-//! | [`engine`] | how ops run: tensors, ops, tape, plan, devices |
-//! | [`ops`] | what runs: one file per op, with its contract, twin, derivative, cases and cost |
+//! | [`files`] | reading files of bounded size, writing them atomically |
+//! | [`engine`] | how ops run: tensors, the tape and its derivatives, plans, the GPU and the CPU |
+//! | [`ops`] | the ops: one file each, with shapes, kernels, CPU twin, derivative, test cases and cost |
 //! | [`nn`] | layers, as functions over the tape |
-//! | [`models`] | Transformers, recurrent nets, an MLP, word vectors and a bigram table, from layers |
-//! | [`objective`] | what models are trained for |
-//! | [`optim`] | AdamW, Muon, SGD and schedules |
-//! | [`text`] | tokenizers, corpora, the Tales world |
-//! | [`run`] | settings, run folders, checkpoints |
-//! | [`train`] | plans of a run, the model in training, the run around it |
-//! | [`finetune`] | answers from conversations |
-//! | [`sample`] | decoding strategies and the key-value cache |
-//! | [`inspect`] | where a model's heads attend, what it expects next, how its tokens lie to each other |
-//! | [`verify`] | kernels against the f64 oracle, derivatives against finite differences |
-//! | [`profile`] | where the time of a step goes, and what the device could reach |
-//! | [`cli`] | the programs |
+//! | [`models`] | Transformers, recurrent nets, an MLP, word vectors and a bigram table, made of layers |
+//! | [`objective`] | losses: cross-entropy, negative sampling, DPO, reward models, PPO and GRPO |
+//! | [`optim`] | AdamW, Muon, SGD, clipping and learning-rate schedules |
+//! | [`text`] | tokenizers, corpora, conversations, the Tales world |
+//! | [`run`] | settings and presets, run folders, checkpoints, model files |
+//! | [`train`] | pretraining: batches, the training loop, evaluation |
+//! | [`finetune`] | SFT, reward models, DPO, PPO, GRPO and Constitutional AI: a stage each |
+//! | [`sample`] | generating text: sampling strategies, the key-value cache, conversations |
+//! | [`inspect`] | looking into a model: attention maps, logits, nearest embeddings |
+//! | [`verify`] | checks of kernels against the f64 oracle, of derivatives, and mutation tests of the checks |
+//! | [`profile`] | the time of each kernel, and the rooflines of the device |
+//! | [`cli`] | the command line: parses, calls the library, prints |
 //!
 //! The library prints nothing but through [`cli`], reads no environment, and starts no threads beyond the CPU pool.
 //!
@@ -40,14 +40,14 @@
 //! use lal::engine::step::Step;
 //! use lal::engine::tape::{Init, Parameter, Tape};
 //! use lal::engine::tensor::Spec;
-//! use lal::ops::gelu::{Form, Gelu};
+//! use lal::ops::gelu::{GeluApproximation, Gelu};
 //! use lal::ops::matmul::Matmul;
 //!
 //! let mut tape = Tape::new("step");
 //! let x = tape.input("x", Spec::f32([1, 2]));
 //! let weight = tape.parameter("weight", [3, 2], Init::Constant(0.5), Parameter::Hidden);
 //! let hidden = tape.apply_one(Matmul::LINEAR, &[x, weight])?;
-//! let y = tape.apply_one(Gelu(Form::Exact), &[hidden])?;
+//! let y = tape.apply_one(Gelu(GeluApproximation::Exact), &[hidden])?;
 //! let dy = tape.input("dy", Spec::f32([1, 3]));
 //! let gradients = tape.backward(&[(y, dy)], &HashMap::new())?;
 //! let plan = Arc::new(Plan::new(&tape, &[y, gradients[&weight]])?);

@@ -12,7 +12,7 @@ use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
 use lal::models::config::ModelConfig;
-use lal::models::{Reading, trunk};
+use lal::models::{ModelInputs, backbone};
 use lal::nn::Pass;
 use lal::nn::mlp::FeedForward;
 use lal::objective::tokens;
@@ -104,8 +104,8 @@ fn logits_loss_and_gradients(device: &mut dyn Device, name: &str, relative: f32)
 
     let mut tape = Tape::new("logits");
     let tokens = tape.input("tokens", Spec::u32([batch, time]));
-    let read = Reading { tokens, segments: None };
-    let top = trunk(&mut tape, &golden.config, read, Pass::Evaluate).unwrap();
+    let read = ModelInputs { tokens, segments: None };
+    let top = backbone(&mut tape, &golden.config, read, Pass::Evaluate).unwrap();
     let logits = top.logits(&mut tape, 0, batch * time).unwrap();
     let plan = Plan::new(&tape, &[logits]).unwrap();
     let id = golden.load(device, &plan, 0.0);
@@ -117,7 +117,8 @@ fn logits_loss_and_gradients(device: &mut dyn Device, name: &str, relative: f32)
     let tokens = tape.input("tokens", Spec::u32([batch, time]));
     let targets = tape.input("targets", Spec::u32([batch * time]));
     let weights = tape.input("weights", Spec::f32([batch * time]));
-    let top = trunk(&mut tape, &golden.config, Reading { tokens, segments: None }, Pass::Train).unwrap();
+    let top =
+        backbone(&mut tape, &golden.config, ModelInputs { tokens, segments: None }, Pass::Train).unwrap();
     let loss = tokens::loss(&mut tape, &top, targets, weights, true, &HashMap::new()).unwrap();
     let gradients = tape.backward(&loss.seeds, &HashMap::new()).unwrap();
     let parameters = tape.parameters();

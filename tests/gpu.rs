@@ -12,7 +12,7 @@ use lal::engine::step::Step;
 use lal::engine::tape::{Init, Parameter, State, Tape};
 use lal::engine::tensor::Spec;
 use lal::ops::add::Add;
-use lal::ops::gelu::{Form, Gelu};
+use lal::ops::gelu::{Gelu, GeluApproximation};
 use lal::ops::matmul::Matmul;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -34,7 +34,7 @@ fn plan(len: usize) -> Result<Arc<Plan>, OpError> {
     let w = tape.parameter("w", [len], Init::Normal(1.0), Parameter::Outer);
     let total = tape.state("total", [len], Init::Constant(7.0), State::Transient);
     tape.clear_at_start(total);
-    let activated = tape.apply_one(Gelu(Form::Tanh), &[w])?;
+    let activated = tape.apply_one(Gelu(GeluApproximation::Tanh), &[w])?;
     let y = tape.apply_one(Add, &[activated, x])?;
     tape.begin_phase("sum");
     let sum = tape.apply_one(Add, &[total, y])?;

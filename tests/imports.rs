@@ -1,5 +1,8 @@
 //! Models and tokenizers of others: read rightly, or refused by the name of what is not understood.
 
+#[allow(dead_code, reason = "other tests use the rest")]
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +14,7 @@ use lal::text::tokenizer::Tokenizer;
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::{Value, json};
+use support::{file, lal};
 
 /// The characters of the vocabulary of `golden/imports`.
 const CHARACTERS: &str = "abcdefghijkl";
@@ -46,23 +50,6 @@ fn complaint(folder: &Path) -> String {
         Ok(_) => "none".into(),
         Err(error) => error.to_string(),
     }
-}
-
-fn lal() -> Command {
-    let mut command = Command::cargo_bin("lal").expect("the program is built with the tests");
-    // Nothing of the person running the tests may leak into them.
-    for variable in
-        ["LAL_DEVICE", "LAL_PRESET", "LAL_DATA", "LAL_DATA_DIR", "LAL_OUT", "LAL_CONFIG", "LAL_MODEL"]
-    {
-        command.env_remove(variable);
-    }
-    command
-}
-
-fn file(folder: &Path, name: &str, text: &str) -> String {
-    let path = folder.join(name);
-    fs::write(&path, text).unwrap();
-    path.display().to_string()
 }
 
 fn model_args(mut command: Command, verb: &[&str], folder: &Path) -> Command {

@@ -15,7 +15,7 @@ use lal::engine::tape::{Class, Init, Parameter, State, Tape};
 use lal::engine::tensor::{Shape, Spec};
 use lal::nn::Pass;
 use lal::nn::recurrent::{Cell, Recurrent, carry};
-use lal::ops::activation::{Activation, Kind};
+use lal::ops::activation::{Activation, ActivationFunction};
 use lal::ops::adamw::AdamW;
 use lal::ops::combine::Combine;
 use lal::ops::gated::Gated;
@@ -125,11 +125,11 @@ fn check_layer(
 #[test]
 fn activations_are_pytorchs() {
     for (case, kind) in [
-        ("sigmoid", Kind::Sigmoid),
-        ("tanh", Kind::Tanh),
-        ("relu", Kind::Relu),
-        ("relu_squared", Kind::ReluSquared),
-        ("silu", Kind::Silu),
+        ("sigmoid", ActivationFunction::Sigmoid),
+        ("tanh", ActivationFunction::Tanh),
+        ("relu", ActivationFunction::Relu),
+        ("relu_squared", ActivationFunction::ReluSquared),
+        ("silu", ActivationFunction::Silu),
     ] {
         check_layer(case, &["input"], |tape, x| tape.apply_one(Activation(kind), x));
     }
@@ -149,7 +149,7 @@ fn gradients_that_are_shared_stay_apart() {
         let branch = tape.apply_one(Matmul::LINEAR, operands)?;
         let r = tape.apply_one(Combine::SUM, &[x, branch])?;
         let view = tape.apply_one(Reshape([3, 4, 7].into()), &[r])?;
-        let active = tape.apply_one(Activation(Kind::Tanh), &[view])?;
+        let active = tape.apply_one(Activation(ActivationFunction::Tanh), &[view])?;
         let active = tape.apply_one(Reshape([6, 14].into()), &[active])?;
         let twice = tape.apply_one(Combine::SUM, &[r, r])?;
         let s = tape.apply_one(Combine { a: 1.0, b: Some(0.5), in_place: false }, &[twice, active])?;

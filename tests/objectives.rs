@@ -16,11 +16,11 @@ use lal::finetune::pair_source::PairSource;
 use lal::finetune::preference_dataset::PreferenceDataset;
 use lal::finetune::scorer::{Head, Scorer};
 use lal::models::config::ModelConfig;
-use lal::models::{Reading, trunk};
+use lal::models::{ModelInputs, backbone};
 use lal::nn::Pass;
 use lal::objective::inputs::Input;
 use lal::objective::policy::Policy;
-use lal::objective::preference::{Form, Preference};
+use lal::objective::preference::{Preference, PreferenceLoss};
 use lal::objective::reward::Reward;
 use lal::objective::{BatchShape, Objective};
 use lal::run::config::TrainConfig;
@@ -129,18 +129,19 @@ fn run(
     let sequences = batch.tokens.len() / TIME;
     let mut tape = Tape::new("gradients");
     let tokens = tape.input("tokens", Spec::u32([sequences, TIME]));
-    let trunk = trunk(&mut tape, &model(), Reading { tokens, segments: None }, Pass::Train).unwrap();
+    let backbone =
+        backbone(&mut tape, &model(), ModelInputs { tokens, segments: None }, Pass::Train).unwrap();
     let head = objective.head(&mut tape, model().n_embd);
     let places = batch.places.as_ref().map_or(sequences * TIME, Vec::len);
-    let trunk = match batch.places {
+    let backbone = match batch.places {
         Some(_) => {
             let places = tape.input("places", Spec::u32([1, places]));
-            trunk.at(&mut tape, places).unwrap()
+            backbone.at(&mut tape, places).unwrap()
         }
-        None => trunk,
+        None => backbone,
     };
     let shape = BatchShape { sequences, predictions: places };
-    let loss = objective.record(&mut tape, &trunk, head.as_ref(), shape, true, &HashMap::new()).unwrap();
+    let loss = objective.record(&mut tape, &backbone, head.as_ref(), shape, true, &HashMap::new()).unwrap();
     let gradients = tape.backward(&loss.seeds, &HashMap::new()).unwrap();
     let parameters: Vec<_> = tape.parameters().into_iter().filter(|p| gradients.contains_key(p)).collect();
     let mut results = vec![loss.total];
@@ -225,7 +226,7 @@ fn preferences(device: &mut dyn Device, relative: f32) {
     let plain = Preference { beta: golden.number("beta"), sft_weight: 0.0, ..Preference::default() };
     let smooth = Preference { label_smoothing: golden.number("label_smoothing"), ..plain };
     let demonstrated = Preference { sft_weight: golden.number("sft_weight"), ..plain };
-    let ipo = Preference { form: Form::Ipo, ..plain };
+    let ipo = Preference { loss: PreferenceLoss::Ipo, ..plain };
     for (name, preference, margins) in [
         ("dpo", plain, "dpo"),
         ("dpo_smooth", smooth, "dpo"),

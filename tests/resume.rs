@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use lal::finetune::config::StageConfig;
+use lal::finetune::ppo_options::PpoOptions;
 use lal::finetune::stages::Method;
 use lal::finetune::stages::constitution::{ConstitutionOptions, Feedback, Judging};
 use lal::finetune::stages::dpo::DpoOptions;
-use lal::finetune::stages::ppo::PpoOptions;
 use lal::finetune::stages::reward::RewardOptions;
 use lal::finetune::stages::sft::SftOptions;
-use lal::objective::preference::Form;
+use lal::objective::preference::PreferenceLoss;
 use lal::run::presets;
 use lal::run::resume::CHANGEABLE;
 use predicates::prelude::*;
@@ -209,7 +209,7 @@ fn every_option_of_a_stage_is_refused_by_name() {
     let mut command = tiny(&["finetune", "dpo"], &pairs, &dpo);
     command.args(["--steps", "4", "--model"]).arg(&start.run).assert().success();
 
-    let form = (Form::Sigmoid, 0.1, 0.0, 0.0);
+    let form = (PreferenceLoss::Sigmoid, 0.1, 0.0, 0.0);
     let (loss, beta, label_smoothing, sft_weight) = form;
     let constitution = ConstitutionOptions {
         principles: None,

@@ -36,8 +36,8 @@ fn every_stage_begins_with_one_model_and_moves_it() {
     assert!(found.preferred > 0.6, "{}", found.preferred);
     let (first, last) = (found.rewards.first().unwrap()[0], found.rewards.last().unwrap()[0]);
     assert!(last > first, "{first} {last}");
-    let (before, spread) = (sft.judged.reward, sft.judged.reward_std);
-    let [revised, unheld] = [revised, free].map(|stage| stage.judged.reward);
+    let (before, spread) = (sft.grades.reward, sft.grades.reward_std);
+    let [revised, unheld] = [revised, free].map(|stage| stage.grades.reward);
     assert!(revised > before + 0.5 * spread, "{revised} {before}");
     assert!(unheld > before + spread, "{unheld} {before}");
     assert!(free.kl > 0.5 && free.kl > 4.0 * ppo.kl, "{} {}", free.kl, ppo.kl);

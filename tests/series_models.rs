@@ -10,7 +10,7 @@ use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
 use lal::models::config::{Architecture, ModelConfig, NormPlace, Position};
-use lal::models::{Reading, trunk};
+use lal::models::{ModelInputs, backbone};
 use lal::nn::Pass;
 use lal::nn::mlp::FeedForward;
 use lal::nn::norm::Norm;
@@ -74,8 +74,9 @@ fn every_form_of_model_has_the_gradient_of_its_loss() {
         let tokens = tape.input("tokens", Spec::u32(model.tokens_shape(BATCH, model.block_size)));
         let targets = tape.input("targets", Spec::u32([rows]));
         let weights = tape.input("weights", Spec::f32([rows]));
-        let trunk = trunk(&mut tape, &model, Reading { tokens, segments: None }, Pass::Evaluate).unwrap();
-        let loss = tokens::loss(&mut tape, &trunk, targets, weights, true, &HashMap::new()).unwrap();
+        let backbone =
+            backbone(&mut tape, &model, ModelInputs { tokens, segments: None }, Pass::Evaluate).unwrap();
+        let loss = tokens::loss(&mut tape, &backbone, targets, weights, true, &HashMap::new()).unwrap();
         let gradients = tape.backward(&loss.seeds, &HashMap::new()).unwrap();
         let parameters = tape.parameters();
         let mut results = vec![loss.total];

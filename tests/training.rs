@@ -10,7 +10,7 @@ use lal::engine::step::Step;
 use lal::engine::tape::Tape;
 use lal::engine::tensor::Spec;
 use lal::models::config::ModelConfig;
-use lal::models::{Reading, trunk};
+use lal::models::{ModelInputs, backbone};
 use lal::nn::Pass;
 use lal::ops::adamw::AdamW;
 use lal::optim::{Optimizer, OptimizerConfig};
@@ -176,8 +176,9 @@ fn accumulated_micro_steps_equal_one_large_batch() {
 fn all_logits<F: Precision>(device: &mut Cpu<F>, config: &ModelConfig, tokens: &[u32]) -> Vec<f32> {
     let mut tape = Tape::new("logits");
     let input = tape.input("tokens", Spec::u32([1, tokens.len()]));
-    let trunk = trunk(&mut tape, config, Reading { tokens: input, segments: None }, Pass::Evaluate).unwrap();
-    let logits = trunk.logits(&mut tape, 0, tokens.len()).unwrap();
+    let backbone =
+        backbone(&mut tape, config, ModelInputs { tokens: input, segments: None }, Pass::Evaluate).unwrap();
+    let logits = backbone.logits(&mut tape, 0, tokens.len()).unwrap();
     let plan = device.load(&Arc::new(Plan::new(&tape, &[logits]).unwrap()), 42).unwrap();
     device.set_input(plan, "tokens", HostData::U32(tokens)).unwrap();
     device.run(plan, 0, &Step::default()).unwrap();

@@ -74,7 +74,7 @@ fn main(
         let p = exp(score - larger);
         let shrink = exp(largest - larger);
         largest = larger;
-        // Nobody reads the weights of the tile before: the barriers of reduce_max lie in between.
+        // All reads of the last tile's weights are done: the barriers of reduce_max come after them.
         weights[local] = p;
         // Also the barrier after which all may read the weights.
         total = total * shrink + reduce_sum(local, p);
@@ -95,7 +95,7 @@ fn main(
         weights[local] = sums[0];
         workgroupBarrier();
         for (var other = 1u; other < TEAMS; other++) {
-            // Only the first team's sums are used, and these threads have WIDTH others behind them for each team.
+            // Thread i of the first team adds the sums of threads i + WIDTH, i + 2 WIDTH, …; what others add is not used.
             sums[0] += weights[min(local + other * WIDTH, WORKGROUP - 1u)];
         }
     }

@@ -1,36 +1,28 @@
 //! `lal eval`: the loss of a model on a text, and how it answers questions.
 
 mod asking;
+mod data;
+mod event;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use self::asking::{Asking, ByQuestion};
+use self::asking::Asking;
+use self::data::{Data, Own};
+use self::event::Event;
 use super::device::{DeviceArgs, Opened};
 use super::failure::{Exit, Usage, of_a_model};
 use super::output::Output;
 use super::places::DataPlaces;
 use super::values::{MOST, MOST_TOKENS, whole};
-use crate::finetune::base::Base;
-use crate::finetune::config::{STAGE, StageConfig};
-use crate::finetune::job::data_piece;
-use crate::finetune::questions::Questions;
-use crate::finetune::report::{Answers, Judgement};
-use crate::finetune::sft_dataset::{FLAWED_TALES, SftDataset, TALES_HELD_OUT};
-use crate::finetune::stages::Method;
-use crate::models::config::ModelConfig;
-use crate::run::config::TrainConfig;
-use crate::run::folder::SETTINGS;
-use crate::run::origin::Origin;
-use crate::run::settings::Settings;
-use crate::sample::load::{Model, Stored, load};
+use crate::finetune::examples::TALES_HELD_OUT;
+use crate::finetune::sft_dataset::{FLAWED_TALES, SftDataset};
+use crate::sample::load::{Model, load};
 use crate::sample::strategy::Strategy;
-use crate::text::chat::{self, ChatError, Example};
+use crate::text::chat::Example;
 use crate::text::corpus::{DEFAULT, TALES};
 use crate::text::dataset::{Dataset, Split};
 use crate::text::pack::{TooLong, pack};
-use crate::text::tokenizer::{Special, Tokenizer};
+use crate::text::tokenizer::Special;
 use crate::train::evaluate::{Loss, floor, loss, text_windows};
 
 /// `--data` is a text, by path or name; the loss is that of its last tenth, the validation part. For a fine-tuned model
@@ -67,41 +59,6 @@ pub struct Args {
     device: DeviceArgs,
 }
 
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-enum Event<'a> {
-    /// Of a text, or of the answers of conversations: nats per token, and what follows from it.
-    Loss {
-        data: &'a str,
-        tokens: usize,
-        val_loss: f64,
-        perplexity: f64,
-        bits_per_byte: f64,
-        /// The least loss there can be, where it is known.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        floor: Option<f64>,
-    },
-    Answers {
-        #[serde(flatten)]
-        answers: Answers,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        by_question: Vec<ByQuestion>,
-    },
-    /// Of two models the first, where replies differ in worth; equal ones count half.
-    Against {
-        model: String,
-        win_rate: f64,
-        wins: usize,
-        ties: usize,
-        losses: usize,
-        #[serde(flatten)]
-        judged: Option<Judgement>,
-    },
-    Done {
-        val_loss: f64,
-    },
-}
-
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let strategy = Strategy { temperature: args.temperature, ..Strategy::default() };
     strategy.check()?;
@@ -117,11 +74,14 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         path => Path::new(path).extension().is_some_and(|extension| extension == "jsonl"),
     };
     let val_loss = if has_answers {
-        let about = About { args: &args, data, own };
-        let dataset = about.dataset(&model.config, &model.tokenizer)?;
-        check_against(&about, &model, &dataset)?;
+        let data = Data { name: data, questions: args.questions, own };
+        let dataset = data.dataset(&model.config, &model.tokenizer)?;
+        let Args { device, seed, .. } = &args;
+        let ask = Asking { data, device, strategy: &strategy, seed: *seed, reward: args.reward.as_deref() };
+        if let Some(other) = &args.against {
+            ask.check(other, &model, &dataset)?;
+        }
         let val_loss = answer_loss(&mut opened, &model, &dataset, output)?;
-        let ask = Asking { about, strategy: &strategy };
         let answered = ask.one(&mut opened, &mut model, dataset, output)?;
         if let Some(other) = &args.against {
             ask.against(other, &answered, output)?;
@@ -137,86 +97,6 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         output.event(&Event::Done { val_loss })?;
     }
     Ok(Exit::Done)
-}
-
-/// What a run learned from; of a model from elsewhere nothing is known.
-#[derive(Default)]
-struct Own {
-    data: Option<String>,
-    origin: Origin,
-    /// Whether that are pairs of answers.
-    pairs: bool,
-}
-
-impl Own {
-    fn of(folder: &Path) -> anyhow::Result<Self> {
-        if !folder.join(SETTINGS).exists() {
-            return Ok(Self::default());
-        }
-        let data = TrainConfig::new(&Settings::from_file(&folder.join(SETTINGS))?)?.data;
-        let staged = folder.join(STAGE).exists();
-        let method = if staged { Some(StageConfig::read(folder)?.method) } else { None };
-        let pairs = matches!(method, Some(Method::Dpo(_) | Method::Reward(_)));
-        Ok(Self { data, origin: Origin::read(folder)?, pairs })
-    }
-}
-
-/// What a model is asked.
-#[derive(Clone, Copy)]
-struct About<'a> {
-    args: &'a Args,
-    data: &'a str,
-    /// What the run learned from, if that is what it is asked about.
-    own: Option<&'a Own>,
-}
-
-impl About<'_> {
-    /// In the tokens of a model; of a file all of it, as nothing is learned, but of the file that the run learned from
-    /// only what was held out.
-    fn dataset(&self, model: &ModelConfig, tokenizer: &Tokenizer) -> anyhow::Result<SftDataset> {
-        let Self { args, data, own } = *self;
-        if tokenizer.special(Special::End).is_none() {
-            model.answers()?;
-            return Err(ChatError::NoChatTokens(tokenizer.name()).into());
-        }
-        if data == TALES || data == FLAWED_TALES {
-            let held_out = Questions::held_out(args.questions, tokenizer)?;
-            return Ok(SftDataset { name: TALES.into(), train: Vec::new(), held_out });
-        }
-        if let Some(own) = own {
-            if own.pairs {
-                let what =
-                    "this run learned from pairs of answers: give --data a text, conversations, or tales";
-                return Err(Usage(what.into()).into());
-            }
-            own.origin.clone().again("data", data, None, true, data_piece)?;
-            return Ok(SftDataset { train: Vec::new(), ..SftDataset::of_file(Path::new(data), tokenizer)? });
-        }
-        let chats = chat::read(Path::new(data))?;
-        let examples = chats.iter().map(|chat| chat::encode(chat, tokenizer));
-        let examples = examples.collect::<Result<Vec<Example>, _>>()?;
-        let held_out = Questions { exchanges: Vec::new(), examples };
-        Ok(SftDataset { name: data.to_owned(), train: Vec::new(), held_out })
-    }
-}
-
-/// Checks that the model of `--against` can be asked too, and that its answers can be scored, before the first is asked.
-fn check_against(about: &About, model: &Model, asked: &SftDataset) -> anyhow::Result<()> {
-    let args = about.args;
-    let Some(other) = &args.against else { return Ok(()) };
-    if args.reward.is_none() && asked.held_out.exchanges.is_empty() {
-        let what = "--against needs replies that a program can judge: give --data tales, or --reward the folder of a \
-                    reward model";
-        return Err(Usage(what.into()).into());
-    }
-    let Stored { config, tokenizer, .. } = Stored::open(other)?;
-    about.dataset(&config, &tokenizer)?;
-    if let Some(reward) = &args.reward {
-        for tokenizer in [&model.tokenizer, &tokenizer] {
-            Base::open_reward(reward, tokenizer)?;
-        }
-    }
-    Ok(())
 }
 
 fn text_loss(

@@ -13,7 +13,7 @@ use crate::finetune::stage::OptionsError;
 use crate::inspect::attention::InspectError;
 use crate::models::abilities::Inability;
 use crate::models::config::SizeError;
-use crate::run::config::ConfigError;
+use crate::run::config_error::ConfigError;
 use crate::run::folder::FolderError;
 use crate::run::lock::LockError;
 use crate::run::origin::OriginError;

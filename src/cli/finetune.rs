@@ -15,12 +15,12 @@ use super::running::{Verbs, autotune};
 use crate::finetune::base::Base;
 use crate::finetune::critique::Violations;
 use crate::finetune::job::{Asked, Job};
-use crate::finetune::report::{Answers, Judgement, Report};
+use crate::finetune::ppo_options::PpoOptions;
+use crate::finetune::report::{Answers, Grades, Report};
 use crate::finetune::stage::Context;
 use crate::finetune::stages::Method;
 use crate::finetune::stages::constitution::ConstitutionOptions;
 use crate::finetune::stages::dpo::DpoOptions;
-use crate::finetune::stages::ppo::PpoOptions;
 use crate::finetune::stages::reward::RewardOptions;
 use crate::finetune::stages::sft::SftOptions;
 use crate::run::settings::Settings;
@@ -151,7 +151,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         let bar = output.progress("questions answered");
         let mut progress = |done, of| bar.at(done as u64, of as u64);
         let mut context = Context { device, base: None, reward: None, progress: &mut progress };
-        let report = stage.judge(setup, &mut context)?;
+        let report = stage.evaluate(setup, &mut context)?;
         drop(bar);
         tell(step, &report, output)
     })
@@ -200,10 +200,10 @@ fn tell(step: u64, report: &Report, output: Output) -> anyhow::Result<()> {
         return Ok(());
     }
     let percent = |share: f64| format!("{:.1}%", 100.0 * share);
-    if let Some(Answers { questions, exact_match, judged }) = answers {
+    if let Some(Answers { questions, exact_match, grades }) = answers {
         let share = percent(*exact_match);
         output.line(format!("step {step}: exact match on {questions} held-out questions: {share}"))?;
-        if let Some(Judgement { accuracy, honesty, kindness, reward, .. }) = judged {
+        if let Some(Grades { accuracy, honesty, kindness, reward, .. }) = grades {
             let [accuracy, honesty, kindness] = [accuracy, honesty, kindness].map(|share| percent(*share));
             output.line(format!(
                 "  accuracy {accuracy}, honesty {honesty}, kindness {kindness}, reward {reward:.2}"

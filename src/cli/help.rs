@@ -5,11 +5,11 @@ use std::io::IsTerminal;
 use clap::{Arg, Command};
 use toml::{Table, Value};
 
+use crate::finetune::ppo_options::PpoOptions;
 use crate::finetune::sft_dataset::FLAWED_TALES;
 use crate::finetune::stage::Options;
 use crate::finetune::stages::constitution::{ConstitutionOptions, Feedback};
 use crate::finetune::stages::dpo::DpoOptions;
-use crate::finetune::stages::ppo::PpoOptions;
 use crate::finetune::stages::reward::RewardOptions;
 use crate::finetune::stages::sft::SftOptions;
 use crate::run::presets;

@@ -31,12 +31,12 @@ pub struct Launch<'a> {
     pub describe: &'a dyn Fn(&Path) -> anyhow::Result<()>,
 }
 
-/// Judges the model on the device, after so many steps.
-pub type Judge<'a> = &'a mut dyn FnMut(&mut dyn Device, u64) -> anyhow::Result<()>;
+/// Evaluates the model on the device, after so many steps.
+pub type Evaluate<'a> = &'a mut dyn FnMut(&mut dyn Device, u64) -> anyhow::Result<()>;
 
 impl Launch<'_> {
-    /// Trains to the last step. `judge` is called before the first step and after the last.
-    pub fn run(self, opened: &mut Opened, trainer: Trainer, judge: Judge) -> anyhow::Result<Exit> {
+    /// Trains to the last step. `evaluate` is called before the first step and after the last.
+    pub fn run(self, opened: &mut Opened, trainer: Trainer, evaluate: Evaluate) -> anyhow::Result<Exit> {
         let Self { output, resumed, out, name, tokens, tokenizer, floor, verbs, describe } = self;
         let is_resumed = resumed.is_some();
         let starts = resumed.as_ref().is_none_or(|folder| !folder.has_checkpoint());
@@ -68,9 +68,9 @@ impl Launch<'_> {
         screen.begin(session.trainer.step);
         let planned = session.trainer.memory().total();
         if starts {
-            judge(session.device, session.trainer.step)?;
+            evaluate(session.device, session.trainer.step)?;
         }
-        // The run says that it is done after its model is judged.
+        // The run says that it is done after its model is evaluated.
         let mut done = None;
         let ending = session.run(&mut |event| match event {
             Event::Done { .. } => {
@@ -80,7 +80,7 @@ impl Launch<'_> {
             _ => screen.tell(event),
         })?;
         if ending == Ending::Finished {
-            judge(session.device, session.trainer.step)?;
+            evaluate(session.device, session.trainer.step)?;
         }
         done.iter().try_for_each(|done| screen.tell(done))?;
         screen.remark(&memory_used(planned, opened));

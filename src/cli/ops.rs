@@ -100,10 +100,10 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         if output.json {
             output.named("op", row)?;
         } else {
-            let beside = |text: &str| wrapped(&format!("{:21}{text}", ""), 21);
+            let indented = |text: &str| wrapped(&format!("{:21}{text}", ""), 21);
             output.line(wrapped(&format!("{:<20} {}", row.op, row.formula), 21))?;
-            output.line(beside(&format!("variants {}", row.variants.join(", "))))?;
-            output.line(beside(&row.shaders.join(" ")))?;
+            output.line(indented(&format!("variants {}", row.variants.join(", "))))?;
+            output.line(indented(&row.shaders.join(" ")))?;
         }
     }
     if output.json {

@@ -169,7 +169,7 @@ fn subject(args: &Args) -> anyhow::Result<(TrainConfig, ModelConfig)> {
     if let Some(folder) = &args.model {
         return stored(folder, &args.settings);
     }
-    let config = TrainConfig::new(&args.settings)?;
+    let config = args.settings.resolve()?;
     let vocab_size = vocab_size(&config.tokenizer).ok_or_else(|| {
         Usage(format!("there is no tokenizer {:?}: choose char, byte, word, bpe:N or gpt2", config.tokenizer))
     })?;

@@ -27,7 +27,7 @@ pub fn stored(folder: &Path, asked: &Settings) -> anyhow::Result<(TrainConfig, M
     }
     let written = folder.join(SETTINGS);
     let run = if written.exists() { Settings::from_file(&written)? } else { Settings::default() };
-    let config = TrainConfig::new(&asked.over(&own)?.over(&run)?)?;
+    let config = asked.over(&own)?.over(&run)?.resolve()?;
     let model = ModelConfig { dropout: config.model.dropout, ..model };
     Ok((config, model))
 }

@@ -22,7 +22,7 @@ use crate::text::corpus::{Corpus, Source};
 use crate::text::dataset::Dataset;
 use crate::text::tokenizer::Tokenizer;
 use crate::train::evaluate::floor;
-use crate::train::source;
+use crate::train::pretraining::pretraining;
 use crate::train::trainer::Trainer;
 
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,7 @@ fn begin(args: &Args, output: Output) -> anyhow::Result<Plan> {
         Some(file) => args.settings.over(&Settings::from_file(file)?)?,
         None => args.settings.clone(),
     };
-    let mut config = TrainConfig::new(&settings)?;
+    let mut config = settings.resolve()?;
     let corpus = args.places.locate(config.data.as_deref(), output)?;
     let (data, mut origin) = (Piece::of_corpus(&corpus)?, Origin::default());
     config.data = Some(data.place());
@@ -134,7 +134,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let fills_in_tales =
         !model.causal && matches!(corpus.source, Source::Tales { .. }) && tokenizer.name() == "char";
     let hidden = fills_in_tales.then(|| dataset.val.clone());
-    let source = source::pretraining(&config, &model, dataset);
+    let source = pretraining(&config, &model, dataset);
     let trainer = Trainer::new(opened.device(), config, model.clone(), source)?;
     let steps = trainer.config.steps;
     let next = next(&model, &tokenizer);
@@ -153,7 +153,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         let Some(val) = hidden.as_ref().filter(|_| step == steps) else { return Ok(()) };
         let found = restored(device, &model, &tokenizer, &corpus.text, val, MASKED_WINDOWS)?;
         output.remark(format!(
-            "{:.1}% of {} masked characters restored; knowing the grammar, {:.1}% could be",
+            "masked characters restored: {:.1}% of {}; upper bound by the grammar: {:.1}%",
             100.0 * found.model,
             found.asked,
             100.0 * found.optimum

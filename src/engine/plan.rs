@@ -11,7 +11,7 @@ use super::tensor::{Dtype, Shape, Spec};
 /// Where a value's elements live. Every buffer is whole: wgpu tracks hazards per buffer, so two values in
 /// one buffer could not be read and written by the same dispatch.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Home {
+pub enum Storage {
     /// Written by the host; belongs to this plan.
     Input(String),
     /// Shared by name with every plan on the device.
@@ -22,8 +22,8 @@ pub enum Home {
 
 /// A piece of memory that nodes refer to by index.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
-    pub home: Home,
+pub struct PlanTensor {
+    pub storage: Storage,
     pub spec: Spec,
 }
 
@@ -31,7 +31,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct PlanNode {
     pub op: Arc<dyn AnyOp>,
-    /// Indices into [`Plan::places`]. An output that overwrites an input has the same place.
+    /// Indices into [`Plan::tensors`]. An output that overwrites an input is the same tensor.
     pub inputs: Vec<usize>,
     pub outputs: Vec<usize>,
     pub in_specs: Vec<Spec>,
@@ -55,16 +55,16 @@ impl PlanNode {
 pub struct Phase {
     pub name: String,
     pub nodes: Range<usize>,
-    /// Places set to zero before the first node.
+    /// Tensors set to zero before the first node.
     pub cleared: Vec<usize>,
-    /// Places whose elements are read back after the last node.
+    /// Tensors whose elements are read back after the last node.
     pub results: Vec<usize>,
 }
 
 /// What a device runs.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub places: Vec<Place>,
+    pub tensors: Vec<PlanTensor>,
     pub nodes: Vec<PlanNode>,
     pub phases: Vec<Phase>,
     /// Elements of each slot.
@@ -99,23 +99,23 @@ impl Plan {
         let lifetimes = lifetimes(tape, results);
         let (slot_of, slots, least_slot_elements) = assign_slots(tape, &lifetimes);
 
-        let mut place_of = vec![usize::MAX; tape.values.len()];
-        let mut places = Vec::new();
+        let mut tensor_of = vec![usize::MAX; tape.values.len()];
+        let mut tensors = Vec::new();
         for (i, value) in tape.values.iter().enumerate() {
             if value.storage != Var(i) {
                 continue;
             }
-            let home = match value.role {
-                Role::Input => Home::Input(value.name.clone()),
+            let storage = match value.role {
+                Role::Input => Storage::Input(value.name.clone()),
                 Role::Persistent { init, class, .. } => {
-                    Home::Persistent { name: value.name.clone(), init, class }
+                    Storage::Persistent { name: value.name.clone(), init, class }
                 }
-                Role::Temporary => Home::Slot(slot_of[i]),
+                Role::Temporary => Storage::Slot(slot_of[i]),
             };
-            place_of[i] = places.len();
-            places.push(Place { home, spec: value.spec });
+            tensor_of[i] = tensors.len();
+            tensors.push(PlanTensor { storage, spec: value.spec });
         }
-        let place = |v: &Var| place_of[tape.storage(*v).0];
+        let tensor = |v: &Var| tensor_of[tape.storage(*v).0];
         let specs = |vars: &[Var]| vars.iter().map(|v| tape.values[v.0].spec).collect::<Vec<_>>();
 
         let nodes: Vec<_> = tape
@@ -123,8 +123,8 @@ impl Plan {
             .iter()
             .map(|node| PlanNode {
                 op: node.op.clone(),
-                inputs: node.inputs.iter().map(place).collect(),
-                outputs: node.outputs.iter().map(place).collect(),
+                inputs: node.inputs.iter().map(tensor).collect(),
+                outputs: node.outputs.iter().map(tensor).collect(),
                 in_specs: specs(&node.inputs),
                 out_specs: specs(&node.outputs),
                 name: format!("{}/{}", node.scope, node.op.info().name),
@@ -138,12 +138,12 @@ impl Plan {
                 Phase {
                     name: tape.phases[s].clone(),
                     nodes: first..end,
-                    cleared: tape.cleared.iter().filter(|c| c.0 == s).map(|c| place(&c.1)).collect(),
-                    results: results.iter().filter(made_here).map(place).collect(),
+                    cleared: tape.cleared.iter().filter(|c| c.0 == s).map(|c| tensor(&c.1)).collect(),
+                    results: results.iter().filter(made_here).map(tensor).collect(),
                 }
             })
             .collect();
-        Ok(Self { places, nodes, phases, slots, least_slot_elements })
+        Ok(Self { tensors, nodes, phases, slots, least_slot_elements })
     }
 
     /// The index of the phase with this name.
@@ -159,9 +159,9 @@ impl Plan {
 
     /// The tensors that last from run to run, in the order they were declared.
     pub fn persistent(&self) -> impl Iterator<Item = (&str, Shape, Class)> {
-        self.places.iter().filter_map(|place| match &place.home {
-            Home::Persistent { name, class, .. } => Some((name.as_str(), place.spec.shape, *class)),
-            Home::Input(_) | Home::Slot(_) => None,
+        self.tensors.iter().filter_map(|tensor| match &tensor.storage {
+            Storage::Persistent { name, class, .. } => Some((name.as_str(), tensor.spec.shape, *class)),
+            Storage::Input(_) | Storage::Slot(_) => None,
         })
     }
 
@@ -176,14 +176,14 @@ impl Plan {
     /// Bytes this plan takes on a device.
     pub fn memory(&self) -> Memory {
         let mut memory = Memory::default();
-        for place in &self.places {
-            let part = match place.home {
-                Home::Input(_) => &mut memory.inputs,
-                Home::Persistent { class: Class::Parameter(_), .. } => &mut memory.parameters,
-                Home::Persistent { class: Class::State(_), .. } => &mut memory.states,
-                Home::Slot(_) => continue,
+        for tensor in &self.tensors {
+            let part = match tensor.storage {
+                Storage::Input(_) => &mut memory.inputs,
+                Storage::Persistent { class: Class::Parameter(_), .. } => &mut memory.parameters,
+                Storage::Persistent { class: Class::State(_), .. } => &mut memory.states,
+                Storage::Slot(_) => continue,
             };
-            *part = part.saturating_add(place.spec.bytes());
+            *part = part.saturating_add(tensor.spec.bytes());
         }
         let slots = self.slots.iter().map(|&elements| Spec::f32([elements]).bytes());
         memory.temporaries = slots.fold(0, u64::saturating_add);

@@ -1,4 +1,4 @@
-//! A model written down: ops in the order they run, and the derivatives appended to them.
+//! A recorded model: ops in the order they run, with the derivatives appended to them.
 
 use std::sync::Arc;
 

@@ -1,13 +1,13 @@
-//! What each token of a reply gained over what was expected of it, its advantage: in PPO a sum of later rewards by
-//! generalised advantage estimation (Schulman et al. 2016), each token paying for its divergence from the reference:
+//! Advantages: what each token of a reply gained over the expected value. In PPO they are a sum of later rewards by
+//! generalised advantage estimation (Schulman et al. 2016), with a KL penalty on each token:
 //!
 //! - r_t = −β (ln π(t) − ln π_ref(t)), and at the last token (R − mean) / std is added, of rewards at the start
 //! - δ_t = r_t + γ V_{t+1} − V_t, A_t = δ_t + γ λ A_{t+1}, returns A_t + V_t
 //!
 //! and in GRPO (R − mean R) / std R over the replies to one prompt (Shao et al. 2024), for all tokens alike.
 
+use super::ppo_options::PpoOptions;
 use super::rollout::Rollout;
-use super::stages::ppo::PpoOptions;
 
 /// Replies with what each of their tokens gained.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Experience {
     pub returns: Vec<f32>,
 }
 
-/// Advantages and returns of a reply's tokens; rewards are told in a mean and a deviation.
+/// Advantages and returns of a reply's tokens; rewards are standardised by a mean and a standard deviation.
 pub fn gae(
     rollout: &Rollout,
     [mean, deviation]: [f64; 2],

@@ -52,7 +52,7 @@ pub fn text(reply: &Reply, tokenizer: &Tokenizer) -> String {
     tokenizer.decode(reply.said()) + if reply.ended { "" } else { "…" }
 }
 
-/// The share of replies that are to the letter what their examples answer, ended where they end.
+/// The share of replies that match the answers of their examples exactly, the end included.
 pub fn exact_match(examples: &[Example], replies: &[String], tokenizer: &Tokenizer) -> f64 {
     let right =
         |(example, reply): &(&Example, &String)| tokenizer.decode(example.last_exchange().1) == **reply;

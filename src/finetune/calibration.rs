@@ -4,12 +4,6 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::preference_dataset::both;
-use super::scorer::Scorer;
-use crate::engine::device::Device;
-use crate::text::preferences::EncodedPair;
-use crate::train::trainer::TrainError;
-
 /// Held-out pairs by how sure the model is of which answer is the better.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Calibration {
@@ -34,16 +28,6 @@ pub struct Bin {
 
 /// Bins between a half and 1.
 const BINS: usize = 5;
-
-/// The score of each pair's better answer minus that of its worse.
-pub fn margins(
-    device: &mut dyn Device,
-    scorer: &Scorer,
-    pairs: &[EncodedPair],
-) -> Result<Vec<f64>, TrainError> {
-    let rewards = scorer.rewards(device, &both(pairs))?;
-    Ok(rewards.chunks(2).map(|pair| pair[0] - pair[1]).collect())
-}
 
 impl Calibration {
     pub fn of(margins: &[f64]) -> Self {

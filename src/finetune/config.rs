@@ -50,18 +50,18 @@ impl StageConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finetune::ppo_options::PpoOptions;
     use crate::finetune::stages::dpo::DpoOptions;
-    use crate::finetune::stages::ppo::PpoOptions;
     use crate::finetune::stages::reward::RewardOptions;
     use crate::finetune::stages::sft::SftOptions;
-    use crate::objective::preference::Form;
+    use crate::objective::preference::PreferenceLoss;
 
     #[test]
     fn a_stage_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let none = StageConfig::read(folder.path()).unwrap_err().to_string();
         assert!(none.contains(STAGE) && none.contains("train --resume"), "{none}");
-        let dpo = DpoOptions { loss: Form::Ipo, beta: 0.25, label_smoothing: 0.0, sft_weight: 0.5 };
+        let dpo = DpoOptions { loss: PreferenceLoss::Ipo, beta: 0.25, label_smoothing: 0.0, sft_weight: 0.5 };
         let reward = RewardOptions { sft_weight: 0.25 };
         for method in [
             Method::Sft(SftOptions {}),

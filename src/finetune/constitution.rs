@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::text::dataset::{DatasetError, read_text};
-use crate::text::tales::judge::{Manner, judge};
+use crate::text::tales::grade::{Manner, grade};
 use crate::text::tales::{Exchange, UNKNOWN};
 
 /// The built-in constitution's text.
@@ -119,7 +119,7 @@ impl Constitution {
 
 impl Judge {
     fn objects(self, exchange: &Exchange, reply: &str) -> bool {
-        let verdict = judge(exchange, reply);
+        let verdict = grade(exchange, reply);
         match self {
             Self::Told => verdict.known && !verdict.is_right(),
             Self::Admitted => !verdict.known && !verdict.is_right(),
@@ -143,7 +143,7 @@ impl Revision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::tales::judge::tests::exchange;
+    use crate::text::tales::grade::tests::exchange;
 
     #[test]
     fn replies_are_judged_and_revised_by_hand() {

@@ -161,7 +161,7 @@ mod tests {
     use crate::sample::batch::tests::device;
     use crate::text::pack::pack;
     use crate::text::tales::UNKNOWN;
-    use crate::text::tales::judge::tests::exchange;
+    use crate::text::tales::grade::tests::exchange;
     use crate::train::evaluate::loss;
 
     /// The same from the losses of the two conversations by themselves.

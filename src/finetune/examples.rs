@@ -9,6 +9,9 @@ use crate::text::dataset::shuffle;
 /// Every tenth example of a file is held out.
 pub const HELD_OUT_OF: usize = 10;
 
+/// Questions about tales, or pairs of answers to them, that are held out.
+pub const TALES_HELD_OUT: usize = 300;
+
 /// Every tenth of `examples` held out, as (train, val).
 pub fn hold_out<T>(examples: Vec<T>) -> (Vec<T>, Vec<T>) {
     let (mut train, mut val) = (Vec::new(), Vec::new());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use super::base::Base;
 use super::config::{STAGE, StageConfig};
+use super::examples::TALES_HELD_OUT;
 use super::sft_dataset::FLAWED_TALES;
 use super::stage::{Context, OptionsError, Setup, Stage};
 use super::stages::Method;
@@ -58,7 +59,7 @@ impl Job {
         let settings = settings.over(&Settings::default())?;
         let base = Base::open(path)?;
         let lora_rank = asked.lora_rank.unwrap_or(0);
-        let mut setup = Setup::new(&base, &method, &settings, lora_rank)?;
+        let mut setup = Setup::new(&base, &*method, &settings, lora_rank)?;
         // An absolute path holds wherever the run is resumed from.
         let data = &mut setup.config.data;
         *data = data.take().map(|data| match data.as_str() {
@@ -115,14 +116,14 @@ impl Job {
         }
         let config = StageConfig::read(folder)?;
         let (run, origin) = (RunFolder::open(folder)?, Origin::read(folder)?);
-        let settings = TrainConfig::new(&settings.over(&run.settings()?)?)?;
+        let settings = settings.over(&run.settings()?)?.resolve()?;
         let setup = Setup::of_run(folder, &config, settings)?;
         Ok(Some(Self { resumed: None, config, setup, base: None, origin }))
     }
 
     /// Reads the data, and notes what they are.
     pub fn load(&mut self) -> anyhow::Result<Box<dyn Stage>> {
-        let stage = self.setup.load(&self.config.method)?;
+        let stage = self.setup.load(&*self.config.method)?;
         if let (None, Some(data)) = (&self.resumed, &self.setup.config.data) {
             self.origin.set("data", data_piece(data)?);
         }
@@ -140,7 +141,7 @@ impl Job {
         if let Some((part, path)) = method.path() {
             again(&mut origin, part, path, None, true)?;
         }
-        let mut stage = setup.load(&method)?;
+        let mut stage = setup.load(&*method)?;
         stage.truncate((steps as usize).saturating_mul(setup.config.examples_per_step()));
         let (mut cpu, uses_device) = (Cpu::<f32>::default(), method.uses_device());
         // A stage that does not has its batches before the first step, wherever they were computed.
@@ -163,7 +164,7 @@ impl Setup {
     fn of_run(folder: &Path, stage: &StageConfig, config: TrainConfig) -> anyhow::Result<Self> {
         let (model, tokenizer) = described(folder)?;
         let model = ModelConfig { dropout: config.model.dropout, lora_rank: stage.lora_rank, ..model };
-        Ok(Self { config, model, tokenizer, held_out: super::sft_dataset::TALES_HELD_OUT })
+        Ok(Self { config, model, tokenizer, held_out: TALES_HELD_OUT })
     }
 }
 

@@ -1,6 +1,6 @@
-//! After pretraining: a model that continues text becomes one that answers, and answers as it should.
+//! Fine-tuning: a model that continues text learns to answer, then to answer well.
 //!
-//! A [`stage`] is one way to fine-tune: its options, its data, its batches, and how its model is judged. [`stages`] has
+//! A [`stage`] is one way to fine-tune: its options, its data, its batches, and how its model is evaluated. [`stages`] has
 //! one file for each, and [`stages::Method`] lists them. A stage runs in memory by [`run()`], several by a [`pipeline`],
 //! and in a run folder as a [`job`] with a [`config`].
 //!
@@ -22,6 +22,7 @@ pub mod job;
 pub mod pair_source;
 pub mod pipeline;
 pub mod policy_source;
+pub mod ppo_options;
 pub mod preference_dataset;
 pub mod questions;
 pub mod report;

@@ -84,7 +84,7 @@ impl PairSource {
     ) -> anyhow::Result<Self> {
         let time = longest(&dataset.train).max(longest(&dataset.held_out));
         let sizes = [2 * setup.config.batch_size, time];
-        let reference = Scorer::of_base(setup, sizes, context)?;
+        let reference = setup.reference(sizes, context)?;
         let Context { device, progress, .. } = context;
         Self::for_preferences(objective, dataset, &setup.config, *device, &reference, &mut **progress)
     }
@@ -141,7 +141,7 @@ impl PairSource {
         })
     }
 
-    fn beside(&self, pairs: &[&Compared]) -> Batch {
+    fn collate(&self, pairs: &[&Compared]) -> Batch {
         let width = 2 * pairs.len() * self.most;
         let shape = BatchShape { sequences: 2 * pairs.len(), predictions: width };
         let mut batch = Batch::zeros(&self.objective, shape, self.time);
@@ -195,7 +195,7 @@ impl Source for PairSource {
                 (0..size).map(|i| &pairs[(step as usize * size + i) % pairs.len()]).collect()
             }
         };
-        self.beside(&chosen)
+        self.collate(&chosen)
     }
 
     fn prompt(&self) -> &[u32] {

@@ -3,15 +3,15 @@
 
 use super::base::Base;
 use super::constitution::Constitution;
+use super::ppo_options::PpoOptions;
 use super::questions::Questions;
-use super::report::{Judgement, Report};
+use super::report::{Grades, Report};
 use super::rollout::{REFERENCE, Rewards, Rollout, RolloutWorker};
 use super::run::{Trained, run};
 use super::scorer::{Head, Scorer};
 use super::sft_dataset::FLAWED_TALES;
 use super::stage::{Context, Setup};
 use super::stages::Method;
-use super::stages::ppo::PpoOptions;
 use super::stages::sft::SftOptions;
 use crate::engine::device::Device;
 use crate::objective::Objective;
@@ -49,7 +49,7 @@ pub struct Outcome {
 /// Replies sampled at temperature 1.
 #[derive(Clone, Debug)]
 pub struct Sampled {
-    pub judged: Judgement,
+    pub grades: Grades,
     /// The divergence from the model that learned from demonstrations, in nats per reply.
     pub kl: f64,
     /// One of the replies.
@@ -79,7 +79,7 @@ impl Pipeline {
         let sizes = [1, self.setup.model.block_size];
         let scorer = Scorer::load(&mut *device, &self.setup.model, "", Head::Tokens, sizes)?;
         self.sft.write_to(&mut *device, scorer.parameters(), self.setup.config.seed)?;
-        let (report, sampled) = self.judge(&mut *device)?;
+        let (report, sampled) = self.evaluate(&mut *device)?;
         let (measures, validation) = Default::default();
         Ok(Outcome { name, report, sampled: Some(sampled), measures, validation, model: None })
     }
@@ -106,20 +106,20 @@ impl Pipeline {
         let (report, sampled) = if model.gives_rewards() {
             let progress: Progress = &mut |_, _| ();
             let mut context = Context { device: &mut *device, base: None, reward: None, progress };
-            (stage.judge(&setup, &mut context)?, None)
+            (stage.evaluate(&setup, &mut context)?, None)
         } else {
-            let (report, sampled) = self.judge(&mut *device)?;
+            let (report, sampled) = self.evaluate(&mut *device)?;
             (report, Some(sampled))
         };
         Ok(Outcome { name, report, sampled, measures, validation, model: Some(model) })
     }
 
     /// Judges the model that the device holds.
-    fn judge(&mut self, device: &mut dyn Device) -> anyhow::Result<(Report, Sampled)> {
+    fn evaluate(&mut self, device: &mut dyn Device) -> anyhow::Result<(Report, Sampled)> {
         let Setup { model, tokenizer, config, .. } = &self.setup;
         let constitution = Constitution::of_tales();
         let mut context = Context { device, base: None, reward: None, progress: &mut |_, _| () };
-        let report = self.held_out.judge(&self.setup, Some(&constitution), &mut context)?;
+        let report = self.held_out.evaluate(&self.setup, Some(&constitution), &mut context)?;
         let device = context.device;
         let prompts = self.held_out.prompts();
         let most = PpoOptions::default().max_tokens;
@@ -130,8 +130,8 @@ impl Pipeline {
         let rollouts = worker.rollouts(device, &prompts.iter().collect::<Vec<_>>(), 1, config.seed)?;
         let kl = rollouts.iter().map(Rollout::kl).sum::<f64>() / rollouts.len().max(1) as f64;
         let texts: Vec<String> = rollouts.into_iter().map(|rollout| rollout.text).collect();
-        let judged = Judgement::of(&self.held_out.exchanges, &texts);
+        let grades = Grades::of(&self.held_out.exchanges, &texts);
         let reply = texts.into_iter().next().unwrap_or_default();
-        Ok((report, Sampled { judged, kl, reply }))
+        Ok((report, Sampled { grades, kl, reply }))
     }
 }

@@ -1,10 +1,11 @@
-//! Reinforcement learning from what a model's own replies are worth (Ziegler et al. 2019; Ouyang et al. 2022): PPO,
+//! Reinforcement learning from rewards of a model's own replies (Ziegler et al. 2019; Ouyang et al. 2022): PPO,
 //! and GRPO, its variant without a value head (Shao et al. 2024).
 //!
-//! An iteration rolls out replies to some prompts with the model as it is, judges them, and learns from them for a
-//! few epochs by their tokens' [advantages](super::advantages). PPO takes rewards at mean 0 and deviation 1 of those at
-//! the start, as who judges has units of their own, and what a nat of divergence costs and how far a value may move
-//! have not. That cost is adapted so that the divergence of a reply stays near a target (Ziegler et al. 2019, eq. 4).
+//! An iteration rolls out replies to some prompts with the current model, scores them, and learns from them for a
+//! few epochs by their tokens' [advantages](super::advantages). PPO standardises rewards by the mean and
+//! standard deviation of the first replies: a reward model has units of its own, and the KL coefficient and the clip range
+//! of values do not know them. The KL coefficient adapts so that the divergence of a reply stays near a target (Ziegler et
+//! al. 2019, eq. 4).
 
 use std::cell::Cell;
 
@@ -13,8 +14,8 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::advantages::{Experience, explained_variance, gae, in_group, moments, whiten};
 use super::examples::examples_of_step;
+use super::ppo_options::{Algorithm, PpoOptions};
 use super::rollout::{Prompt, Rollout, RolloutWorker};
-use super::stages::ppo::{Algorithm, PpoOptions};
 use crate::engine::device::{Device, DeviceError};
 use crate::objective::inputs::Input;
 use crate::objective::policy::{KL_COEFFICIENT, REWARD_MOMENTS};
@@ -47,12 +48,12 @@ pub struct PolicySource {
     batch_size: usize,
     n_micro: usize,
     iteration: Iteration,
-    /// The policy has moved too far from when it spoke.
+    /// The policy has moved too far since it sampled the replies.
     has_strayed: Cell<bool>,
 }
 
 impl PolicySource {
-    /// A policy that learns to reply to `prompts`; `time` is what [`PpoOptions::time`] says of them.
+    /// A policy that learns to reply to `prompts`; `time` is the most tokens of one with its reply.
     pub fn new(
         name: &str,
         options: PpoOptions,
@@ -85,8 +86,8 @@ impl PolicySource {
     }
 }
 
-/// The moments that rewards are told in: the first of a run, other than those of rewards that are all alike. `now` are
-/// those of the latest.
+/// The mean and standard deviation that standardise rewards: those of the first replies of a run whose rewards are not all
+/// equal. `now` are those of the latest replies.
 fn reward_moments(device: &mut dyn Device, now: [f64; 2]) -> Result<[f64; 2], DeviceError> {
     if let [mean, deviation] = device.read(REWARD_MOMENTS)?[..]
         && deviation > 0.0
@@ -98,11 +99,11 @@ fn reward_moments(device: &mut dyn Device, now: [f64; 2]) -> Result<[f64; 2], De
         return Ok([now[0], 1.0]);
     }
     device.write(REWARD_MOMENTS, &[mean, deviation])?;
-    // As they are read from then on.
+    // Later calls read them in single precision.
     Ok([mean, deviation].map(f64::from))
 }
 
-/// What a nat of divergence is to cost next, where `kl` was that of a reply on average.
+/// The next KL coefficient, after replies with a mean divergence of `kl`.
 fn adapted(kl_coefficient: f64, kl: f64, target: f64) -> f64 {
     kl_coefficient * (1.0 + KL_GAIN * (kl / target - 1.0).clamp(-KL_FAR, KL_FAR))
 }
@@ -186,9 +187,9 @@ impl Source for PolicySource {
         let steps = epochs * rollouts.len() / (self.batch_size * self.n_micro);
         let experience = match self.options.algorithm {
             Algorithm::Ppo => {
-                let told_in = reward_moments(device, [reward, spread])?;
+                let moments = reward_moments(device, [reward, spread])?;
                 let learn = |rollout: Rollout| {
-                    let (advantages, returns) = gae(&rollout, told_in, kl_coefficient, &self.options);
+                    let (advantages, returns) = gae(&rollout, moments, kl_coefficient, &self.options);
                     Experience { rollout, advantages, returns }
                 };
                 let mut experience: Vec<Experience> = rollouts.into_iter().map(learn).collect();
@@ -244,7 +245,7 @@ mod tests {
 
     /// The moments of the first rewards, 1 ± 3, serve all later ones; where all are alike they are only shifted.
     #[test]
-    fn rewards_are_told_in_the_moments_of_the_first() {
+    fn rewards_are_standardised_by_the_first() {
         let mut cpu = Cpu::<f32>::default();
         let mut tape = Tape::new("moments");
         tape.state(REWARD_MOMENTS, [2], Init::Constant(0.0), State::Saved);

@@ -5,7 +5,7 @@ use std::slice::from_ref;
 use super::answers::{exact_match, replies};
 use super::constitution::Constitution;
 use super::critique::Replies;
-use super::report::{Answers, Judgement, Report};
+use super::report::{Answers, Grades, Report};
 use super::rollout::Prompt;
 use super::stage::{Context, Setup};
 use crate::sample::strategy::Strategy;
@@ -59,7 +59,7 @@ impl Questions {
 
     /// Judges the likeliest replies of the model whose parameters the device holds, and by a constitution if there is
     /// one; nothing is reported where no program can judge.
-    pub fn judge(
+    pub fn evaluate(
         &self,
         Setup { model, tokenizer, .. }: &Setup,
         constitution: Option<&Constitution>,
@@ -70,9 +70,9 @@ impl Questions {
         }
         let said =
             replies(*device, model, tokenizer, &self.examples, &Strategy::greedy(), 0, &mut **progress)?;
-        let judged = Some(Judgement::of(&self.exchanges, &said));
+        let grades = Some(Grades::of(&self.exchanges, &said));
         let exact_match = exact_match(&self.examples, &said, tokenizer);
-        let answers = Answers { questions: said.len(), exact_match, judged };
+        let answers = Answers { questions: said.len(), exact_match, grades };
         let violations = constitution.map(|constitution| {
             let said = self.exchanges.iter().zip(said).collect();
             Replies { constitution, tokenizer, said }.violations()

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::calibration::Calibration;
 use super::critique::Violations;
 use crate::text::tales::Exchange;
-use crate::text::tales::judge::{Tally, judge};
+use crate::text::tales::grade::{Tally, grade};
 
 /// What a stage says of its model; each stage reports what it can.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,16 +20,16 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Answers {
     pub questions: usize,
-    /// The share of answers that are right to the letter.
+    /// The share of answers that match exactly.
     pub exact_match: f64,
-    /// `None` where no program can judge.
+    /// `None` where no program can grade replies.
     #[serde(flatten)]
-    pub judged: Option<Judgement>,
+    pub grades: Option<Grades>,
 }
 
 /// What the program that knows the Tales world says of replies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Judgement {
+pub struct Grades {
     pub accuracy: f64,
     pub honesty: f64,
     pub kindness: f64,
@@ -37,13 +37,13 @@ pub struct Judgement {
     pub reward_std: f64,
 }
 
-impl Judgement {
+impl Grades {
     pub fn of(exchanges: &[Exchange], replies: &[String]) -> Self {
-        exchanges.iter().zip(replies).map(|(asked, reply)| judge(asked, reply)).collect::<Tally>().into()
+        exchanges.iter().zip(replies).map(|(asked, reply)| grade(asked, reply)).collect::<Tally>().into()
     }
 }
 
-impl From<Tally> for Judgement {
+impl From<Tally> for Grades {
     fn from(tally: Tally) -> Self {
         Self {
             accuracy: tally.accuracy(),

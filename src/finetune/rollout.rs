@@ -9,7 +9,7 @@ use crate::sample::batch::{BatchGenerator, Reply};
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::tales::Exchange;
-use crate::text::tales::judge::judge;
+use crate::text::tales::grade::grade;
 use crate::text::tokenizer::{Special, Tokenizer};
 
 /// A prompt for a policy.
@@ -157,7 +157,7 @@ impl RolloutWorker {
             Rewards::Tales => {
                 let reward = |(prompt, text): (&&Prompt, &String)| {
                     let exchange = prompt.exchange.as_ref().ok_or(OptionsError::NoReward)?;
-                    Ok(judge(exchange, text).reward())
+                    Ok(grade(exchange, text).reward())
                 };
                 prompts.iter().zip(texts).map(reward).collect()
             }

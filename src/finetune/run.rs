@@ -28,8 +28,8 @@ pub fn run(
     held_out: usize,
 ) -> anyhow::Result<Trained> {
     method.check()?;
-    let setup = Setup { held_out, ..Setup::new(base, method, asked, 0)? };
-    let mut stage = setup.load(method)?;
+    let setup = Setup { held_out, ..Setup::new(base, &**method, asked, 0)? };
+    let mut stage = setup.load(&**method)?;
     let mut context = Context { device, base: Some(base), reward, progress: &mut |_, _| () };
     let source = stage.source(&setup, &mut context)?;
     let mut trainer = setup.trainer(source, &mut context)?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::stage::{Context, Setup};
 use crate::engine::device::{Device, HostData, PlanId, Results};
 use crate::engine::op::OpError;
 use crate::engine::plan::Plan;
@@ -10,7 +9,7 @@ use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
 use crate::models::config::ModelConfig;
-use crate::models::{Reading, trunk};
+use crate::models::{ModelInputs, backbone};
 use crate::nn::Pass;
 use crate::objective::inputs::Input;
 use crate::objective::score::Score;
@@ -62,19 +61,19 @@ impl Scorer {
         tape.freeze();
         let record = |tape: &mut Tape| -> Result<Plan, OpError> {
             let tokens = Input::Tokens.declare(tape, Spec::u32([sequences, time]));
-            let trunk = trunk(tape, config, Reading { tokens, segments: None }, Pass::Evaluate)?;
+            let backbone = backbone(tape, config, ModelInputs { tokens, segments: None }, Pass::Evaluate)?;
             if head == Head::Reward {
                 let ends = Input::Places.declare(tape, Spec::u32([1, sequences]));
                 let reward = Score::reward(tape, config.n_embd);
-                let at_ends = trunk.at(tape, ends)?;
+                let at_ends = backbone.at(tape, ends)?;
                 let scores = reward.record(tape, at_ends.hidden)?;
                 return Plan::new(tape, &[scores]);
             }
             let targets = Input::Targets.declare(tape, Spec::u32([sequences * time]));
             let value = (head == Head::Value).then(|| Score::value(tape, config.n_embd));
-            let mut results = vec![tokens::nll(tape, &trunk, targets)?];
+            let mut results = vec![tokens::nll(tape, &backbone, targets)?];
             if let Some(value) = value {
-                results.push(value.record(tape, trunk.hidden)?);
+                results.push(value.record(tape, backbone.hidden)?);
             }
             Plan::new(tape, &results)
         };
@@ -86,14 +85,6 @@ impl Scorer {
         let entry = |(name, shape, _): (&str, _, _)| Entry { name: name.to_owned(), shape };
         let parameters = plan.parameters().map(entry).collect();
         Ok(Self { plan: device.load(&plan, 0)?, parameters, sequences, time })
-    }
-
-    /// The base of a stage without adapters, under the names of the model in training.
-    pub fn of_base(setup: &Setup, sizes: [usize; 2], context: &mut Context) -> anyhow::Result<Self> {
-        let scorer = Self::load(context.device, &setup.bare(), "", Head::Tokens, sizes)?;
-        let base = context.base.as_deref_mut().ok_or_else(|| anyhow::anyhow!("the stage needs its base"))?;
-        base.write_to(context.device, scorer.parameters(), setup.config.seed)?;
-        Ok(scorer)
     }
 
     /// Its parameters as the device knows them.

@@ -17,8 +17,6 @@ pub const FLAWED_TALES: &str = "tales-flawed";
 
 /// Conversations about tales to train on.
 const TALES_CONVERSATIONS: usize = 20_000;
-/// Questions, or pairs of answers, that are held out.
-pub const TALES_HELD_OUT: usize = 300;
 /// The most questions of a conversation.
 const MOST_QUESTIONS: usize = 16;
 /// The most characters of a conversation about a tale: for each token of a block (a question has more than a tale), and

@@ -62,7 +62,7 @@ impl SftSource {
     }
 
     /// Windows as rows of a batch, each answer token weighing `weight`.
-    fn beside(&self, windows: &[&Window], weight: f32) -> Batch {
+    fn collate(&self, windows: &[&Window], weight: f32) -> Batch {
         let all = |field: fn(&Window) -> &[u32]| windows.iter().flat_map(|w| field(w)).copied().collect();
         let size = windows.len() * self.most;
         let (mut places, mut targets, mut weights) = (vec![0; size], vec![0; size], vec![0.0; size]);
@@ -95,13 +95,13 @@ impl Source for SftSource {
     fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
         if purpose == Purpose::Estimating || split == Split::Val {
             let windows = self.at_random(split, purpose, step, micro);
-            return self.beside(&windows, 1.0 / answer_tokens(&windows));
+            return self.collate(&windows, 1.0 / answer_tokens(&windows));
         }
         let windows = self.of_step(step);
         // The trainer divides by the number of micro-steps.
         let weight = self.n_micro as f32 / answer_tokens(&windows);
         let first = micro as usize * self.batch_size;
-        self.beside(&windows[first..first + self.batch_size], weight)
+        self.collate(&windows[first..first + self.batch_size], weight)
     }
 
     fn quantity(&self) -> &'static str {

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use super::base::{Base, BaseError};
-use super::examples::HELD_OUT_OF;
+use super::examples::{HELD_OUT_OF, TALES_HELD_OUT};
 use super::report::Report;
-use super::sft_dataset::TALES_HELD_OUT;
-use super::stages::Method;
+use super::scorer::{Head, Scorer};
 use crate::engine::device::Device;
 use crate::engine::single::is_positive;
 use crate::models::config::ModelConfig;
@@ -60,7 +59,7 @@ pub trait Stage {
     fn source(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Box<dyn Source>>;
 
     /// How good the model is whose parameters the device holds: before the first step and after the last.
-    fn judge(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report>;
+    fn evaluate(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report>;
 }
 
 /// What a stage works with.
@@ -85,11 +84,15 @@ pub struct Setup {
 
 impl Setup {
     /// `base` about to be fine-tuned with the settings that are `asked` for, otherwise with the defaults of the stage.
-    pub fn new(base: &Base, method: &Method, asked: &Settings, lora_rank: usize) -> anyhow::Result<Self> {
+    pub fn new(
+        base: &Base,
+        options: &dyn Options,
+        asked: &Settings,
+        lora_rank: usize,
+    ) -> anyhow::Result<Self> {
         base.agrees(asked)?;
-        let data = TrainConfig::new(&asked.over(base.settings())?)?.data;
-        let config =
-            TrainConfig::new(&asked.over(&method.defaults(data.as_deref()))?.over(base.settings())?)?;
+        let data = asked.over(base.settings())?.resolve()?.data;
+        let config = asked.over(&options.defaults(data.as_deref()))?.over(base.settings())?.resolve()?;
         let model = base.for_chat(config.model.block_size, config.model.dropout, lora_rank)?;
         model.check()?;
         Ok(Self { config, model, tokenizer: base.chat_tokenizer(), held_out: TALES_HELD_OUT })
@@ -101,8 +104,17 @@ impl Setup {
     }
 
     /// Reads the data of the configuration.
-    pub fn load(&self, method: &Method) -> anyhow::Result<Box<dyn Stage>> {
-        method.load(self.config.data.as_deref().ok_or(OptionsError::NoData)?, self)
+    pub fn load(&self, options: &dyn Options) -> anyhow::Result<Box<dyn Stage>> {
+        options.load(self.config.data.as_deref().ok_or(OptionsError::NoData)?, self)
+    }
+
+    /// The base without adapters as a reference, under the names of the model in training: for so many sequences at once,
+    /// of so many tokens.
+    pub fn reference(&self, sizes: [usize; 2], context: &mut Context) -> anyhow::Result<Scorer> {
+        let scorer = Scorer::load(context.device, &self.bare(), "", Head::Tokens, sizes)?;
+        let base = context.base.as_deref_mut().ok_or_else(|| anyhow::anyhow!("the stage needs its base"))?;
+        base.write_to(context.device, scorer.parameters(), self.config.seed)?;
+        Ok(scorer)
     }
 
     /// The model before its first step, with the weights of the base if there is one.

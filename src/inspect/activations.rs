@@ -13,8 +13,8 @@ use crate::engine::plan::Plan;
 use crate::engine::step::Step;
 use crate::engine::tape::{Init, Parameter, Tape};
 use crate::engine::tensor::Spec;
-use crate::ops::activation::{Activation, Kind};
-use crate::ops::gelu::{Form, Gelu};
+use crate::ops::activation::{Activation, ActivationFunction};
+use crate::ops::gelu::{Gelu, GeluApproximation};
 use crate::ops::softmax::Softmax;
 use crate::run::plot::{BLUE, FONT, GRID, INK, ORANGE, PlotError};
 
@@ -30,18 +30,18 @@ pub struct Curve {
 /// Sigmoid, tanh, ReLU, GELU, SiLU, and what softmax makes of the first of three logits, the others being 0 and 1.
 pub fn activations(x: &[f32]) -> Result<Vec<Curve>, InspectError> {
     Ok(vec![
-        curve("sigmoid", Activation(Kind::Sigmoid), x, &[])?,
-        curve("tanh", Activation(Kind::Tanh), x, &[])?,
-        curve("ReLU", Activation(Kind::Relu), x, &[])?,
-        curve("GELU", Gelu(Form::Exact), x, &[])?,
-        curve("SiLU", Activation(Kind::Silu), x, &[])?,
+        curve("sigmoid", Activation(ActivationFunction::Sigmoid), x, &[])?,
+        curve("tanh", Activation(ActivationFunction::Tanh), x, &[])?,
+        curve("ReLU", Activation(ActivationFunction::Relu), x, &[])?,
+        curve("GELU", Gelu(GeluApproximation::Exact), x, &[])?,
+        curve("SiLU", Activation(ActivationFunction::Silu), x, &[])?,
         curve("softmax of (x, 0, 1)", Softmax { causal: false }, x, &[0.0, 1.0])?,
     ])
 }
 
-/// The first element of `op` over rows of an x followed by `beside`, and its slope along x.
-fn curve(name: &'static str, op: impl AnyOp, x: &[f32], beside: &[f32]) -> Result<Curve, InspectError> {
-    let width = 1 + beside.len();
+/// The first element of `op` over rows of an x followed by `others`, and its slope along x.
+fn curve(name: &'static str, op: impl AnyOp, x: &[f32], others: &[f32]) -> Result<Curve, InspectError> {
+    let width = 1 + others.len();
     let mut tape = Tape::new("curve");
     let rows = tape.parameter("rows", [x.len(), width], Init::Constant(0.0), Parameter::Outer);
     let dy = tape.input("dy", Spec::f32([x.len(), width]));
@@ -50,7 +50,7 @@ fn curve(name: &'static str, op: impl AnyOp, x: &[f32], beside: &[f32]) -> Resul
     let plan = Arc::new(Plan::new(&tape, &[y, gradients[&rows]])?);
     let mut cpu = Cpu::<f64>::default();
     let id = cpu.load(&plan, 0)?;
-    let row = |x: &f32| [&[*x], beside].concat();
+    let row = |x: &f32| [&[*x], others].concat();
     cpu.write("rows", &x.iter().flat_map(row).collect::<Vec<_>>())?;
     let first: Vec<_> = (0..x.len() * width).map(|i| if i % width == 0 { 1.0 } else { 0.0 }).collect();
     cpu.set_input(id, "dy", HostData::F32(&first))?;

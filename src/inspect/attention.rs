@@ -13,7 +13,7 @@ use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
 use crate::models::config::{ModelConfig, Position};
-use crate::models::{Reading, trunk};
+use crate::models::{ModelInputs, backbone};
 use crate::nn::Pass;
 use crate::ops::attention_bias::alibi_slope;
 
@@ -79,7 +79,7 @@ pub fn heads(
     }
     let mut tape = Tape::new("inspect");
     let input = tape.input("tokens", Spec::u32([1, tokens.len()]));
-    trunk(&mut tape, config, Reading { tokens: input, segments: None }, Pass::Evaluate)?;
+    backbone(&mut tape, config, ModelInputs { tokens: input, segments: None }, Pass::Evaluate)?;
     let attentions = tape.nodes.iter().filter(|node| node.op.info().name == "attention");
     let qkv: Vec<_> = attentions.map(|node| node.inputs[0]).collect();
     let plan = Arc::new(Plan::new(&tape, &qkv)?);

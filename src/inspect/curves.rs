@@ -48,7 +48,7 @@ const COLOURS: [RGBColor; 6] = [
 ];
 
 impl Scale {
-    /// Where a number stands on the axis; nowhere if it has no logarithm.
+    /// The position of a number on the axis; none if it has no logarithm.
     fn place(self, x: f64) -> Option<f64> {
         let place = match self {
             Self::Linear => x,

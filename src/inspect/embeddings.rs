@@ -1,10 +1,10 @@
-//! The vectors of a model's tokens: which lie near each other, and what stands to one token as another to a third.
+//! The vectors of a model's tokens: nearest neighbours, and analogies.
 
 use crate::engine::op::OpError;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
 use crate::models::config::ModelConfig;
-use crate::models::{Reading, trunk};
+use crate::models::{ModelInputs, backbone};
 use crate::nn::Pass;
 use crate::run::tensor_file::Entry;
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
@@ -35,7 +35,7 @@ pub enum Rule {
     Product,
 }
 
-/// An analogy, a is to b as c is to d, and what was found in place of d.
+/// An analogy, a is to b as c is to d, and what was found instead of d.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub analogy: [u32; 4],
@@ -63,7 +63,7 @@ pub enum WordError {
 pub fn table(config: &ModelConfig) -> Result<Entry, OpError> {
     let mut tape = Tape::new("inspect");
     let tokens = tape.input("tokens", Spec::u32(config.tokens_shape(1, config.block_size)));
-    trunk(&mut tape, config, Reading { tokens, segments: None }, Pass::Evaluate)?;
+    backbone(&mut tape, config, ModelInputs { tokens, segments: None }, Pass::Evaluate)?;
     let lookup = tape.nodes.iter().find(|node| node.op.info().name == "embedding");
     let table = lookup.ok_or_else(|| OpError::new("it looks no token up"))?.inputs[1];
     Ok(Entry { name: tape.name(table).to_owned(), shape: tape.shape(table) })

@@ -1,7 +1,7 @@
 //! The share of hidden characters of the Tales world that a model restores, and the greatest share possible.
 //!
-//! The bound is that of a reader who knows the grammar, sees the whole tale around the window, and knows which
-//! characters are in question: more than the model gets, so that no model is better. What lies between is what
+//! The bound uses the grammar, the whole tale around the window, and which characters are hidden. A model gets less, so
+//! that none is better. What lies between is what
 //! the model has not learned and, where the tale is longer than its window, what it cannot see.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
 use crate::models::config::ModelConfig;
-use crate::models::{Reading, trunk};
+use crate::models::{ModelInputs, backbone};
 use crate::nn::Pass;
 use crate::text::dataset::{Purpose, batch_rng, below};
 use crate::text::masked::{Masked, hide};
@@ -46,8 +46,8 @@ pub fn restored(
     let (time, vocab_size) = (model.block_size, model.vocab_size);
     let mut tape = Tape::new("masked");
     let input = tape.input("tokens", Spec::u32([BATCH, time]));
-    let trunk = trunk(&mut tape, model, Reading { tokens: input, segments: None }, Pass::Evaluate)?;
-    let logits = trunk.logits(&mut tape, 0, BATCH * time)?;
+    let backbone = backbone(&mut tape, model, ModelInputs { tokens: input, segments: None }, Pass::Evaluate)?;
+    let logits = backbone.logits(&mut tape, 0, BATCH * time)?;
     let plan = device.load(&Arc::new(Plan::new(&tape, &[logits])?), 0)?;
 
     let world = Tales::new();

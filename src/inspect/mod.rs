@@ -1,4 +1,4 @@
-//! Looking into a model: where its heads attend, what it expects next, how its tokens lie to each other, and pictures of
+//! Looking into a model: attention maps, next-token probabilities, distances between embeddings, and pictures of
 //! measurements.
 
 pub mod activations;

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::engine::tape::Tape;
     use crate::engine::tensor::Spec;
-    use crate::models::{Reading, trunk};
+    use crate::models::{ModelInputs, backbone};
     use crate::nn::Pass;
     use crate::run::presets;
 
@@ -134,7 +134,7 @@ mod tests {
     fn recorded(config: &ModelConfig) -> Vec<Shape> {
         let mut tape = Tape::new("parameters");
         let tokens = tape.input("tokens", Spec::u32(config.tokens_shape(1, config.block_size)));
-        trunk(&mut tape, config, Reading { tokens, segments: None }, Pass::Evaluate).unwrap();
+        backbone(&mut tape, config, ModelInputs { tokens, segments: None }, Pass::Evaluate).unwrap();
         tape.parameters().into_iter().map(|parameter| tape.shape(parameter)).collect()
     }
 

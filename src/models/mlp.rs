@@ -1,7 +1,7 @@
 //! The neural language model of Bengio et al. 2003: the embeddings of a fixed window, side by side, through one
 //! hidden layer.
 
-use super::Trunk;
+use super::Backbone;
 use super::config::ModelConfig;
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
@@ -9,11 +9,11 @@ use crate::nn::Pass;
 use crate::nn::embedding::{embed, table};
 use crate::nn::linear::Linear;
 use crate::nn::mlp::dropout;
-use crate::ops::activation::{Activation, Kind};
+use crate::ops::activation::{Activation, ActivationFunction};
 use crate::ops::reshape::Reshape;
 
 /// tokens (batch, block_size) → hidden (batch, n_embd): one prediction for each window.
-pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) -> Result<Trunk, OpError> {
+pub fn backbone(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) -> Result<Backbone, OpError> {
     tape.scoped("mlp", |tape| {
         let (window, n) = (tape.shape(tokens), config.n_embd);
         if window.width() != config.block_size {
@@ -28,9 +28,9 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) -> 
         let linear =
             |n_in: usize| Linear { bias: true, std: 1.0 / (n_in as f32).sqrt(), lora_rank: config.lora_rank };
         let hidden = tape.scoped("c_fc", |t| linear(window.width() * n).record(t, x, config.n_inner))?;
-        let active = tape.apply_one(Activation(Kind::Tanh), &[hidden])?;
+        let active = tape.apply_one(Activation(ActivationFunction::Tanh), &[hidden])?;
         let active = dropout(tape, active, config.dropout as f32, pass)?;
         let hidden = tape.scoped("c_proj", |t| linear(config.n_inner).record(t, active, n))?;
-        Ok(Trunk { hidden, head: Some(wte), carried: Vec::new() })
+        Ok(Backbone { hidden, head: Some(wte), carried: Vec::new() })
     })
 }

@@ -20,7 +20,7 @@ use crate::ops::rows::TakeRows;
 
 /// The inputs of a model.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub struct ModelInputs {
     /// (batch, time); for recurrent nets (time, batch), so that the rows of a step are contiguous.
     pub tokens: Var,
     /// Where examples share rows. For Transformers.
@@ -38,7 +38,7 @@ pub struct Segments {
 
 /// A model without its head, as recorded on a tape.
 #[derive(Clone, Debug)]
-pub struct Trunk {
+pub struct Backbone {
     /// (…, n_embd): a row for every prediction; or the logits themselves if there is no head.
     pub hidden: Var,
     /// (vocab_size, n_embd): what a row is multiplied with to give logits.
@@ -49,20 +49,25 @@ pub struct Trunk {
 }
 
 /// Records everything below the head.
-pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -> Result<Trunk, OpError> {
+pub fn backbone(
+    tape: &mut Tape,
+    config: &ModelConfig,
+    read: ModelInputs,
+    pass: Pass,
+) -> Result<Backbone, OpError> {
     config.check().map_err(|error| OpError::new(error.to_string()))?;
     match config.architecture {
-        Architecture::Transformer => transformer::trunk(tape, config, read, pass),
+        Architecture::Transformer => transformer::backbone(tape, config, read, pass),
         Architecture::Rnn | Architecture::Gru | Architecture::Lstm => {
-            recurrent::trunk(tape, config, read.tokens, pass)
+            recurrent::backbone(tape, config, read.tokens, pass)
         }
-        Architecture::Mlp => mlp::trunk(tape, config, read.tokens, pass),
-        Architecture::Bigram => bigram::trunk(tape, config, read.tokens),
-        Architecture::Skipgram => skipgram::trunk(tape, config, read.tokens),
+        Architecture::Mlp => mlp::backbone(tape, config, read.tokens, pass),
+        Architecture::Bigram => bigram::backbone(tape, config, read.tokens),
+        Architecture::Skipgram => skipgram::backbone(tape, config, read.tokens),
     }
 }
 
-impl Trunk {
+impl Backbone {
     /// Keeps only the rows at `places`, (1, k) indices: the head then computes no other logits.
     pub fn at(self, tape: &mut Tape, places: Var) -> Result<Self, OpError> {
         Ok(Self { hidden: tape.apply_one(Embedding, &[places, self.hidden])?, ..self })
@@ -112,7 +117,7 @@ impl ModelConfig {
         let time = if self.is_recurrent() { 1 } else { self.block_size };
         let mut tape = Tape::new("parameters");
         let tokens = tape.input("tokens", Spec::u32(self.tokens_shape(1, time)));
-        trunk(&mut tape, self, Reading { tokens, segments: None }, Pass::Evaluate)?;
+        backbone(&mut tape, self, ModelInputs { tokens, segments: None }, Pass::Evaluate)?;
         let named = |parameter| (tape.name(parameter).to_owned(), tape.shape(parameter));
         Ok(tape.parameters().into_iter().map(named).collect())
     }

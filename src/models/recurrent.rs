@@ -1,7 +1,7 @@
 //! Recurrent language models: RNN, GRU or LSTM layers over the tokens of a window, trained by truncated
 //! backpropagation through time.
 
-use super::Trunk;
+use super::Backbone;
 use super::config::{Architecture, ModelConfig};
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
@@ -11,7 +11,7 @@ use crate::nn::mlp::dropout;
 use crate::nn::recurrent::{Cell, Recurrent, carry};
 
 /// tokens (time, batch) → hidden (time · batch, n_embd), which is also each layer's state.
-pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) -> Result<Trunk, OpError> {
+pub fn backbone(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) -> Result<Backbone, OpError> {
     tape.scoped("recurrent", |tape| {
         let layer = Recurrent {
             cell: match config.architecture {
@@ -34,6 +34,6 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) -> 
         if pass == Pass::Decode {
             carry(tape, &std::mem::take(&mut carried))?;
         }
-        Ok(Trunk { hidden: dropout(tape, x, config.dropout as f32, pass)?, head: Some(wte), carried })
+        Ok(Backbone { hidden: dropout(tape, x, config.dropout as f32, pass)?, head: Some(wte), carried })
     })
 }

@@ -1,7 +1,7 @@
 //! The Transformer (Vaswani et al. 2017), its parts chosen by the configuration: GPT-2, Llama, BERT and between.
 
 use super::config::{ModelConfig, NormPlace, Position};
-use super::{Reading, Trunk};
+use super::{Backbone, ModelInputs};
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::{Init, State, Tape};
 use crate::nn::Pass;
@@ -21,8 +21,13 @@ const SINUSOIDS_RMS: f32 = 0.02;
 /// Records everything below the head: tokens (batch, time) → hidden (batch, time, n_embd).
 ///
 /// Parameters have the names that Hugging Face gives GPT-2's.
-pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -> Result<Trunk, OpError> {
-    let trunk = tape.scoped("transformer", |tape| {
+pub fn backbone(
+    tape: &mut Tape,
+    config: &ModelConfig,
+    read: ModelInputs,
+    pass: Pass,
+) -> Result<Backbone, OpError> {
+    let backbone = tape.scoped("transformer", |tape| {
         let n = config.n_embd;
         let p = config.dropout as f32;
         let out_std = 0.02 / (2.0 * config.n_layer as f32).sqrt();
@@ -79,13 +84,13 @@ pub fn trunk(tape: &mut Tape, config: &ModelConfig, read: Reading, pass: Pass) -
             let branch = dropout(tape, branch, p, pass)?;
             (x, input) = tape.scoped(&after_mlp, |t| norms.residual(t, x, branch, pre))?;
         }
-        Ok(Trunk { hidden: input, head: Some(wte), carried: Vec::new() })
+        Ok(Backbone { hidden: input, head: Some(wte), carried: Vec::new() })
     })?;
     if config.tied {
-        return Ok(trunk);
+        return Ok(backbone);
     }
     let head = tape.scoped("lm_head", |t| table(t, config.vocab_size, config.n_embd));
-    Ok(Trunk { head: Some(head), ..trunk })
+    Ok(Backbone { head: Some(head), ..backbone })
 }
 
 /// The table that is added to the tokens' vectors, if any, (block_size, n_embd).

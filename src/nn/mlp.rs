@@ -6,10 +6,10 @@ use super::Pass;
 use super::linear::Linear;
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::Tape;
-use crate::ops::activation::{Activation, Kind};
+use crate::ops::activation::{Activation, ActivationFunction};
 use crate::ops::dropout::Dropout;
 use crate::ops::gated::Gated;
-use crate::ops::gelu::{Form, Gelu};
+use crate::ops::gelu::{Gelu, GeluApproximation};
 
 /// The non-linear function between the two matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,10 +42,10 @@ pub fn feed_forward(
     let hidden = tape.scoped("c_fc", |t| linear.record(t, x, n_inner))?;
     let active = match kind {
         FeedForward::Linear => hidden,
-        FeedForward::Gelu => tape.apply_one(Gelu(Form::Exact), &[hidden])?,
-        FeedForward::GeluTanh => tape.apply_one(Gelu(Form::Tanh), &[hidden])?,
-        FeedForward::Relu => tape.apply_one(Activation(Kind::Relu), &[hidden])?,
-        FeedForward::Relu2 => tape.apply_one(Activation(Kind::ReluSquared), &[hidden])?,
+        FeedForward::Gelu => tape.apply_one(Gelu(GeluApproximation::Exact), &[hidden])?,
+        FeedForward::GeluTanh => tape.apply_one(Gelu(GeluApproximation::Tanh), &[hidden])?,
+        FeedForward::Relu => tape.apply_one(Activation(ActivationFunction::Relu), &[hidden])?,
+        FeedForward::Relu2 => tape.apply_one(Activation(ActivationFunction::ReluSquared), &[hidden])?,
         FeedForward::Swiglu => {
             let gate = tape.scoped("c_gate", |t| linear.record(t, x, n_inner))?;
             tape.apply_one(Gated, &[gate, hidden])?

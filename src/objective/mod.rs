@@ -1,6 +1,7 @@
-//! Training objectives: losses that are recorded after a model's trunk, with the inputs that a batch must have.
+//! Training objectives: losses that are recorded after a model's backbone, with the inputs that a batch must have.
 
 pub mod inputs;
+mod loss;
 pub mod neighbours;
 mod pairs;
 pub mod policy;
@@ -12,14 +13,15 @@ pub mod tokens;
 use std::collections::HashMap;
 
 use self::inputs::{Input, Inputs};
+pub use self::loss::{BatchShape, Loss};
 use self::policy::Policy;
-use self::preference::{Form, Preference};
+use self::preference::{Preference, PreferenceLoss};
 use self::reward::Reward;
 use self::score::Score;
 use crate::engine::op::{OpError, Var};
-use crate::engine::tape::{Init, State, Tape};
+use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
-use crate::models::Trunk;
+use crate::models::Backbone;
 
 /// What a model is trained for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,32 +39,13 @@ pub enum Objective {
     Policy(Policy),
 }
 
-/// A loss on the tape.
-pub struct Loss {
-    /// Σ weight · loss, (1).
-    pub total: Var,
-    /// Gradients to start the backward pass from; empty without `gradient`.
-    pub seeds: Vec<(Var, Var)>,
-    /// What else is read back after a run, as each objective says.
-    pub outputs: Vec<Var>,
-}
-
-/// Sizes of a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct BatchShape {
-    /// Rows of tokens.
-    pub sequences: usize,
-    /// Predictions; for most models one for each token.
-    pub predictions: usize,
-}
-
 impl Objective {
     /// What the loss is, with its unit.
     pub fn quantity(&self) -> &'static str {
         match self {
             Self::Tokens => "loss (nats per token)",
             Self::Neighbours => "loss (nats per candidate)",
-            Self::Preference(Preference { form: Form::Ipo, .. }) => "squared loss (per pair)",
+            Self::Preference(Preference { loss: PreferenceLoss::Ipo, .. }) => "squared loss (per pair)",
             Self::Preference(_) | Self::Reward(_) => "loss (nats per pair)",
             Self::Policy(_) => "policy loss",
         }
@@ -126,7 +109,7 @@ impl Objective {
     pub fn record(
         &self,
         tape: &mut Tape,
-        trunk: &Trunk,
+        backbone: &Backbone,
         head: Option<&Score>,
         shape: BatchShape,
         gradient: bool,
@@ -136,23 +119,18 @@ impl Objective {
         match self {
             Self::Tokens => {
                 let (targets, weights) = (inputs.get(Input::Targets)?, inputs.get(Input::Weights)?);
-                tokens::loss(tape, trunk, targets, weights, gradient, into)
+                tokens::loss(tape, backbone, targets, weights, gradient, into)
             }
             Self::Neighbours => {
                 let others = [inputs.get(Input::Labels)?, inputs.get(Input::Weights)?];
-                neighbours::loss(tape, trunk, inputs.get(Input::Targets)?, others, gradient)
+                neighbours::loss(tape, backbone, inputs.get(Input::Targets)?, others, gradient)
             }
-            Self::Preference(preference) => preference.record(tape, trunk, &inputs, gradient, into),
+            Self::Preference(preference) => preference.record(tape, backbone, &inputs, gradient, into),
             Self::Reward(reward) => {
                 let score = head.ok_or_else(|| OpError::new("a reward needs its head"))?;
-                reward.record(tape, trunk, score, &inputs, gradient, into)
+                reward.record(tape, backbone, score, &inputs, gradient, into)
             }
-            Self::Policy(policy) => policy.record(tape, trunk, head, &inputs, gradient, into),
+            Self::Policy(policy) => policy.record(tape, backbone, head, &inputs, gradient, into),
         }
     }
-}
-
-/// `n` times the same number.
-fn constant(tape: &mut Tape, n: usize, value: f32) -> Var {
-    tape.state(&format!("constant.{value}.{n}"), [n], Init::Constant(value), State::Transient)
 }

@@ -1,10 +1,10 @@
 //! The loss of word vectors: neighbours of a token are distinguished from other tokens (negative sampling, Mikolov et al.
 //! 2013): −ln σ(w·v) of the right one, −ln σ(−w·v) of each wrong one.
 
-use super::Loss;
+use super::loss::Loss;
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
-use crate::models::Trunk;
+use crate::models::Backbone;
 use crate::ops::embedding::Embedding;
 use crate::ops::logistic_loss::LogisticLoss;
 use crate::ops::matmul::Matmul;
@@ -16,16 +16,16 @@ use crate::ops::sum::Sum;
 /// and `weights` are (batch, 1, n).
 pub fn loss(
     tape: &mut Tape,
-    trunk: &Trunk,
+    backbone: &Backbone,
     candidates: Var,
     [labels, weights]: [Var; 2],
     gradient: bool,
 ) -> Result<Loss, OpError> {
     tape.scoped("head", |tape| {
-        let head = trunk.head.ok_or_else(|| OpError::new("a model without a head has no neighbours"))?;
+        let head = backbone.head.ok_or_else(|| OpError::new("a model without a head has no neighbours"))?;
         let vectors = tape.apply_one(Embedding, &[candidates, head])?;
         let pairwise = Matmul { batched: true, ..Matmul::LINEAR };
-        let scores = tape.apply_one(pairwise, &[trunk.hidden, vectors])?;
+        let scores = tape.apply_one(pairwise, &[backbone.hidden, vectors])?;
         let outputs = tape.apply(LogisticLoss { gradient }, &[scores, labels, weights])?;
         let total = tape.apply_one(Sum { accumulate: false }, &[outputs[0]])?;
         let seeds = outputs.get(1).map(|&dscores| (scores, dscores)).into_iter().collect();
@@ -45,7 +45,7 @@ mod tests {
     use crate::engine::step::Step;
     use crate::engine::tensor::Spec;
     use crate::models::config::{Architecture, ModelConfig};
-    use crate::models::{Reading, trunk};
+    use crate::models::{ModelInputs, backbone};
     use crate::nn::Pass;
     use crate::verify::slopes::slopes;
 
@@ -61,8 +61,8 @@ mod tests {
         let tokens = tape.input("tokens", Spec::u32([2, 1]));
         let candidates = tape.input("candidates", Spec::u32([2, 3]));
         let others = ["labels", "weights"].map(|name| tape.input(name, Spec::f32([2, 1, 3])));
-        let trunk = trunk(tape, &config, Reading { tokens, segments: None }, Pass::Train).unwrap();
-        loss(tape, &trunk, candidates, others, true).unwrap()
+        let backbone = backbone(tape, &config, ModelInputs { tokens, segments: None }, Pass::Train).unwrap();
+        loss(tape, &backbone, candidates, others, true).unwrap()
     }
 
     /// Words (1, 2), (0, 1), (−1, 1) and neighbours (2, 0), (1, 1), (0, −3): the scores of word 2 are 0, −2, −3,

@@ -1,7 +1,7 @@
 //! Pairs of answers: the difference between the better and the worse, as a matrix over the rows of a batch.
 
-use super::BatchShape;
 use super::inputs::{Input, Inputs};
+use super::loss::BatchShape;
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 
 use super::inputs::{Input, Inputs};
+use super::loss::{BatchShape, Loss};
 use super::score::Score;
-use super::{BatchShape, Loss, tokens};
+use super::tokens;
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::{Init, State, Tape};
 use crate::engine::tensor::Spec;
-use crate::models::Trunk;
+use crate::models::Backbone;
 use crate::ops::combine::Combine;
 use crate::ops::policy_loss::PolicyLoss;
 use crate::ops::squared_loss::SquaredLoss;
@@ -54,7 +55,7 @@ impl Policy {
     pub fn record(
         &self,
         tape: &mut Tape,
-        trunk: &Trunk,
+        backbone: &Backbone,
         value_head: Option<&Score>,
         inputs: &Inputs,
         gradient: bool,
@@ -64,7 +65,7 @@ impl Policy {
         tape.state(KL_COEFFICIENT, [1], Init::Constant(self.reward_kl), State::Saved);
         tape.state(REWARD_MOMENTS, [2], Init::Constant(0.0), State::Saved);
 
-        let nll = tokens::nll(tape, trunk, targets)?;
+        let nll = tokens::nll(tape, backbone, targets)?;
         let mut operands = vec![nll, inputs.get(Input::OldNll)?, inputs.get(Input::Advantages)?, weights];
         operands.extend(inputs.find(Input::ReferenceNll));
         let of_policy = tape.apply(PolicyLoss { clip: self.clip, kl: self.kl }, &operands)?;
@@ -78,7 +79,7 @@ impl Policy {
         };
         if gradient || entropy.is_some() {
             let rows = tokens::Rows { targets, weights: of_policy[1], entropy };
-            let loss = rows.loss(tape, trunk, gradient, into)?;
+            let loss = rows.loss(tape, backbone, gradient, into)?;
             seeds.extend(loss.seeds);
             for &entropy in &loss.outputs {
                 total = tokens::add_sum(tape, entropy, Some(total))?;
@@ -87,7 +88,7 @@ impl Policy {
         }
         if let (Some(coefficient), Some(head)) = (self.value, value_head) {
             let (returns, old) = (inputs.get(Input::Returns)?, inputs.get(Input::OldValues)?);
-            let values = head.record(tape, trunk.hidden)?;
+            let values = head.record(tape, backbone.hidden)?;
             let weights = tape.apply_one(Combine::scale(coefficient), &[weights])?;
             let loss = SquaredLoss { clip: Some(self.clip) };
             let of_values = tape.apply(loss, &[values, returns, weights, old])?;

@@ -8,28 +8,29 @@
 //! | sigmoid (eq. 7) | −ln σ(β h) |
 //! | with labels that are wrong with probability ε (Mitchell 2023) | −(1 − ε) ln σ(β h) − ε ln σ(−β h) |
 //! | identity, IPO (Azar et al. 2024, eq. 17) | (h − 1 / 2β)², h being a mean over tokens as in TRL |
-//! | beside either, the better answer as a demonstration (Pang et al. 2024, eq. 1) | −α ln π(better) / its tokens |
+//! | added to either, the better answer as a demonstration (Pang et al. 2024, eq. 1) | −α ln π(better) / its tokens |
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::inputs::{Input, Inputs};
+use super::loss::{BatchShape, Loss, constant};
 use super::pairs::Pairs;
-use super::{BatchShape, Loss, constant, tokens};
+use super::tokens;
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
-use crate::models::Trunk;
+use crate::models::Backbone;
 use crate::ops::add::Add;
 use crate::ops::combine::Combine;
 use crate::ops::logistic_loss::LogisticLoss;
 use crate::ops::squared_loss::SquaredLoss;
 
-/// The shape of the loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// The loss of a preference, by the difference between two answers; `loss_type` in TRL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
+pub enum PreferenceLoss {
     #[default]
     Sigmoid,
     Ipo,
@@ -38,7 +39,7 @@ pub enum Form {
 /// Preferences to be learned against a reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preference {
-    pub form: Form,
+    pub loss: PreferenceLoss,
     /// How strongly the policy is held to the reference.
     pub beta: f32,
     /// ε: the share of labels taken to be wrong; for the sigmoid.
@@ -50,16 +51,16 @@ pub struct Preference {
 
 impl Default for Preference {
     fn default() -> Self {
-        Self { form: Form::Sigmoid, beta: 0.3, label_smoothing: 0.0, sft_weight: 0.5 }
+        Self { loss: PreferenceLoss::Sigmoid, beta: 0.3, label_smoothing: 0.0, sft_weight: 0.5 }
     }
 }
 
 impl Preference {
     /// What a token of an answer of `len` tokens counts for.
     pub fn token_share(&self, len: usize) -> f32 {
-        match self.form {
-            Form::Sigmoid => self.beta,
-            Form::Ipo => 1.0 / len as f32,
+        match self.loss {
+            PreferenceLoss::Sigmoid => self.beta,
+            PreferenceLoss::Ipo => 1.0 / len as f32,
         }
     }
 
@@ -78,7 +79,7 @@ impl Preference {
     pub fn record(
         &self,
         tape: &mut Tape,
-        trunk: &Trunk,
+        backbone: &Backbone,
         inputs: &Inputs,
         gradient: bool,
         into: &HashMap<Var, Var>,
@@ -87,18 +88,18 @@ impl Preference {
         let pairs = Pairs::of(tape, inputs)?;
         let demonstrations = inputs.find(Input::Demonstrations).map(|matrix| pairs.by(matrix));
 
-        let nll = tokens::nll(tape, trunk, targets)?;
+        let nll = tokens::nll(tape, backbone, targets)?;
         let of_policy = pairs.compare(tape, nll)?;
         let margins = tape.apply_one(Add, &[of_policy, offsets])?;
-        let (losses, dmargins) = match self.form {
-            Form::Sigmoid => {
+        let (losses, dmargins) = match self.loss {
+            PreferenceLoss::Sigmoid => {
                 let labels = constant(tape, pairs.count, 1.0 - self.label_smoothing);
                 // The gradient takes the place of what it is given, and the margins are read back.
                 let copy = tape.apply_one(Combine::scale(1.0), &[margins])?;
                 let outputs = tape.apply(LogisticLoss { gradient: true }, &[copy, labels, pairs.weights])?;
                 (outputs[0], outputs[1])
             }
-            Form::Ipo => {
+            PreferenceLoss::Ipo => {
                 let goal = constant(tape, pairs.count, 0.5 / self.beta);
                 let twice = tape.apply_one(Combine::scale(2.0), &[pairs.weights])?;
                 let outputs = tape.apply(SquaredLoss { clip: None }, &[margins, goal, twice])?;
@@ -118,7 +119,7 @@ impl Preference {
                 let of_better = demonstrations.spread(tape, pairs.weights)?;
                 dnll = tape.apply_one(Add, &[dnll, of_better])?;
             }
-            seeds = tokens::loss(tape, trunk, targets, dnll, true, into)?.seeds;
+            seeds = tokens::loss(tape, backbone, targets, dnll, true, into)?.seeds;
         }
         Ok(Loss { total, seeds, outputs: vec![margins] })
     }

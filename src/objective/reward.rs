@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 
 use super::inputs::{Input, Inputs};
+use super::loss::{BatchShape, Loss, constant};
 use super::pairs::Pairs;
 use super::score::Score;
-use super::{BatchShape, Loss, constant, tokens};
+use super::tokens;
 use crate::engine::op::{OpError, Var};
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
-use crate::models::Trunk;
+use crate::models::Backbone;
 use crate::ops::combine::Combine;
 use crate::ops::logistic_loss::LogisticLoss;
 
@@ -43,7 +44,7 @@ impl Reward {
     pub fn record(
         &self,
         tape: &mut Tape,
-        trunk: &Trunk,
+        backbone: &Backbone,
         score: &Score,
         inputs: &Inputs,
         gradient: bool,
@@ -51,7 +52,7 @@ impl Reward {
     ) -> Result<Loss, OpError> {
         tape.scoped("reward", |tape| {
             let pairs = Pairs::of(tape, inputs)?;
-            let scores = score.record(tape, trunk.hidden)?;
+            let scores = score.record(tape, backbone.hidden)?;
             let margins = pairs.compare(tape, scores)?;
             let labels = constant(tape, pairs.count, 1.0);
             // The gradient takes the place of what it is given, and the margins are read back.
@@ -65,7 +66,7 @@ impl Reward {
             if let Some(demonstrations) = inputs.find(Input::Demonstrations) {
                 let targets = inputs.get(Input::Targets)?;
                 let weights = pairs.by(demonstrations).spread(tape, pairs.weights)?;
-                let of_better = tokens::loss(tape, trunk, targets, weights, gradient, into)?;
+                let of_better = tokens::loss(tape, backbone, targets, weights, gradient, into)?;
                 total = tokens::add_sum(tape, of_better.total, Some(total))?;
                 seeds.extend(of_better.seeds);
             }

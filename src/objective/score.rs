@@ -24,7 +24,7 @@ impl Score {
         })
     }
 
-    /// Declares `value_head.weight` and `value_head.bias`, zeros at first.
+    /// Declares `value_head.weight` and `value_head.bias`, initially zeros.
     pub fn value(tape: &mut Tape, n_embd: usize) -> Self {
         let zero = Init::Constant(0.0);
         tape.scoped("value_head", |tape| Self {

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::{Loss, constant};
+use super::loss::{Loss, constant};
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::Tape;
-use crate::models::Trunk;
+use crate::models::Backbone;
 use crate::ops::add::Add;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::entropy::Entropy;
@@ -29,29 +29,29 @@ const MOST_CHUNKS: usize = 1 << 14;
 /// right after it. `into` holds tensors that gradients of parameters are added to.
 pub fn loss(
     tape: &mut Tape,
-    trunk: &Trunk,
+    backbone: &Backbone,
     targets: Var,
     weights: Var,
     gradient: bool,
     into: &HashMap<Var, Var>,
 ) -> Result<Loss, OpError> {
-    Rows { targets, weights, entropy: None }.loss(tape, trunk, gradient, into)
+    Rows { targets, weights, entropy: None }.loss(tape, backbone, gradient, into)
 }
 
 /// The negative log-probability of each row's target, (rows).
-pub fn nll(tape: &mut Tape, trunk: &Trunk, targets: Var) -> Result<Var, OpError> {
+pub fn nll(tape: &mut Tape, backbone: &Backbone, targets: Var) -> Result<Var, OpError> {
     tape.scoped("nll", |tape| {
-        let chunks = chunks(tape, trunk)?;
+        let chunks = chunks(tape, backbone)?;
         let rows = chunks.last().map_or(0, |chunk| chunk.end);
         let ones = constant(tape, rows, 1.0);
         if let [Range { start: first, .. }] = chunks[..] {
-            let logits = trunk.logits(tape, first, rows)?;
+            let logits = backbone.logits(tape, first, rows)?;
             return tape.apply_one(CrossEntropy { first, gradient: false }, &[logits, targets, ones]);
         }
         let mut all = tape.apply_one(Zeros([rows, 1].into()), &[])?;
         for chunk in chunks {
             let (first, rows) = (chunk.start, chunk.len());
-            let logits = trunk.logits(tape, first, rows)?;
+            let logits = backbone.logits(tape, first, rows)?;
             let part = tape.apply_one(CrossEntropy { first, gradient: false }, &[logits, targets, ones])?;
             let part = tape.apply_one(Reshape([rows, 1].into()), &[part])?;
             all = tape.apply_one(PutRows { first }, &[part, all])?;
@@ -61,11 +61,11 @@ pub fn nll(tape: &mut Tape, trunk: &Trunk, targets: Var) -> Result<Var, OpError>
 }
 
 /// The rows of which logits exist at a time, in order.
-fn chunks(tape: &Tape, trunk: &Trunk) -> Result<Vec<Range<usize>>, OpError> {
-    let rows = tape.spec(trunk.hidden).shape.rows();
-    let vocabulary = match trunk.head {
+fn chunks(tape: &Tape, backbone: &Backbone) -> Result<Vec<Range<usize>>, OpError> {
+    let rows = tape.spec(backbone.hidden).shape.rows();
+    let vocabulary = match backbone.head {
         Some(head) => tape.spec(head).shape.rows(),
-        None => tape.spec(trunk.hidden).shape.width(),
+        None => tape.spec(backbone.hidden).shape.width(),
     };
     let bytes = rows.saturating_mul(vocabulary).saturating_mul(4);
     let chunks = bytes.div_ceil(LOGITS_BYTES).min(rows).max(1);
@@ -93,29 +93,29 @@ impl Rows {
     pub fn loss(
         &self,
         tape: &mut Tape,
-        trunk: &Trunk,
+        backbone: &Backbone,
         gradient: bool,
         into: &HashMap<Var, Var>,
     ) -> Result<Loss, OpError> {
         tape.scoped("head", |tape| {
-            let chunks = chunks(tape, trunk)?;
-            let trains_head = trunk.head.is_some_and(|head| tape.is_trained(head));
+            let chunks = chunks(tape, backbone)?;
+            let trains_head = backbone.head.is_some_and(|head| tape.is_trained(head));
 
             let mut total: Option<Var> = None;
-            let mut head_gradient = trunk.head.and_then(|head| into.get(&head)).copied();
+            let mut head_gradient = backbone.head.and_then(|head| into.get(&head)).copied();
             let mut hidden_gradient = None;
             if gradient && chunks.len() > 1 {
-                hidden_gradient = Some(tape.apply_one(Zeros(tape.spec(trunk.hidden).shape), &[])?);
+                hidden_gradient = Some(tape.apply_one(Zeros(tape.spec(backbone.hidden).shape), &[])?);
             }
             let mut entropy = None;
             let is_whole = chunks.len() == 1;
             for chunk in chunks {
                 let (first, rows) = (chunk.start, chunk.len());
                 let hidden = match is_whole {
-                    true => trunk.hidden,
-                    false => tape.apply_one(TakeRows { first, rows }, &[trunk.hidden])?,
+                    true => backbone.hidden,
+                    false => tape.apply_one(TakeRows { first, rows }, &[backbone.hidden])?,
                 };
-                let logits = match trunk.head {
+                let logits = match backbone.head {
                     Some(head) => tape.apply_one(Matmul::LINEAR, &[hidden, head])?,
                     None => hidden,
                 };
@@ -136,7 +136,7 @@ impl Rows {
                     Some(&bonus) => tape.apply_one(Add, &[outputs[1], bonus])?,
                     None => outputs[1],
                 };
-                let dhidden = match trunk.head {
+                let dhidden = match backbone.head {
                     Some(head) => tape.apply_one(Matmul::default(), &[dlogits, head])?,
                     None => dlogits,
                 };
@@ -156,7 +156,7 @@ impl Rows {
                 }
             }
             let total = total.ok_or_else(|| OpError::new("there are no rows to predict"))?;
-            let seeds = [(Some(trunk.hidden), hidden_gradient), (trunk.head, head_gradient)];
+            let seeds = [(Some(backbone.hidden), hidden_gradient), (backbone.head, head_gradient)];
             let seeds = seeds.into_iter().filter_map(|(value, gradient)| Some((value?, gradient?)));
             let seeds = if gradient { seeds.collect() } else { Vec::new() };
             Ok(Loss { total, seeds, outputs: entropy.into_iter().collect() })

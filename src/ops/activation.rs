@@ -9,7 +9,7 @@ pub static ACTIVATION_BACKWARD: OpInfo =
 
 /// Which f is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ActivationFunction {
     /// σ(x) = 1/(1 + e⁻ˣ).
     Sigmoid,
     Tanh,
@@ -23,9 +23,9 @@ pub enum Kind {
 
 /// y = f(x).
 #[derive(Clone, Debug)]
-pub struct Activation(pub Kind);
+pub struct Activation(pub ActivationFunction);
 
-impl Kind {
+impl ActivationFunction {
     const ALL: [Self; 5] = [Self::Sigmoid, Self::Tanh, Self::Relu, Self::ReluSquared, Self::Silu];
 }
 
@@ -55,11 +55,11 @@ impl Unary for Activation {
     #[inline(always)]
     fn value<F: Real>(&self, x: F) -> F {
         match self.0 {
-            Kind::Sigmoid => x.sigmoid(),
-            Kind::Tanh => x.tanh(),
-            Kind::Relu => positive(x),
-            Kind::ReluSquared => positive(x) * positive(x),
-            Kind::Silu => x * x.sigmoid(),
+            ActivationFunction::Sigmoid => x.sigmoid(),
+            ActivationFunction::Tanh => x.tanh(),
+            ActivationFunction::Relu => positive(x),
+            ActivationFunction::ReluSquared => positive(x) * positive(x),
+            ActivationFunction::Silu => x * x.sigmoid(),
         }
     }
 
@@ -67,12 +67,12 @@ impl Unary for Activation {
     #[inline(always)]
     fn slope<F: Real>(&self, x: F) -> F {
         match self.0 {
-            Kind::Sigmoid => x.sigmoid_slope(),
-            Kind::Tanh => F::of(4.0) * (F::of(2.0) * x).sigmoid_slope(),
-            Kind::Relu if x > F::ZERO => F::ONE,
-            Kind::Relu => F::ZERO,
-            Kind::ReluSquared => F::of(2.0) * positive(x),
-            Kind::Silu => x.sigmoid() + x * x.sigmoid_slope(),
+            ActivationFunction::Sigmoid => x.sigmoid_slope(),
+            ActivationFunction::Tanh => F::of(4.0) * (F::of(2.0) * x).sigmoid_slope(),
+            ActivationFunction::Relu if x > F::ZERO => F::ONE,
+            ActivationFunction::Relu => F::ZERO,
+            ActivationFunction::ReluSquared => F::of(2.0) * positive(x),
+            ActivationFunction::Silu => x.sigmoid() + x * x.sigmoid_slope(),
         }
     }
 }
@@ -93,12 +93,12 @@ fn cases() -> Vec<Case> {
         let case = Case::new(Activation(kind), &[Spec::f32(shape)], bound(largest));
         case.with(0, Fill::Uniform(largest))
     };
-    Kind::ALL.into_iter().flat_map(|kind| SIZES.map(|size| case(kind, size))).collect()
+    ActivationFunction::ALL.into_iter().flat_map(|kind| SIZES.map(|size| case(kind, size))).collect()
 }
 
 fn backward_cases() -> Vec<Case> {
     let case = |kind, (shape, largest): ([usize; 2], f32), fill| {
-        let absolute = if kind == Kind::Silu { 8.0 } else { 2e-29 };
+        let absolute = if kind == ActivationFunction::Silu { 8.0 } else { 2e-29 };
         let bound = Bound { absolute, ..bound(2.0 * largest) };
         Case::new(Backward(Activation(kind)), &[Spec::f32(shape); 2], bound).with(0, fill)
     };
@@ -108,5 +108,5 @@ fn backward_cases() -> Vec<Case> {
         cases.push(case(kind, ([2, 33], 1.0), Fill::Ties));
         cases
     };
-    Kind::ALL.into_iter().flat_map(of_kind).collect()
+    ActivationFunction::ALL.into_iter().flat_map(of_kind).collect()
 }

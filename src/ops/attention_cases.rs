@@ -5,7 +5,7 @@ use crate::ops::prelude::*;
 
 /// One form of attention on one shape.
 #[derive(Clone, Copy, Debug)]
-pub struct Form {
+pub struct AttentionForm {
     pub op: Attention,
     pub batch: usize,
     pub time: usize,
@@ -52,18 +52,18 @@ const FORMS: [([usize; 5], bool, f32, bool, u32); 11] = [
 ];
 
 /// All of them.
-pub fn forms() -> impl Iterator<Item = Form> {
+pub fn forms() -> impl Iterator<Item = AttentionForm> {
     let plain =
         |([b, t, n, d], causal, dropout): ([usize; 4], _, _)| ([b, t, n, n, d], causal, dropout, false, 0);
     SHAPES.into_iter().map(plain).chain(FORMS).map(
         |([batch, time, n_head, n_kv_head, width], causal, dropout, alibi, packed)| {
             let op = Attention { n_head, n_kv_head, causal, alibi, dropout, salt: 7 };
-            Form { op, batch, time, width, packed }
+            AttentionForm { op, batch, time, width, packed }
         },
     )
 }
 
-impl Form {
+impl AttentionForm {
     pub fn qkv(&self) -> Spec {
         Spec::f32([self.batch, self.time, (self.op.n_head + 2 * self.op.n_kv_head) * self.width])
     }
@@ -112,7 +112,7 @@ pub fn bound([time, width]: [usize; 2], alibi: bool, largest: f64) -> Bound {
 /// dp and δ are sums of D products, which grow and round by √D and are divided by √D, so that ds is about
 /// p times the largest dout, with the relative error of p. Each gradient adds the terms of T positions, of keys
 /// those of every head that shares them: their errors walk the root of their number.
-pub fn backward_bound(form: &Form, largest: f64) -> Bound {
+pub fn backward_bound(form: &AttentionForm, largest: f64) -> Bound {
     let terms = (form.time * form.op.n_head / form.op.n_kv_head) as f64;
     let penalty = if form.op.alibi { PENALTY / std::f64::consts::E } else { 0.0 };
     Bound::new(4.0, terms.sqrt() * (4.0 * (form.width as f64).sqrt() + penalty + 16.0) * largest)

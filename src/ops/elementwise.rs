@@ -5,8 +5,12 @@
 
 use std::fmt::Debug;
 
-use crate::engine::dispatch::Scalar;
-use crate::ops::prelude::*;
+use crate::engine::dispatch::{Dispatch, In, Kernel, Operand, Operands, Out, Scalar, Shader, Target};
+use crate::engine::op::{Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands};
+use crate::engine::real::Real;
+use crate::engine::rows::for_rows;
+use crate::engine::tensor::{Shape, Spec};
+use crate::engine::twin::Io;
 
 /// An elementwise op. Implementing it implements [`Op`] and [`Twin`].
 pub trait Elementwise: Debug + Send + Sync + 'static {

@@ -10,7 +10,7 @@ pub static GELU_BACKWARD: OpInfo =
 
 /// Which Φ is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum GeluApproximation {
     /// Φ(x) = ½ (1 + erf(x/√2)).
     Exact,
     /// Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³))).
@@ -19,7 +19,7 @@ pub enum Form {
 
 /// y = x Φ(x).
 #[derive(Clone, Debug)]
-pub struct Gelu(pub Form);
+pub struct Gelu(pub GeluApproximation);
 
 /// √(2/π).
 const TANH_SCALE: f64 = 0.797_884_560_802_865_4;
@@ -37,7 +37,7 @@ impl Unary for Gelu {
     }
 
     fn constants(&self) -> Vec<(&'static str, u32)> {
-        vec![("TANH", (self.0 == Form::Tanh).into())]
+        vec![("TANH", (self.0 == GeluApproximation::Tanh).into())]
     }
 
     fn flops() -> [u64; 2] {
@@ -47,8 +47,8 @@ impl Unary for Gelu {
     #[inline(always)]
     fn value<F: Real>(&self, x: F) -> F {
         match self.0 {
-            Form::Exact => x * x.normal_cdf(),
-            Form::Tanh => {
+            GeluApproximation::Exact => x * x.normal_cdf(),
+            GeluApproximation::Tanh => {
                 let u = F::of(TANH_SCALE) * (x + F::of(TANH_CUBIC) * x * x * x);
                 F::of(0.5) * x * (F::ONE + u.tanh())
             }
@@ -58,8 +58,10 @@ impl Unary for Gelu {
     #[inline(always)]
     fn slope<F: Real>(&self, x: F) -> F {
         match self.0 {
-            Form::Exact => x.normal_cdf() + x * F::of(DENSITY_SCALE) * (F::of(-0.5) * x * x).exp(),
-            Form::Tanh => {
+            GeluApproximation::Exact => {
+                x.normal_cdf() + x * F::of(DENSITY_SCALE) * (F::of(-0.5) * x * x).exp()
+            }
+            GeluApproximation::Tanh => {
                 let u = F::of(TANH_SCALE) * (x + F::of(TANH_CUBIC) * x * x * x);
                 let tanh = u.tanh();
                 let du = F::of(TANH_SCALE) * (F::ONE + F::of(3.0 * TANH_CUBIC) * x * x);
@@ -81,12 +83,12 @@ fn cases() -> Vec<Case> {
     });
     // Where y is small but x³ still matters, so that the last digit of 0.044715 moves y by more than 8 units: Φ
     // is below 0.07 and its error about one unit, of tanh near -1, which x/2 at most makes larger by a quarter.
-    for form in [Form::Exact, Form::Tanh] {
+    for form in [GeluApproximation::Exact, GeluApproximation::Tanh] {
         let case = Case::new(Gelu(form), &[Spec::f32([3, 65])], Bound::new(16.0, 4.0));
         cases.push(case.with(0, Fill::Between(-2.5, -1.5)));
     }
     // Near 0 nothing cancels: y has the relative error of Φ, to which every coefficient of its polynomial adds.
-    let case = Case::new(Gelu(Form::Exact), &[Spec::f32([3, 65])], Bound::new(16.0, 0.0));
+    let case = Case::new(Gelu(GeluApproximation::Exact), &[Spec::f32([3, 65])], Bound::new(16.0, 0.0));
     cases.push(case.with(0, Fill::Between(-0.125, 0.125)));
     cases
 }
@@ -97,20 +99,22 @@ fn backward_cases() -> Vec<Case> {
     });
     // Near 0, where the density is flat and its exponential has nothing to round: Φ has the error of its own
     // polynomial alone, and every coefficient of it counts.
-    for (form, from, to) in [(Form::Exact, -0.125, 0.125), (Form::Tanh, 0.25, 0.75)] {
+    for (form, from, to) in [(GeluApproximation::Exact, -0.125, 0.125), (GeluApproximation::Tanh, 0.25, 0.75)]
+    {
         let case = Case::new(Backward(Gelu(form)), &[Spec::f32([3, 65]); 2], Bound::new(8.0, 4.0));
         cases.push(case.with(0, Fill::Between(from, to)));
     }
     // Around the lowest slope, -0.13, where the last digits of 0.044715 and 0.134145 move it by 15 and 6 units:
     // 1 - tanh² is a quarter there, so that of an error of the exponential an eighth remains.
-    let case = Case::new(Backward(Gelu(Form::Tanh)), &[Spec::f32([3, 65]); 2], Bound::new(8.0, 3.0));
+    let case =
+        Case::new(Backward(Gelu(GeluApproximation::Tanh)), &[Spec::f32([3, 65]); 2], Bound::new(8.0, 3.0));
     cases.push(case.with(0, Fill::Between(-1.75, -1.25)));
     cases
 }
 
-fn both_forms(case: fn(Form, [usize; 2], Fill, f32) -> Case) -> Vec<Case> {
+fn both_forms(case: fn(GeluApproximation, [usize; 2], Fill, f32) -> Case) -> Vec<Case> {
     let mut cases = Vec::new();
-    for form in [Form::Exact, Form::Tanh] {
+    for form in [GeluApproximation::Exact, GeluApproximation::Tanh] {
         for (shape, largest) in [([1, 1], 1.0), ([3, 65], 6.0), ([7, 129], 1e4), ([1, 1409], 3.0)] {
             cases.push(case(form, shape, Fill::Uniform(largest), largest));
         }

@@ -1,6 +1,6 @@
 //! layer_norm: y = (x - mean) · rstd · weight + bias (Ba, Kiros & Hinton 2016), over the last dimension.
 
-use crate::ops::layer_norm_weights::record_weights;
+use crate::ops::layer_norm_weights::{SHAPES, record_weights, with_statistics};
 use crate::ops::prelude::*;
 
 pub static LAYER_NORM: OpInfo =
@@ -228,9 +228,6 @@ impl Twin for LayerNormBackward {
     }
 }
 
-/// Rows that are odd, single, and longer or shorter than a workgroup.
-pub(super) const SHAPES: [[usize; 2]; 6] = [[1, 2], [3, 65], [5, 64], [2, 257], [33, 12], [70, 129]];
-
 /// The mean of n terms of size |x| carries √n units of |x|; subtracting it and multiplying by rstd (at most a
 /// few for inputs spread over ±1) leaves that error on results of size 1 to √n.
 fn bound(width: usize, largest: f64) -> Bound {
@@ -256,11 +253,6 @@ fn cases() -> Vec<Case> {
     cases.push(all_equal.with(0, Fill::Constant(3.0)));
     cases.push(Case::new(LayerNorm { eps: 1e-5 }, &operands, bound(70, 6.0)).with(0, Fill::Uniform(1e4)));
     cases
-}
-
-/// Statistics as they come from inputs in ±1: means near 0, rstd near √3.
-pub(super) fn with_statistics(case: Case, mean: usize) -> Case {
-    case.with(mean, Fill::Uniform(0.1)).with(mean + 1, Fill::Between(1.0, 2.0))
 }
 
 fn backward_cases() -> Vec<Case> {

@@ -2,7 +2,11 @@
 
 use std::fmt::Debug;
 
-use crate::ops::prelude::*;
+use super::elementwise::{Declaration, Elementwise, each};
+use crate::engine::dispatch::Shader;
+use crate::engine::op::{Applied, OpError, OpInfo, Record, Var, record_gradients};
+use crate::engine::real::Real;
+use crate::engine::twin::Io;
 
 /// A function of one number with its slope. Implementing it makes it an op, whose derivative is [`Backward`] of it.
 pub trait Unary: Clone + Debug + Send + Sync + 'static {

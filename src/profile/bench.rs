@@ -44,7 +44,7 @@ pub struct Figure {
     pub chosen: bool,
 }
 
-/// Presets whose shapes make up the ladder, smallest first.
+/// Presets whose shapes are timed, smallest first.
 pub const PRESETS: [&str; 3] = ["mini", "char", "lal"];
 
 /// The distinct shapes at which these presets apply each op, in training and in decoding; `op` picks one.

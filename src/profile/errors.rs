@@ -32,13 +32,13 @@ impl Errors {
             return Ok(errors);
         }
         errors.skipped = plan.nodes.iter().filter(|node| flops(node) > MOST_NODE_FLOPS).count();
-        let mut beside = Lockstep::device(gpu, Watch::Distinct { most_flops: MOST_NODE_FLOPS });
-        let id = workload.load(&mut beside)?;
+        let mut lockstep = Lockstep::device(gpu, Watch::Distinct { most_flops: MOST_NODE_FLOPS });
+        let id = workload.load(&mut lockstep)?;
         for part in &workload.parts {
-            beside.run(id, part.phase, &workload.step)?;
+            lockstep.run(id, part.phase, &workload.step)?;
         }
         let shapes: HashMap<_, _> = plan.nodes.iter().map(|node| (case_name(node), shape(node))).collect();
-        for check in &beside.hook.checks {
+        for check in &lockstep.hook.checks {
             let key = (check.op, check.variant.clone(), shapes[&check.case].clone());
             let ratio =
                 if check.passed() { check.worst.ratio() } else { check.worst.ratio().max(f64::INFINITY) };

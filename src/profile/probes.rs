@@ -1,4 +1,4 @@
-//! The two ops whose speed is the roofline: a copy, all that memory can do, and multiply-adds in registers,
+//! The two ops whose speeds are the roofline: a copy, all that memory can do, and multiply-adds in registers,
 //! all that arithmetic can do. They are no part of a model, so the registry does not list them.
 
 use crate::engine::case::{Bound, Case};

@@ -12,7 +12,7 @@ use super::roofline::Roofline;
 use super::workload::{Workload, shape};
 use crate::engine::device::timeline::Clock;
 use crate::engine::op::Cost;
-use crate::engine::plan::{Home, Memory, Plan};
+use crate::engine::plan::{Memory, Plan, Storage};
 
 /// One kernel at one shape.
 #[derive(Clone, Debug, Serialize)]
@@ -280,18 +280,18 @@ fn rows(plan: &Plan, times: &[PartTimes], roofline: &Roofline, all_us: f64, erro
 
 /// The largest tensors of a plan. A temporary is called after the node that makes it.
 fn largest(plan: &Plan) -> Vec<Tensor> {
-    let mut order: Vec<_> = (0..plan.places.len()).collect();
-    order.sort_by_key(|&place| std::cmp::Reverse(plan.places[place].spec.bytes()));
-    let name = |place: usize| match &plan.places[place].home {
-        Home::Input(name) | Home::Persistent { name, .. } => name.clone(),
-        Home::Slot(slot) => {
-            let maker = plan.nodes.iter().find(|node| node.outputs.contains(&place));
+    let mut order: Vec<_> = (0..plan.tensors.len()).collect();
+    order.sort_by_key(|&tensor| std::cmp::Reverse(plan.tensors[tensor].spec.bytes()));
+    let name = |tensor: usize| match &plan.tensors[tensor].storage {
+        Storage::Input(name) | Storage::Persistent { name, .. } => name.clone(),
+        Storage::Slot(slot) => {
+            let maker = plan.nodes.iter().find(|node| node.outputs.contains(&tensor));
             maker.map_or_else(|| format!("slot {slot}"), |node| node.name.clone())
         }
     };
-    let tensor = |place: usize| {
-        let spec = plan.places[place].spec;
-        Tensor { name: name(place), shape: spec.shape.to_string(), bytes: spec.bytes() }
+    let tensor = |tensor: usize| {
+        let spec = plan.tensors[tensor].spec;
+        Tensor { name: name(tensor), shape: spec.shape.to_string(), bytes: spec.bytes() }
     };
     order.into_iter().take(LARGEST).map(tensor).collect()
 }

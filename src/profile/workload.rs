@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::op::OpError;
-use crate::engine::plan::{Home, Plan, PlanNode};
+use crate::engine::plan::{Plan, PlanNode, Storage};
 use crate::engine::step::Step;
 use crate::engine::tensor::Dtype;
 use crate::models::config::ModelConfig;
@@ -83,16 +83,16 @@ impl Workload {
     /// Loads the plan with fresh weights and fills its inputs: times do not depend on what the numbers are.
     pub fn load(&self, device: &mut dyn Device) -> Result<PlanId, DeviceError> {
         let id = device.load(&self.plan, 0)?;
-        for place in &self.plan.places {
-            let Home::Input(name) = &place.home else { continue };
-            let len = place.spec.shape.len();
-            match place.spec.dtype {
+        for tensor in &self.plan.tensors {
+            let Storage::Input(name) = &tensor.storage else { continue };
+            let len = tensor.spec.shape.len();
+            match tensor.spec.dtype {
                 Dtype::F32 => device.set_input(id, name, HostData::F32(&vec![1.0 / len as f32; len]))?,
                 Dtype::U32 => {
                     let indices = match name.as_str() {
                         // A window of one example.
                         "segments" => vec![0; len],
-                        "positions" => (0..len).map(|i| (i % place.spec.shape.width()) as u32).collect(),
+                        "positions" => (0..len).map(|i| (i % tensor.spec.shape.width()) as u32).collect(),
                         // Never more of them than rows.
                         "places" => (0..len as u32).collect(),
                         _ => scattered(len, self.vocab_size),
@@ -126,7 +126,7 @@ pub(super) fn scattered(len: usize, bound: usize) -> Vec<u32> {
     (0..len).map(|i| (i * 7919 % bound.max(1)) as u32).collect()
 }
 
-/// The number of tokens of a tokenizer by name, as far as it can be told without a text: characters and words are
+/// The number of tokens of a tokenizer by name, as far as it is known without a text: characters and words are
 /// taken to be as many as in TinyShakespeare.
 pub fn vocab_size(tokenizer: &str) -> Option<usize> {
     match tokenizer {

@@ -1,18 +1,15 @@
 //! The configuration of a training run: flag > `LAL_*` variable > TOML file > preset.
 //!
-//! Each of these is a layer of [`Settings`]; laid over each other and over a preset they make a [`TrainConfig`].
-
-use std::path::PathBuf;
+//! Each of these is a layer of [`Settings`](super::settings::Settings). Laid over each other and over a preset they
+//! make a [`TrainConfig`].
 
 use serde::{Deserialize, Serialize};
 
-use super::presets;
+use super::config_error::ConfigError;
 use super::ranges::{check_counts, within};
-use super::settings::Settings;
 use crate::engine::single::{is_share, is_zero_or_positive};
-use crate::models::config::{ModelConfig, SizeError, default_inner};
+use crate::models::config::{ModelConfig, default_inner};
 use crate::ops::adamw::AdamW;
-use crate::optim::muon::Muon;
 use crate::optim::schedule::{LearningRate, LrSchedule};
 use crate::optim::{Optimizer, OptimizerConfig};
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
@@ -62,41 +59,7 @@ pub struct TrainConfig {
     pub seed: u64,
 }
 
-/// Invalid settings, and what to change.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("there is no preset {name:?}: choose one of {}", presets::NAMES.join(", "))]
-    UnknownPreset { name: String },
-    #[error("cannot read the settings {path}: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{path} holds no settings of a run: {source}")]
-    BadFile { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("{setting} = {value} is outside its range: {range}")]
-    Range { setting: &'static str, value: String, range: String },
-    #[error(transparent)]
-    Size(#[from] SizeError),
-}
-
 impl TrainConfig {
-    /// The settings, with their preset's defaults.
-    pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
-        let name = settings.preset.as_deref().unwrap_or(presets::DEFAULT);
-        let preset =
-            presets::named(name).ok_or_else(|| ConfigError::UnknownPreset { name: name.to_owned() })?;
-        let mut settings = settings.clone();
-        if settings.optimizer == Some(Optimizer::Muon) && preset.optimizer != Optimizer::Muon {
-            // Presets have AdamW's rate.
-            settings.learning_rate.get_or_insert(presets::times(preset.learning_rate, Muon::RATE));
-        }
-        let mut table = settings.laid_over(&preset)?;
-        if let Some(peak) = settings.learning_rate {
-            table.entry("min_learning_rate").or_insert(presets::tenth(peak).into());
-        }
-        let config: Self = table.try_into().expect("a preset has every key, and each is of its type");
-        config.check()?;
-        Ok(config)
-    }
-
     /// The model of this run over a vocabulary.
     pub fn model(&self, vocab_size: usize) -> ModelConfig {
         let or = |asked: usize, otherwise: usize| if asked == 0 { otherwise } else { asked };
@@ -156,7 +119,8 @@ impl TrainConfig {
         self.batch_size.saturating_mul(self.grad_accum)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// Checks that every number is in its range.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_counts(self)?;
         // The vocabulary comes with the text; any will do to check the rest.
         self.model(1).check()?;
@@ -176,9 +140,11 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::presets;
+    use crate::run::settings::Settings;
 
     fn config(toml: &str) -> Result<TrainConfig, ConfigError> {
-        TrainConfig::new(&toml::from_str(toml).unwrap())
+        toml::from_str::<Settings>(toml).unwrap().resolve()
     }
 
     #[test]

@@ -22,7 +22,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::STATE;
-use super::config::{ConfigError, TrainConfig};
+use super::config::TrainConfig;
+use super::config_error::ConfigError;
 use super::journal::{METRICS, SAMPLES};
 use super::lock::{Lock, LockError};
 use super::model_file::{self, CONFIG, MODEL, ModelError};

@@ -9,6 +9,7 @@
 pub mod checkpoint;
 pub mod choice;
 pub mod config;
+pub mod config_error;
 pub mod folder;
 pub mod journal;
 pub mod lock;

@@ -196,7 +196,7 @@ impl Origin {
     }
 
     /// The place of a part when the run goes on: where it `was`, or what is `asked` for instead, of the same content.
-    /// What is found is written down. Where nothing else is asked for and the part is not `needed`, it may be gone.
+    /// What is found is recorded. Where nothing else is asked for and the part is not `needed`, it may be gone.
     pub fn again(
         &mut self,
         part: &str,

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use super::config::ConfigError;
+use super::config_error::ConfigError;
 use crate::models::config::SIZES;
 
 /// The greatest number of steps: years of them.
@@ -60,7 +60,6 @@ pub fn within(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::config::TrainConfig;
     use crate::run::presets;
     use crate::run::settings::Settings;
 
@@ -86,9 +85,7 @@ mod tests {
             (Settings { seed: Some(1 << 63), ..Settings::default() }, "seed = 9223372036854775808"),
             (Settings { eval_every: Some(0), ..Settings::default() }, "eval_every = 0"),
         ] {
-            for error in
-                [TrainConfig::new(&settings).unwrap_err(), settings.over(&Settings::default()).unwrap_err()]
-            {
+            for error in [settings.resolve().unwrap_err(), settings.over(&Settings::default()).unwrap_err()] {
                 assert!(error.to_string().contains(told), "{error}");
             }
         }
@@ -96,6 +93,6 @@ mod tests {
         let [flag, file] = [1, 1 << 63].map(|steps| Settings { steps: Some(steps), ..Settings::default() });
         assert!(flag.over(&file).unwrap_err().to_string().contains("steps = 9223372036854775808"));
         let follows = Settings { n_kv_head: Some(0), n_inner: Some(0), ..Settings::default() };
-        assert!(TrainConfig::new(&follows).is_ok());
+        assert!(follows.resolve().is_ok());
     }
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::config::{ConfigError, TrainConfig};
+use super::config::TrainConfig;
+use super::config_error::ConfigError;
 use super::ranges::FOLLOWS;
 use super::settings::Settings;
 
@@ -81,7 +82,7 @@ impl Settings {
     /// The configuration of a run with these recorded settings that is continued with `asked`, and the settings that
     /// differ but cannot change. The data are not compared here.
     pub fn resumed(&self, asked: &Self) -> Result<(TrainConfig, Vec<Difference>), ConfigError> {
-        let has = TrainConfig::new(self)?;
+        let has = self.resolve()?;
         let recorded = has.as_table();
         let (mut anew, mut differences) = (Table::new(), Vec::new());
         for (key, value) in asked.laid_over(&Table::new())? {
@@ -100,7 +101,7 @@ impl Settings {
         }
         let settings =
             |table: Table| -> Self { table.try_into().expect("every key is of a setting, and of its type") };
-        let config = TrainConfig::new(&settings(anew).over(&settings(recorded))?)?;
+        let config = settings(anew).over(&settings(recorded))?.resolve()?;
         Ok((config, differences))
     }
 }

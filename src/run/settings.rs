@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::choice::choice;
-use super::config::ConfigError;
+use super::config::TrainConfig;
+use super::config_error::ConfigError;
 use super::presets;
 use super::ranges::check_counts;
 use crate::files::{SETTINGS_BYTES, read_to_string};
@@ -14,6 +15,7 @@ use crate::models::config::{Architecture, ModelConfig, NormPlace, Position};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
+use crate::optim::muon::Muon;
 use crate::optim::schedule::LrSchedule;
 
 const ABOUT_PRESETS: &str = "A named set of defaults; other flags override it [default: mini]";
@@ -78,13 +80,13 @@ pub struct Settings {
     /// Whether norms come before each half of a block (pre, as in GPT-2) or after it (post, as in BERT)
     #[arg(long, env = "LAL_NORM_PLACE", value_parser = choice::<NormPlace>(), value_name = "NAME")]
     pub norm_place: Option<NormPlace>,
-    /// Activation of the feed-forward half: linear is none, swiglu is gated as in Llama
+    /// Activation of the feed-forward half; linear has none, swiglu is gated as in Llama
     #[arg(long, env = "LAL_FEED_FORWARD", value_parser = choice::<FeedForward>(), value_name = "NAME")]
     pub feed_forward: Option<FeedForward>,
     /// Use the token embedding as the output layer's weight too
     #[arg(long, env = "LAL_TIED", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub tied: Option<bool>,
-    /// Let a token see only those before it; without, the model learns to fill in masked tokens
+    /// Causal attention: a token sees only those before it; false trains a model that fills in masked tokens
     #[arg(long, env = "LAL_CAUSAL", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub causal: Option<bool>,
     /// Optimizer steps
@@ -127,7 +129,7 @@ pub struct Settings {
     /// Steps between two evaluations of the loss
     #[arg(long, env = "LAL_EVAL_EVERY", value_name = "N")]
     pub eval_every: Option<u64>,
-    /// Batches of an evaluation, of the training and of the validation text each
+    /// Batches per evaluation, from the training text and from the validation text
     #[arg(long, env = "LAL_EVAL_ITERS", value_name = "N")]
     pub eval_iters: Option<usize>,
     /// Tokens of sample text after each evaluation; 0 for none
@@ -175,6 +177,26 @@ impl Settings {
         Ok(table.try_into().expect("every key is of a setting, and of its type"))
     }
 
+    /// The configuration of a run: these settings over the defaults of their preset.
+    pub fn resolve(&self) -> Result<TrainConfig, ConfigError> {
+        let name = self.preset.as_deref().unwrap_or(presets::DEFAULT);
+        let unknown =
+            || ConfigError::UnknownPreset { name: name.to_owned(), known: presets::NAMES.join(", ") };
+        let preset = presets::named(name).ok_or_else(unknown)?;
+        let mut settings = self.clone();
+        if settings.optimizer == Some(Optimizer::Muon) && preset.optimizer != Optimizer::Muon {
+            // Presets have AdamW's rate.
+            settings.learning_rate.get_or_insert(presets::times(preset.learning_rate, Muon::RATE));
+        }
+        let mut table = settings.laid_over(&preset)?;
+        if let Some(peak) = settings.learning_rate {
+            table.entry("min_learning_rate").or_insert(presets::tenth(peak).into());
+        }
+        let config: TrainConfig = table.try_into().expect("a preset has every key, and each is of its type");
+        config.check()?;
+        Ok(config)
+    }
+
     /// As a table, these settings over those of `below`.
     pub(super) fn laid_over(&self, below: &impl Serialize) -> Result<Table, ConfigError> {
         let (own, mut merged) = (table(self)?, table(below)?);
@@ -196,7 +218,6 @@ fn table(settings: &impl Serialize) -> Result<Table, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::config::TrainConfig;
 
     #[derive(Debug, clap::Parser)]
     struct Cli {
@@ -250,7 +271,7 @@ mod tests {
         for name in presets::NAMES {
             let model = presets::named(name).unwrap().model(9);
             let settings = Settings::of_model(&model);
-            assert_eq!(TrainConfig::new(&settings).unwrap().model(9), model, "{name}");
+            assert_eq!(settings.resolve().unwrap().model(9), model, "{name}");
         }
     }
 

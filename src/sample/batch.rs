@@ -21,7 +21,7 @@ use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
 use crate::models::config::{Architecture, ModelConfig};
-use crate::models::{Reading, trunk};
+use crate::models::{ModelInputs, backbone};
 use crate::nn::Pass;
 
 /// What was said after a prompt.
@@ -67,8 +67,8 @@ const PORTION: usize = 64;
 pub fn batch_plan(config: &ModelConfig, batch_size: usize, n: usize) -> Result<Plan, OpError> {
     let mut tape = Tape::new("decode");
     let tokens = tape.input("tokens", Spec::u32([batch_size, n]));
-    let trunk = trunk(&mut tape, config, Reading { tokens, segments: None }, Pass::Decode)?;
-    let logits = (n == 1).then(|| trunk.logits(&mut tape, 0, batch_size)).transpose()?;
+    let backbone = backbone(&mut tape, config, ModelInputs { tokens, segments: None }, Pass::Decode)?;
+    let logits = (n == 1).then(|| backbone.logits(&mut tape, 0, batch_size)).transpose()?;
     Plan::new(&tape, logits.as_slice())
 }
 

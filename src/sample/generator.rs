@@ -11,7 +11,7 @@ use crate::engine::tape::{Class, Tape};
 use crate::engine::tensor::Spec;
 use crate::models::abilities::Inability;
 use crate::models::config::{Architecture, ModelConfig};
-use crate::models::{Reading, trunk};
+use crate::models::{ModelInputs, backbone};
 use crate::nn::Pass;
 
 /// Why decoding stopped.
@@ -73,8 +73,8 @@ pub fn decode_plan(config: &ModelConfig, n: usize) -> Result<Plan, OpError> {
     let mut tape = Tape::new("decode");
     let tokens = tape.input("tokens", Spec::u32(config.tokens_shape(1, n)));
     let pass = if matches!(memory(config), Memory::Window(_)) { Pass::Evaluate } else { Pass::Decode };
-    let trunk = trunk(&mut tape, config, Reading { tokens, segments: None }, pass)?;
-    let logits = trunk.last_logits(&mut tape)?;
+    let backbone = backbone(&mut tape, config, ModelInputs { tokens, segments: None }, pass)?;
+    let logits = backbone.last_logits(&mut tape)?;
     Plan::new(&tape, &[logits])
 }
 

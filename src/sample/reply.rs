@@ -20,8 +20,8 @@ pub enum ReplyError {
 }
 
 impl Model {
-    /// The tokens after `prompt` until the message ends, at most `most`; each piece of text is given to `tell` as
-    /// soon as it is whole. The token that ends the message is neither told nor returned.
+    /// The tokens after `prompt` until the message ends, at most `most`; `tell` gets each piece of text as
+    /// soon as it is whole. The token that ends the message is not part of it.
     pub fn reply(
         &mut self,
         device: &mut dyn Device,

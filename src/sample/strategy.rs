@@ -19,7 +19,7 @@ use std::cmp::Ordering;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-/// What is done to the logits. The default draws from the model as it is.
+/// How the next token is chosen from the logits. The default samples from the model unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strategy {
     /// 0 (greedy) or more; below 1 sharpens, above 1 flattens.
@@ -159,12 +159,12 @@ impl Sampler {
     /// If none were considered before.
     pub fn draw(&mut self, rng: &mut ChaCha8Rng) -> u32 {
         let uniform = (rng.next_u32() >> 8) as f32 / (1 << 24) as f32;
-        // Rounding can leave the sum below `uniform`: the most probable stands in for the missing 1e-7.
+        // Rounding can leave the sum below `uniform`: the most probable token takes the missing 1e-7.
         let drawn = self.rank(|sum| sum > uniform).unwrap_or(0);
         self.candidates[drawn].id
     }
 
-    /// Fills the candidates with penalised logits in place of probabilities.
+    /// Fills the candidates with penalised logits instead of probabilities.
     fn score(&mut self, logits: &[f32], recent: &[u32]) -> Result<(), StrategyError> {
         if logits.is_empty() {
             return Err(StrategyError::Empty);

@@ -4,7 +4,7 @@
 //!
 //! - `{"messages": [{"role": "user", "content": "…"}, …]}`, as in OpenAI's and TRL's files;
 //! - `{"prompt": "…", "response": "…"}` (or `"completion"`, as in TRL; both may be lists of messages as well);
-//! - `{"instruction": "…", "input": "…", "output": "…"}`, as in Alpaca's: the input, if there is one, stands below the
+//! - `{"instruction": "…", "input": "…", "output": "…"}`, as in Alpaca's: the input, if there is one, comes after the
 //!   instruction, an empty line between them;
 //! - `{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}, …]}`, as in ShareGPT's.
 //!
@@ -84,13 +84,13 @@ pub fn read(path: &Path) -> Result<Vec<Chat>, ChatError> {
     parse(&path.display().to_string(), &read_text(path)?)
 }
 
-/// What the lines of a file hold, as errors say it.
-pub(super) struct Form {
+/// The format of a file of lines, for errors.
+pub(super) struct LineFormat {
     pub what: &'static str,
     pub example: &'static str,
 }
 
-const CONVERSATION: Form = Form {
+const CONVERSATION: LineFormat = LineFormat {
     what: "conversation",
     example: r#"{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho."}]}"#,
 };
@@ -104,7 +104,7 @@ pub fn parse(name: &str, text: &str) -> Result<Vec<Chat>, ChatError> {
 pub(super) fn lines<T>(
     name: &str,
     text: &str,
-    Form { what, example }: Form,
+    LineFormat { what, example }: LineFormat,
     read: impl Fn(&Map<String, Value>, String) -> Result<T, String>,
 ) -> Result<Vec<T>, ChatError> {
     // Files put together may have a byte order mark at the beginning of each.

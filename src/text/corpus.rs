@@ -172,7 +172,7 @@ fn own(data: &str) -> Result<Corpus, CorpusError> {
     Ok(Corpus { name: data.to_owned(), text: read_text(&path)?, source: Source::Own(path) })
 }
 
-/// A hash as it is written.
+/// A hash in hexadecimal.
 pub(crate) fn hexadecimal(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

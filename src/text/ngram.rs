@@ -2,7 +2,7 @@
 //!
 //! Two estimates. *Add k* (Lidstone; k = 0 is maximum likelihood) is (c(hw) + k) / (c(h) + kV). Interpolated
 //! *Kneser–Ney* (Kneser & Ney 1995; Chen & Goodman 1999, section 4.1.6) takes a discount D from every count and
-//! gives what it takes to the next shorter history, whose counts are not of occurrences but of the different
+//! passes the discounted share to the next shorter history, whose counts are not of occurrences but of the different
 //! tokens seen before:
 //!
 //! P(w | h) = max(c(hw) − D, 0) / c(h) + D · N₁₊(h•) / c(h) · P(w | h′), down to 1/V; D = n₁ / (n₁ + 2 n₂).

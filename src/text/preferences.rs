@@ -9,7 +9,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::chat::{Chat, ChatError, Example, Form, Message, Role, asked, encode, lines, said, takes_turns};
+use super::chat::{
+    Chat, ChatError, Example, LineFormat, Message, Role, asked, encode, lines, said, takes_turns,
+};
 use super::dataset::read_text;
 use super::tokenizer::Tokenizer;
 
@@ -36,8 +38,8 @@ pub fn read(path: &Path) -> Result<Vec<Pair>, ChatError> {
     parse(&path.display().to_string(), &read_text(path)?)
 }
 
-const PREFERENCE: Form =
-    Form { what: "preference", example: r#"{"prompt": "Hi?", "chosen": "Ho.", "rejected": "Hm."}"# };
+const PREFERENCE: LineFormat =
+    LineFormat { what: "preference", example: r#"{"prompt": "Hi?", "chosen": "Ho.", "rejected": "Hm."}"# };
 
 /// The pairs of a text; `name` is what errors call it. Blank lines are skipped.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Pair>, ChatError> {

@@ -5,14 +5,14 @@
 //! one derivation (proved in `tales/check.rs`), so the corpus has an exact entropy, the least loss that any model can
 //! reach: a floor to read a training curve against. And a text, even one a model wrote, can be read back into its
 //! facts. From the facts come questions with exact answers, demonstrations of imperfect demonstrations, pairs of a
-//! better and a worse answer, and a [`judge`] of replies.
+//! better and a worse answer, and a program to [`grade`] replies.
 
 mod check;
 mod exchange;
 mod flaws;
+pub mod grade;
 mod grammar;
 mod hidden;
-pub mod judge;
 mod manner;
 mod questions;
 mod telling;

@@ -1,6 +1,6 @@
 //! The Transformer with one piece after the other removed or replaced: what each is worth.
 
-use super::source;
+use super::pretraining::pretraining;
 use super::trainer::{TrainError, Trainer};
 use crate::engine::device::Device;
 use crate::models::config::{NormPlace, Position};
@@ -23,11 +23,11 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
     pub parameters: usize,
-    /// Behind the last step, in nats per token.
+    /// After the last step, in nats per token.
     pub val_loss: f64,
 }
 
-/// Every change to a GPT, first none at all and none but the seed: what lies between these two is chance.
+/// Every change to a GPT, first none, then another seed alone: the difference between these two is chance.
 pub const CHANGES: [Change; 19] = [
     Change { piece: "GPT", to: "as it is", apply: |_| {} },
     Change { piece: "", to: "another seed", apply: |config| config.seed += 1 },
@@ -38,7 +38,7 @@ pub const CHANGES: [Change; 19] = [
     Change { piece: "convolution", to: "of four tokens", apply: |config| config.model.conv_kernel = 4 },
     Change { piece: "norm", to: "none", apply: |config| config.model.norm = Norm::None },
     Change { piece: "", to: "RMS", apply: |config| config.model.norm = Norm::Rms },
-    Change { piece: "", to: "behind each half", apply: |config| config.model.norm_place = NormPlace::Post },
+    Change { piece: "", to: "after each half", apply: |config| config.model.norm_place = NormPlace::Post },
     Change {
         piece: "feed-forward",
         to: "linear",
@@ -85,7 +85,7 @@ impl Change {
         let config = self.of(run);
         let model = config.model(vocab_size);
         let parameters = model.n_parameters();
-        let source = source::pretraining(&config, &model, dataset.clone());
+        let source = pretraining(&config, &model, dataset.clone());
         let steps = config.steps;
         let mut trainer = Trainer::new(device, config, model, source)?;
         trainer.train_to(device, steps)?;

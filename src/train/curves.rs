@@ -14,7 +14,7 @@ pub fn curves(trainer: &Trainer, floor: Option<f64>, metrics: &[Value]) -> [Curv
         let point = |m: &Value| Some((m["step"].as_u64()?, m[key].as_f64()?));
         metrics.iter().filter_map(point).collect()
     };
-    // Written as an f32 with as few digits as tell it from others.
+    // Written as an f32 with as few digits as identify it.
     let of_steps = points("loss").into_iter().map(|(step, loss)| (step, f64::from(loss as f32))).collect();
     // Of a path the file's name: the same wherever the run is continued from.
     let name = Path::new(trainer.source().name());

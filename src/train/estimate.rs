@@ -1,4 +1,4 @@
-//! The memory that training takes at least, told from sizes alone: before a plan is recorded, which takes memory itself.
+//! The least memory of training, from sizes alone: known before a plan is recorded, which takes memory itself.
 
 use super::plans::StepShape;
 use crate::engine::plan::Memory;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plans::{StepShape, evaluation};
-use super::source::time_major;
+use super::pretraining::time_major;
 use super::trainer::TrainError;
 use crate::engine::device::{Device, HostData};
 use crate::engine::step::Step;

@@ -8,6 +8,7 @@ pub mod event;
 pub mod neighbours;
 pub mod on_text;
 pub mod plans;
+pub mod pretraining;
 pub mod recall;
 pub mod session;
 pub mod source;

@@ -1,9 +1,9 @@
 //! A model in training on a text, all in memory: what `lal train` does, without a run folder.
 
-use super::source::pretraining;
+use super::pretraining::pretraining;
 use super::trainer::{TrainError, Trainer};
 use crate::engine::device::Device;
-use crate::run::config::{ConfigError, TrainConfig};
+use crate::run::config_error::ConfigError;
 use crate::run::settings::Settings;
 use crate::text::dataset::{Dataset, DatasetError};
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
@@ -28,7 +28,7 @@ pub fn on_text(
     name: &str,
     text: &str,
 ) -> Result<(Trainer, Tokenizer), SetupError> {
-    let config = TrainConfig::new(settings)?;
+    let config = settings.resolve()?;
     let tokenizer = config.tokenizer(text)?;
     let dataset = Dataset::new(name, text, &tokenizer)?;
     dataset.check(config.model.block_size)?;

@@ -7,7 +7,7 @@ use crate::engine::plan::Plan;
 use crate::engine::tape::{Init, State, Tape};
 use crate::engine::tensor::{Shape, Spec};
 use crate::models::config::{Architecture, ModelConfig};
-use crate::models::{Reading, Segments, Trunk, trunk};
+use crate::models::{Backbone, ModelInputs, Segments, backbone};
 use crate::nn::Pass;
 use crate::nn::recurrent::carry;
 use crate::objective::inputs::Input;
@@ -26,7 +26,7 @@ pub struct StepShape {
     pub grad_accum: usize,
     /// Whether tokens see only those of their own segment.
     pub segments: bool,
-    /// How many rows of the trunk the objective reads, where not all.
+    /// How many rows of the backbone the objective reads, where not all.
     pub places: Option<usize>,
 }
 
@@ -58,9 +58,9 @@ impl StepShape {
     }
 
     /// Declares `tokens` and perhaps `segments` and `positions`, in the shape that the model reads.
-    fn reading(&self, tape: &mut Tape, config: &ModelConfig) -> Reading {
+    fn reading(&self, tape: &mut Tape, config: &ModelConfig) -> ModelInputs {
         let tokens = Spec::u32(config.tokens_shape(self.sequences(), self.time));
-        Reading {
+        ModelInputs {
             tokens: Input::Tokens.declare(tape, tokens),
             segments: self.segments.then(|| Segments {
                 numbers: Input::Segments.declare(tape, tokens),
@@ -70,17 +70,17 @@ impl StepShape {
     }
 
     /// Records everything below the head, and leaves the rows that the objective reads.
-    fn trunk(
+    fn backbone(
         &self,
         tape: &mut Tape,
         config: &ModelConfig,
-        read: Reading,
+        read: ModelInputs,
         pass: Pass,
-    ) -> Result<Trunk, OpError> {
-        let trunk = trunk(tape, config, read, pass)?;
-        let Some(places) = self.places else { return Ok(trunk) };
+    ) -> Result<Backbone, OpError> {
+        let backbone = backbone(tape, config, read, pass)?;
+        let Some(places) = self.places else { return Ok(backbone) };
         let places = Input::Places.declare(tape, Spec::u32([1, places]));
-        trunk.at(tape, places)
+        backbone.at(tape, places)
     }
 }
 
@@ -103,7 +103,7 @@ pub fn training(
     if accumulates {
         tape.begin_phase("micro");
     }
-    let trunk = shape.trunk(&mut tape, config, read, Pass::Train)?;
+    let backbone = shape.backbone(&mut tape, config, read, Pass::Train)?;
     let head = shape.objective.head(&mut tape, config.n_embd);
     let parameters = tape.parameters();
     let mut into = HashMap::new();
@@ -117,9 +117,9 @@ pub fn training(
         }
     }
     let batch = shape.batch(config);
-    let loss = shape.objective.record(&mut tape, &trunk, head.as_ref(), batch, true, &into)?;
+    let loss = shape.objective.record(&mut tape, &backbone, head.as_ref(), batch, true, &into)?;
     let gradients = tape.backward(&loss.seeds, &into)?;
-    carry(&mut tape, &trunk.carried)?;
+    carry(&mut tape, &backbone.carried)?;
     if accumulates {
         tape.begin_phase("update");
     }
@@ -134,10 +134,10 @@ pub fn training(
 pub fn evaluation(config: &ModelConfig, shape: StepShape) -> Result<Plan, OpError> {
     let mut tape = Tape::new("loss");
     let read = shape.reading(&mut tape, config);
-    let trunk = shape.trunk(&mut tape, config, read, Pass::Evaluate)?;
+    let backbone = shape.backbone(&mut tape, config, read, Pass::Evaluate)?;
     let head = shape.objective.head(&mut tape, config.n_embd);
     let batch = shape.batch(config);
-    let loss = shape.objective.record(&mut tape, &trunk, head.as_ref(), batch, false, &HashMap::new())?;
+    let loss = shape.objective.record(&mut tape, &backbone, head.as_ref(), batch, false, &HashMap::new())?;
     let results: Vec<_> = [loss.total].into_iter().chain(loss.outputs).collect();
     Plan::new(&tape, &results)
 }
@@ -278,7 +278,7 @@ mod tests {
             training(&model, shape, &preset.optimizer_config()).unwrap().memory()
         };
         let (full, adapted) = (memory(0), memory(8));
-        assert!(10 * adapted.total() <= 6 * full.total(), "{adapted:?} beside {full:?}");
+        assert!(10 * adapted.total() <= 6 * full.total(), "{adapted:?} against {full:?}");
         // The weights are there once; of 925,184 the adapters have 65,536.
         let added = (adapted.parameters - full.parameters) as usize;
         assert_eq!(added, 4 * 8 * 4 * (128 + 384 + 128 + 128 + 128 + 512 + 512 + 128));
@@ -289,7 +289,7 @@ mod tests {
         const A: [u32; 7] = [3, 1, 4, 1, 5, 9, 2];
         const B: [u32; 5] = [6, 5, 3, 5, 8];
         let row = |parts: [&[u32]; 2]| [parts[0], parts[1], &[0; BLOCK]].concat()[..BLOCK].to_vec();
-        let behind: Vec<f32> = (0..BLOCK).map(|i| if i < A.len() { 0.0 } else { 0.2 }).collect();
+        let after: Vec<f32> = (0..BLOCK).map(|i| if i < A.len() { 0.0 } else { 0.2 }).collect();
         let alone: Vec<f32> = (0..BLOCK).map(|i| if i < B.len() { 0.2 } else { 0.0 }).collect();
         let segments = |first: usize| (0..BLOCK).map(|i| u32::from(i >= first)).collect::<Vec<_>>();
         for form @ (position, _) in [
@@ -305,15 +305,15 @@ mod tests {
             };
             let anew = |segments: &[u32]| pack::positions(segments, BLOCK);
             let (second, first) = (segments(A.len()), segments(B.len()));
-            let got = run(&second, &anew(&second), &row([&A, &B]), &behind);
+            let got = run(&second, &anew(&second), &row([&A, &B]), &after);
             let want = run(&first, &anew(&first), &row([&B, &[]]), &alone);
             for (got, want) in got.iter().zip(want) {
                 assert!((got - want).abs() < 1e-6 * want, "{form:?}: {got} instead of {want}");
             }
             if position == Position::Learned {
                 let in_row: Vec<u32> = (0..BLOCK as u32).collect();
-                let other = run(&second, &in_row, &row([&A, &B]), &behind);
-                assert!((other[1] - want[1]).abs() > 1e-3 * want[1], "{other:?} beside {want:?}");
+                let other = run(&second, &in_row, &row([&A, &B]), &after);
+                assert!((other[1] - want[1]).abs() > 1e-3 * want[1], "{other:?} against {want:?}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The recall task: a symbol is shown, noise follows, and at the end the symbol has to be named.
+//! The recall task: the model reads a symbol, then noise, and at the end it must name the symbol.
 //!
 //! What makes it hard is the distance between the two: a recurrent net has to carry the symbol through every step
 //! between, and the gradient has to come back the same way (Hochreiter 1991; Bengio et al. 1994). Attention looks it up.
@@ -16,7 +16,7 @@ use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
 use crate::models::config::{Architecture, ModelConfig, Position};
-use crate::models::{Reading, trunk};
+use crate::models::{ModelInputs, backbone};
 use crate::nn::Pass;
 use crate::objective::tokens;
 use crate::run::config::TrainConfig;
@@ -54,7 +54,7 @@ impl Recall {
         Self { distances: distance..=distance, ..self.clone() }
     }
 
-    /// Where token `t` of row `b` stands.
+    /// The index of token `t` of row `b`.
     fn place(&self, b: usize, t: usize) -> usize {
         if self.time_major { t * self.batch_size + b } else { b * self.time + t }
     }
@@ -92,7 +92,7 @@ impl Source for Recall {
     }
 }
 
-/// A run of a small model of one layer on rows of `time` tokens. A Transformer is not told positions, so that it
+/// A run of a small model of one layer on rows of `time` tokens. A Transformer gets no positions, so that it
 /// can look farther than it learned to.
 pub fn small(architecture: Architecture, time: usize, steps: u64) -> TrainConfig {
     let learning_rate = if architecture == Architecture::Transformer { 4e-3 } else { 8e-3 };
@@ -119,7 +119,7 @@ pub fn small(architecture: Architecture, time: usize, steps: u64) -> TrainConfig
 }
 
 /// The standard deviation with which embeddings begin. A recurrent net's begin here with 1: without a norm before
-/// them, its gates would hardly tell a symbol from noise. A Transformer's norms see to that.
+/// them, its gates would hardly distinguish a symbol from noise. A Transformer's norms see to that.
 const EMBEDDING_STD: f32 = 0.02;
 
 /// A model and its task.
@@ -159,8 +159,8 @@ pub fn accuracy(
 ) -> Result<Vec<f64>, TrainError> {
     let mut tape = Tape::new("recall");
     let tokens = tape.input("tokens", Spec::u32(model.tokens_shape(task.batch_size, task.time)));
-    let trunk = trunk(&mut tape, model, Reading { tokens, segments: None }, Pass::Evaluate)?;
-    let logits = trunk.logits(&mut tape, 0, task.batch_size * task.time)?;
+    let backbone = backbone(&mut tape, model, ModelInputs { tokens, segments: None }, Pass::Evaluate)?;
+    let logits = backbone.logits(&mut tape, 0, task.batch_size * task.time)?;
     let plan = device.load(&Arc::new(Plan::new(&tape, &[logits])?), 0)?;
     let mut shares = Vec::new();
     for &distance in distances {
@@ -192,11 +192,11 @@ pub fn gradients(
 ) -> Result<Vec<f64>, TrainError> {
     let mut tape = Tape::new("gradients");
     let tokens = tape.input("tokens", Spec::u32(model.tokens_shape(task.batch_size, task.time)));
-    let trunk = trunk(&mut tape, model, Reading { tokens, segments: None }, Pass::Evaluate)?;
+    let backbone = backbone(&mut tape, model, ModelInputs { tokens, segments: None }, Pass::Evaluate)?;
     let rows = task.batch_size * task.time;
     let targets = tape.input("targets", Spec::u32([rows]));
     let weights = tape.input("weights", Spec::f32([rows]));
-    let loss = tokens::loss(&mut tape, &trunk, targets, weights, true, &HashMap::new())?;
+    let loss = tokens::loss(&mut tape, &backbone, targets, weights, true, &HashMap::new())?;
     let gradients = tape.backward(&loss.seeds, &HashMap::new())?;
     let of_embedding = embedded(&tape).and_then(|embedded| gradients.get(&embedded));
     let gradient = *of_embedding.ok_or_else(|| OpError::new("the model embeds no tokens"))?;

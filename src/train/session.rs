@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
         &self.journal.remarks
     }
 
-    /// Trains to the last step, or until told to stop.
+    /// Trains to the last step, or until it is interrupted.
     pub fn run(&mut self, on_event: OnEvent) -> Result<Ending, SessionError> {
         let steps = self.trainer.config.steps;
         self.last_tick = Instant::now();

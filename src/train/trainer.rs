@@ -244,7 +244,7 @@ impl Trainer {
         self.estimate_over(device, split, self.config.eval_iters.min(self.config.steps.max(1) as usize))
     }
 
-    /// The loss of the model as it is now over a single batch that it does not learn from. All steps must have been
+    /// The current loss over a single batch that the model does not learn from. All steps must have been
     /// reported.
     pub fn probe(&mut self, device: &mut dyn Device) -> Result<f64, TrainError> {
         Ok(self.estimate_over(device, Split::Val, 1)?.loss)
@@ -305,7 +305,7 @@ impl Trainer {
         self.entries(|class| class == Class::State(State::Saved))
     }
 
-    /// Reads a tensor back, as it stands on the device or with its adapter, if it has one, added.
+    /// Reads a tensor back from the device, with its adapter added if it has one.
     pub fn read(
         &self,
         device: &mut dyn Device,

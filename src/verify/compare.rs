@@ -80,7 +80,7 @@ pub fn compare_with(
 
 /// |got - want|; infinite when only one of them is a number, or an infinity of that sign.
 fn error(got: f64, want: f64) -> f64 {
-    // An oracle beyond the range of f32 stands for infinity.
+    // An oracle beyond the range of f32 counts as infinity.
     let infinite = want.abs() > f64::from(f32::MAX);
     let same = (got.is_nan() && want.is_nan()) || (infinite && got == want.signum() * f64::INFINITY);
     match (got - want).abs() {

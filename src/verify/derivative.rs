@@ -1,6 +1,6 @@
 //! Derivatives against central finite differences of the f64 twin.
 //!
-//! The op stands in mid-graph: its gradient comes from a random upstream one, and is added to a sum that is
+//! The op is in mid-graph: its gradient comes from a random upstream one, and is added to a sum that is
 //! already there, as it is where a value is used twice.
 
 use std::collections::HashMap;
@@ -112,7 +112,7 @@ fn gradients(case: &Case, output: usize, accumulate: bool) -> Result<Vec<Option<
     // Results are listed in the order they were wanted, less those that no node makes.
     let mut made = plan.phases[0].results.iter();
     let mut read = |var: Var| match tape.nodes.iter().any(|n| n.outputs.contains(&var)) {
-        true => made.next().map(|&place| cpu.elements(id, place).clone()),
+        true => made.next().map(|&tensor| cpu.elements(id, tensor).clone()),
         false => Some(Elements::Real(upstream_values.iter().map(|&x| x.into()).collect())),
     };
     let gradient = |(var, input): (&Var, &crate::engine::case::CaseInput)| match read(found(var)?) {

@@ -2,7 +2,7 @@
 //!
 //! They are the ones that people make: a constant's last digit, `<=` for `<`, an index off by one, an operand
 //! left out, a barrier forgotten, a sum overwritten. What only steers speed, such as the size of a tile, and
-//! what would only fail to end, such as a loop's increment, stays as it is.
+//! what would only make a loop endless, such as its increment, is not changed.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ pub struct Mutation {
     pub at: Range<usize>,
     pub with: String,
     pub kind: &'static str,
-    /// The function it stands in; empty outside of any.
+    /// The function that holds it; empty outside of any.
     pub function: String,
 }
 
@@ -23,7 +23,7 @@ impl Mutation {
         [&text[..self.at.start], &self.with, &text[self.at.end..]].concat()
     }
 
-    /// The line it stands in, counted from 1, before and after.
+    /// Its line, counted from 1, before and after.
     pub fn describe(&self, text: &str) -> (usize, String) {
         let line = text[..self.at.start].matches('\n').count() + 1;
         let start = text[..self.at.start].rfind('\n').map_or(0, |i| i + 1);
@@ -145,7 +145,7 @@ fn other_float(word: &str) -> Option<String> {
 }
 
 fn other_operator(text: &str, token: &Range<usize>) -> Option<(&'static str, &'static str)> {
-    // Between blanks it stands between operands: `x - y`, but not `-y` or `vec4<f32>`.
+    // Between blanks it is binary: `x - y`, but not `-y` or `vec4<f32>`.
     if !text[..token.start].ends_with([' ', '\n']) || !text[token.end..].starts_with([' ', '\n']) {
         return None;
     }
@@ -237,7 +237,7 @@ fn split_arguments(inside: &str) -> Vec<&str> {
     parts
 }
 
-/// The text with every loop left after so many turns of one invocation, so that no mutant runs forever.
+/// The text with a limit on the turns of every loop, so that no mutant runs forever.
 pub fn guarded(text: &str) -> String {
     const MOST: u32 = 1 << 16;
     let tokens = tokens(text);

@@ -19,11 +19,11 @@ use crate::engine::op::OpError;
 /// A spoilt shader.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// The op whose cases it is run on.
+    /// The op whose cases check it.
     pub op: &'static str,
     pub shader: &'static str,
     pub kind: &'static str,
-    /// The function it stands in; empty outside of any.
+    /// The function that holds it; empty outside of any.
     pub function: String,
     /// The line, and what became of it.
     pub line: usize,
@@ -114,7 +114,7 @@ impl SelfTest {
                 let (sender, next) = (sender.clone(), &next);
                 scope.spawn(move || {
                     while let Some(shader) = self.shaders.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        // Nobody listens any more after a failure.
+                        // After a failure the receiver is gone.
                         if sender.send(self.try_shader(shader, &mut gpus)).is_err() {
                             break;
                         }
@@ -185,7 +185,7 @@ impl SelfTest {
 
 /// The mutants of one shader that compile. Of shared files only functions that it calls are spoilt, and each
 /// in one shader only.
-fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<Place>) -> Vec<Mutant> {
+fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<Site>) -> Vec<Mutant> {
     let text = source(shader);
     let shared: usize = shader.common.iter().map(|file| file.len() + 1).sum();
     let called = called(&text, "main");
@@ -196,7 +196,7 @@ fn of_shader(shader: &Shader, op: &'static str, done: &mut HashSet<Place>) -> Ve
         }
         if mutation.at.start < shared {
             let needless = is_last_barrier(&text, &mutation) && is_last_call(shader, &mutation.function);
-            if needless || !done.insert(place(shader, &mutation)) {
+            if needless || !done.insert(site(shader, &mutation)) {
                 continue;
             }
         }
@@ -226,9 +226,9 @@ fn is_last_call(shader: &Shader, function: &str) -> bool {
 }
 
 /// A mistake in a shared file, the same whatever shader includes it: the file, the byte, the mistake.
-type Place = (&'static str, usize, String);
+type Site = (&'static str, usize, String);
 
-fn place(shader: &Shader, mutation: &Mutation) -> Place {
+fn site(shader: &Shader, mutation: &Mutation) -> Site {
     let mut offset = mutation.at.start;
     for file in shader.common {
         if offset < file.len() {

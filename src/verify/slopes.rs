@@ -45,7 +45,7 @@ pub fn slopes(
     }
     let results = &plan.phases[0].results;
     run(&mut cpu, id)?;
-    let found: Vec<_> = results.iter().map(|&place| elements(&cpu, id, place)).collect();
+    let found: Vec<_> = results.iter().map(|&tensor| elements(&cpu, id, tensor)).collect();
     let mut slopes = Vec::new();
     for (&(parameter, _), gradient) in gradients.iter().zip(&found[1..]) {
         let name = tape.name(parameter);
@@ -80,8 +80,8 @@ fn run(cpu: &mut Cpu<f64>, id: PlanId) -> Result<(), DeviceError> {
 }
 
 /// What `results` would give, before it is narrowed to f32.
-fn elements(cpu: &Cpu<f64>, id: PlanId, place: usize) -> Vec<f64> {
-    match cpu.elements(id, place) {
+fn elements(cpu: &Cpu<f64>, id: PlanId, tensor: usize) -> Vec<f64> {
+    match cpu.elements(id, tensor) {
         Elements::Real(x) => x.clone(),
         Elements::Index(_) => Vec::new(),
     }
@@ -95,7 +95,7 @@ mod tests {
     use crate::engine::op::Record;
     use crate::engine::tape::{Init, Parameter};
     use crate::engine::tensor::Spec;
-    use crate::ops::activation::{Activation, Kind};
+    use crate::ops::activation::{Activation, ActivationFunction};
     use crate::ops::combine::Combine;
     use crate::ops::sum::Sum;
 
@@ -105,7 +105,7 @@ mod tests {
         let mut tape = Tape::new("step");
         let x = tape.parameter("x", [3], Init::Normal(1.0), Parameter::Outer);
         let one = tape.input("one", Spec::f32([3]));
-        let y = tape.apply_one(Activation(Kind::Tanh), &[x]).unwrap();
+        let y = tape.apply_one(Activation(ActivationFunction::Tanh), &[x]).unwrap();
         let loss = tape.apply_one(Sum { accumulate: false }, &[y]).unwrap();
         let gradient = tape.backward(&[(y, one)], &HashMap::new()).unwrap()[&x];
         assert_eq!(tape.spec(gradient), tape.spec(x));

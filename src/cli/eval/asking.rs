@@ -3,35 +3,25 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
-
-use super::{About, Event};
-use crate::cli::device::Opened;
+use super::data::Data;
+use super::event::{ByQuestion, Event};
+use crate::cli::device::{DeviceArgs, Opened};
+use crate::cli::failure::Usage;
 use crate::cli::output::Output;
 use crate::finetune::answers::{answers, exact_match, text};
 use crate::finetune::base::Base;
-use crate::finetune::report::{Answers, Judgement};
+use crate::finetune::report::{Answers, Grades};
 use crate::finetune::sft_dataset::SftDataset;
 use crate::sample::batch::Reply;
-use crate::sample::load::{Model, load};
+use crate::sample::load::{Model, Stored, load};
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::tales::Exchange;
-use crate::text::tales::judge::{Tally, Verdict, judge};
+use crate::text::tales::grade::{Tally, Verdict, grade};
 use crate::text::tokenizer::{Special, Tokenizer};
 
 /// Replies that a reward model reads at once.
 const READ_AT_ONCE: usize = 16;
-
-/// How questions of a kind were answered: those that the tale answers, and those that it does not.
-#[derive(Serialize)]
-pub struct ByQuestion {
-    question: &'static str,
-    told: usize,
-    right: usize,
-    untold: usize,
-    honest: usize,
-}
 
 fn by_question(questions: &[Exchange], verdicts: &[Verdict]) -> Vec<ByQuestion> {
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
@@ -60,7 +50,7 @@ impl Answered {
         exact_match(&self.dataset.held_out.examples, &texts, &self.tokenizer)
     }
 
-    fn judged(&self) -> Option<Judgement> {
+    fn grades(&self) -> Option<Grades> {
         let tally = || self.verdicts.iter().copied().collect::<Tally>().into();
         (!self.verdicts.is_empty()).then(tally)
     }
@@ -75,11 +65,32 @@ impl Answered {
 
 /// What models are asked, and how.
 pub struct Asking<'a> {
-    pub about: About<'a>,
+    pub data: Data<'a>,
+    pub device: &'a DeviceArgs,
     pub strategy: &'a Strategy,
+    pub seed: u64,
+    /// The folder of the reward model that compares two answers; without it a program does.
+    pub reward: Option<&'a Path>,
 }
 
 impl Asking<'_> {
+    /// Checks that another model can be asked too, and that its answers can be scored, before the first is asked.
+    pub fn check(&self, other: &Path, model: &Model, asked: &SftDataset) -> anyhow::Result<()> {
+        if self.reward.is_none() && asked.held_out.exchanges.is_empty() {
+            let what = "--against needs replies that a program can judge: give --data tales, or --reward the folder of \
+                        a reward model";
+            return Err(Usage(what.into()).into());
+        }
+        let Stored { config, tokenizer, .. } = Stored::open(other)?;
+        self.data.dataset(&config, &tokenizer)?;
+        if let Some(reward) = self.reward {
+            for tokenizer in [&model.tokenizer, &tokenizer] {
+                Base::open_reward(reward, tokenizer)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Asks a model, and tells how it answers.
     pub fn one(
         &self,
@@ -89,26 +100,26 @@ impl Asking<'_> {
         output: Output,
     ) -> anyhow::Result<Answered> {
         let answered = self.ask(opened, model, dataset, output)?;
-        let (exact_match, judged) = (answered.exact_match(), answered.judged());
+        let (exact_match, grades) = (answered.exact_match(), answered.grades());
         let questions = answered.replies.len();
         let by_question = by_question(&answered.dataset.held_out.exchanges, &answered.verdicts);
         if output.json {
             output.event(&Event::Answers {
-                answers: Answers { questions, exact_match, judged },
+                answers: Answers { questions, exact_match, grades },
                 by_question,
             })?;
             return Ok(answered);
         }
         output.line(format!("exact match     {:>7.1}%   of {questions} answers", 100.0 * exact_match))?;
-        if let Some(judged) = judged {
+        if let Some(grades) = grades {
             let known = answered.verdicts.iter().filter(|verdict| verdict.known).count();
             let of = |what: &str, share: f64, whose: String| {
                 output.line(format!("{what:<16}{:>7.1}%   {whose}", 100.0 * share))
             };
-            of("accuracy", judged.accuracy, format!("of the {known} that the tale tells"))?;
-            of("honesty", judged.honesty, format!("of the {} that it does not", questions - known))?;
-            of("kindness", judged.kindness, "of all".into())?;
-            output.line(format!("reward          {:>8.3}   ± {:.3}", judged.reward, judged.reward_std))?;
+            of("accuracy", grades.accuracy, format!("of the {known} that the tale tells"))?;
+            of("honesty", grades.honesty, format!("of the {} that it does not", questions - known))?;
+            of("kindness", grades.kindness, "of all".into())?;
+            output.line(format!("reward          {:>8.3}   ± {:.3}", grades.reward, grades.reward_std))?;
             output.line("\n                              told     right   not told   admitted")?;
             for ByQuestion { question, told, right, untold, honest } in by_question {
                 output.line(format!("  {question:<24}{told:>8}{right:>10}{untold:>11}{honest:>11}"))?;
@@ -119,15 +130,14 @@ impl Asking<'_> {
 
     /// Asks another model, and tells which of the two answers better.
     pub fn against(&self, other: &Path, first: &Answered, output: Output) -> anyhow::Result<()> {
-        let args = self.about.args;
-        let mut opened = args.device.open(output)?;
+        let mut opened = self.device.open(output)?;
         let mut model = load(opened.device(), other)?;
         // Another model may have another tokenizer.
-        let dataset = self.about.dataset(&model.config, &model.tokenizer)?;
+        let dataset = self.data.dataset(&model.config, &model.tokenizer)?;
         let second = self.ask(&mut opened, &mut model, dataset, output)?;
-        let [a, b] = match &args.reward {
+        let [a, b] = match self.reward {
             Some(folder) => {
-                let mut opened = args.device.open(output)?;
+                let mut opened = self.device.open(output)?;
                 [scores(&mut opened, folder, first)?, scores(&mut opened, folder, &second)?]
             }
             None => [first, &second].map(|answered| answered.verdicts.iter().map(Verdict::reward).collect()),
@@ -136,10 +146,10 @@ impl Asking<'_> {
         let losses = a.iter().zip(&b).filter(|(a, b)| a < b).count();
         let ties = a.len() - wins - losses;
         let win_rate = (wins as f64 + 0.5 * ties as f64) / a.len() as f64;
-        let judged = second.judged();
+        let grades = second.grades();
         let model = other.display().to_string();
         if output.json {
-            return output.event(&Event::Against { model, win_rate, wins, ties, losses, judged });
+            return output.event(&Event::Against { model, win_rate, wins, ties, losses, grades });
         }
         let mean = b.iter().sum::<f64>() / b.len() as f64;
         output.line(format!(
@@ -159,10 +169,10 @@ impl Asking<'_> {
         let Model { config, tokenizer, .. } = &*model;
         let bar = output.progress("questions answered");
         let mut progress = |done, of| bar.at(done as u64, of as u64);
-        let (examples, strategy, seed) = (&dataset.held_out.examples, self.strategy, self.about.args.seed);
+        let (examples, strategy, seed) = (&dataset.held_out.examples, self.strategy, self.seed);
         let replies = answers(opened.device(), config, tokenizer, examples, strategy, seed, &mut progress)?;
         let asked = dataset.held_out.exchanges.iter().zip(&replies);
-        let verdicts = asked.map(|(asked, reply)| judge(asked, &text(reply, tokenizer))).collect();
+        let verdicts = asked.map(|(asked, reply)| grade(asked, &text(reply, tokenizer))).collect();
         Ok(Answered { dataset, replies, verdicts, tokenizer: tokenizer.clone() })
     }
 }

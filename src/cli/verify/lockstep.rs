@@ -20,7 +20,7 @@ use crate::sample::load::Stored;
 use crate::text::dataset::Dataset;
 use crate::text::tokenizer::Tokenizer;
 use crate::train::plans::{StepShape, training};
-use crate::train::source;
+use crate::train::pretraining::pretraining;
 use crate::train::trainer::Trainer;
 use crate::verify::lockstep::{Departure, Lockstep, Watch};
 
@@ -50,7 +50,7 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
         (None, None) => return Ok(None),
         (Some(_), _) => {
             let settings = Settings { preset: args.preset.clone(), ..Settings::default() };
-            (TrainConfig::new(&settings)?, None)
+            (settings.resolve()?, None)
         }
         (None, Some(folder)) => {
             let (config, model) = stored(folder, &Settings::default())?;
@@ -136,7 +136,7 @@ impl Subject {
             Learns::Text { dataset, weights } => (dataset, weights),
             Learns::Stage(stage) => return stage.rerun(device, steps),
         };
-        let source = source::pretraining(&self.config, &self.model, dataset.clone());
+        let source = pretraining(&self.config, &self.model, dataset.clone());
         let trainer = Trainer::new(device, self.config.clone(), self.model.clone(), source)?;
         if let Some(folder) = weights {
             let mut stored = Stored::open(folder)?;
@@ -159,8 +159,8 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     // The free run: the GPU by itself, from the same weights over the same batches.
     let mut free = args.gpu(GpuOptions::default())?.ok_or_else(needs_gpu)?;
     let mut free_trainer = subject.trainer(&mut free, steps)?;
-    let mut beside = Lockstep::device(&mut gpu, Watch::Every);
-    let mut trainer = subject.trainer(&mut beside, steps)?;
+    let mut lockstep = Lockstep::device(&mut gpu, Watch::Every);
+    let mut trainer = subject.trainer(&mut lockstep, steps)?;
     let mut report = Report::default();
     let mut growth = Vec::new();
     let of = match &args.model {
@@ -168,27 +168,27 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         None => format!("--preset {}", subject.config.preset),
     };
     for step in 1..=steps {
-        trainer.submit(&mut beside)?;
+        trainer.submit(&mut lockstep)?;
         free_trainer.submit(&mut free)?;
         let loss = |report: Option<crate::train::trainer::StepReport>| report.map_or(f32::NAN, |r| r.loss);
         let (want, got) =
-            (loss(trainer.report(&mut beside, true)?), loss(free_trainer.report(&mut free, true)?));
-        let apart = distance(&mut free, &mut beside, &trainer)?;
+            (loss(trainer.report(&mut lockstep, true)?), loss(free_trainer.report(&mut free, true)?));
+        let apart = distance(&mut free, &mut lockstep, &trainer)?;
         growth.push(apart);
-        let nodes = beside.hook.checks.len();
+        let nodes = lockstep.hook.checks.len();
         let repeat = format!("lal verify --lockstep {step} {of}{}", args.device_flags());
-        for check in std::mem::take(&mut beside.hook.checks) {
+        for check in std::mem::take(&mut lockstep.hook.checks) {
             report.take(output, check, &repeat)?;
         }
         output.remark(format!(
             "step {step}: {nodes} nodes, loss {want:.6} on the oracle, {got:.6} on the GPU alone, weights {apart:.1e} apart"
         ));
-        if beside.hook.departure.is_some() {
+        if lockstep.hook.departure.is_some() {
             break;
         }
     }
     if !output.json {
-        if let Some(departure) = &beside.hook.departure {
+        if let Some(departure) = &lockstep.hook.departure {
             describe(output, departure)?;
         }
         plot(output, &growth)?;

@@ -91,10 +91,10 @@ fn check_model(
             MOST_FLOPS / 1_000_000_000,
         ));
     }
-    let mut beside = Lockstep::device(gpu, Watch::Distinct { most_flops: u64::MAX });
-    subject.run_once(&mut beside, train)?;
+    let mut lockstep = Lockstep::device(gpu, Watch::Distinct { most_flops: u64::MAX });
+    subject.run_once(&mut lockstep, train)?;
     let wanted = |op: &str| args.op.as_deref().is_none_or(|name| name == op);
-    for check in beside.hook.checks.into_iter().filter(|check| wanted(check.op)) {
+    for check in lockstep.hook.checks.into_iter().filter(|check| wanted(check.op)) {
         let of = match &args.model {
             Some(model) => format!("--model '{}'", model.display()),
             None => format!("--preset {}", subject.config.preset),

@@ -68,7 +68,7 @@ pub fn head(output: Output, gpu: Option<&Gpu>) -> anyhow::Result<()> {
 }
 
 impl Report {
-    /// Takes in a verdict; a failure is told at once, with the command that repeats it.
+    /// Takes in a verdict; a failure is printed at once, with the command that repeats it.
     pub fn take(&mut self, output: Output, check: Check, repeat: &str) -> anyhow::Result<()> {
         if output.json {
             let line = Line {

@@ -10,7 +10,7 @@ use super::{Device, DeviceError, HostData, PART, PlanId, Results, initial_values
 use crate::engine::bounded::Bounded;
 use crate::engine::memory::available;
 use crate::engine::op::AnyOp;
-use crate::engine::plan::{Home, Place, Plan, PlanNode};
+use crate::engine::plan::{Plan, PlanNode, PlanTensor, Storage};
 use crate::engine::real::Real;
 use crate::engine::step::Step;
 use crate::engine::tensor::Spec;
@@ -69,7 +69,7 @@ impl<F: Precision> Hook<F> for Twins {
 
 struct Loaded {
     plan: Arc<Plan>,
-    /// For each place of the plan, its index in `Cpu::memory`.
+    /// For each tensor of the plan, its index in `Cpu::memory`.
     memory: Vec<usize>,
 }
 
@@ -154,16 +154,16 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
 
     /// Elements that a plan needs in addition to those that are there.
     fn fresh_elements(&self, plan: &Plan) -> u64 {
-        let fresh = |place: &Place| match &place.home {
-            Home::Slot(_) => 0,
-            Home::Persistent { name, .. } if self.persistent.contains_key(name) => 0,
-            Home::Persistent { .. } | Home::Input(_) => place.spec.shape.len(),
+        let fresh = |tensor: &PlanTensor| match &tensor.storage {
+            Storage::Slot(_) => 0,
+            Storage::Persistent { name, .. } if self.persistent.contains_key(name) => 0,
+            Storage::Persistent { .. } | Storage::Input(_) => tensor.spec.shape.len(),
         };
         let mut wanted = plan.slots.clone();
         wanted.sort_unstable_by_key(|&elements| std::cmp::Reverse(elements));
         let have = self.slots.iter().map(|&slot| self.real(slot).len()).chain(std::iter::repeat(0));
         let slots = wanted.into_iter().zip(have).map(|(wanted, have)| wanted.saturating_sub(have));
-        plan.places.iter().map(fresh).chain(slots).fold(0, |sum, len| sum.saturating_add(len as u64))
+        plan.tensors.iter().map(fresh).chain(slots).fold(0, |sum, len| sum.saturating_add(len as u64))
     }
 
     /// Bytes held with so many more.
@@ -183,9 +183,9 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
         self.persistent.get(name).copied().ok_or_else(missing)
     }
 
-    /// The elements of any place of a plan, as the last run left them.
-    pub fn elements(&self, plan: PlanId, place: usize) -> &Elements<F> {
-        &self.memory[self.plans[plan.0].memory[place]]
+    /// The elements of any tensor of a plan, as the last run left them.
+    pub fn elements(&self, plan: PlanId, tensor: usize) -> &Elements<F> {
+        &self.memory[self.plans[plan.0].memory[tensor]]
     }
 
     fn real(&self, index: usize) -> &[F] {
@@ -195,10 +195,10 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
         }
     }
 
-    fn run_node(&mut self, node: &PlanNode, places: &[usize], step: &Step) {
+    fn run_node(&mut self, node: &PlanNode, tensors: &[usize], step: &Step) {
         let mut outputs: [Elements<F>; MAX_OPERANDS] = Default::default();
-        for (held, &place) in outputs.iter_mut().zip(&node.outputs) {
-            *held = take(&mut self.memory[places[place]]);
+        for (held, &tensor) in outputs.iter_mut().zip(&node.outputs) {
+            *held = take(&mut self.memory[tensors[tensor]]);
         }
         let nothing = Elements::default();
         let (mut few, mut many) = ([&nothing; MAX_OPERANDS], Vec::new());
@@ -209,8 +209,8 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
                 &mut many[..]
             }
         };
-        for (seen, &place) in inputs.iter_mut().zip(&node.inputs) {
-            *seen = &self.memory[places[place]];
+        for (seen, &tensor) in inputs.iter_mut().zip(&node.inputs) {
+            *seen = &self.memory[tensors[tensor]];
         }
         let mut io = Io {
             inputs,
@@ -220,8 +220,8 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
             step,
         };
         self.hook.node(node, &mut io);
-        for (held, &place) in outputs.iter_mut().zip(&node.outputs) {
-            self.memory[places[place]] = take(held);
+        for (held, &tensor) in outputs.iter_mut().zip(&node.outputs) {
+            self.memory[tensors[tensor]] = take(held);
         }
     }
 
@@ -233,17 +233,17 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
         step: &Step,
         mut done: impl FnMut(usize) + Send,
     ) {
-        let Loaded { plan: frozen, memory: places } = &mut self.plans[plan.0];
-        let (frozen, places) = (frozen.clone(), take(places));
+        let Loaded { plan: frozen, memory: tensors } = &mut self.plans[plan.0];
+        let (frozen, tensors) = (frozen.clone(), take(tensors));
         let phase = &frozen.phases[phase_index];
-        for &place in &phase.cleared {
-            if let Elements::Real(elements) = &mut self.memory[places[place]] {
+        for &tensor in &phase.cleared {
+            if let Elements::Real(elements) = &mut self.memory[tensors[tensor]] {
                 elements.fill(F::ZERO);
             }
         }
         let mut run = || {
             for node in phase.nodes.clone() {
-                self.run_node(&frozen.nodes[node], &places, step);
+                self.run_node(&frozen.nodes[node], &tensors, step);
                 done(node);
             }
         };
@@ -253,11 +253,11 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
             false => rayon::scope(|_| run()),
         }
         if !phase.results.is_empty() {
-            let read = |&place: &usize| narrow(self.real(places[place]), frozen.places[place].spec);
+            let read = |&tensor: &usize| narrow(self.real(tensors[tensor]), frozen.tensors[tensor].spec);
             let results = phase.results.iter().map(read).collect();
             self.results.push_back(results);
         }
-        self.plans[plan.0].memory = places;
+        self.plans[plan.0].memory = tensors;
     }
 }
 
@@ -284,18 +284,18 @@ impl<F: Precision, H: Hook<F>> Device for Cpu<F, H> {
     fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError> {
         self.held = self.with(self.fresh_elements(plan).saturating_mul(size_of::<F>() as u64))?;
         let slots = self.share_slots(&plan.slots);
-        let mut memory = Vec::with_capacity(plan.places.len());
-        for place in &plan.places {
-            memory.push(match &place.home {
-                Home::Slot(slot) => slots[*slot],
-                Home::Input(_) => self.allocate(Elements::zeros(place.spec)),
-                Home::Persistent { name, init, .. } => match self.persistent.get(name) {
+        let mut memory = Vec::with_capacity(plan.tensors.len());
+        for tensor in &plan.tensors {
+            memory.push(match &tensor.storage {
+                Storage::Slot(slot) => slots[*slot],
+                Storage::Input(_) => self.allocate(Elements::zeros(tensor.spec)),
+                Storage::Persistent { name, init, .. } => match self.persistent.get(name) {
                     Some(&index) => {
-                        check_length(name, self.real(index).len(), place.spec.shape.len())?;
+                        check_length(name, self.real(index).len(), tensor.spec.shape.len())?;
                         index
                     }
                     None => {
-                        let values = initial_values(seed, name, *init, place.spec.shape.len());
+                        let values = initial_values(seed, name, *init, tensor.spec.shape.len());
                         let values = values.into_iter().map(|x| F::of(x.into())).collect();
                         let index = self.allocate(Elements::Real(values));
                         self.persistent.insert(name.clone(), index);
@@ -310,11 +310,11 @@ impl<F: Precision, H: Hook<F>> Device for Cpu<F, H> {
 
     fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError> {
         let loaded = &self.plans[plan.0];
-        let is_it = |home: &Home| matches!(home, Home::Input(n) if n == name);
-        let Some(place) = loaded.plan.places.iter().position(|p| is_it(&p.home)) else {
+        let is_it = |storage: &Storage| matches!(storage, Storage::Input(n) if n == name);
+        let Some(tensor) = loaded.plan.tensors.iter().position(|p| is_it(&p.storage)) else {
             return Err(DeviceError::Unknown { kind: "input", name: name.into() });
         };
-        match (&mut self.memory[loaded.memory[place]], data) {
+        match (&mut self.memory[loaded.memory[tensor]], data) {
             (Elements::Real(to), HostData::F32(from)) => {
                 check_length(name, to.len(), from.len())?;
                 to.iter_mut().zip(from).for_each(|(to, &from)| *to = F::of(from.into()));

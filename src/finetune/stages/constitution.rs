@@ -13,7 +13,6 @@ use crate::finetune::pair_source::PairSource;
 use crate::finetune::preference_dataset::PreferenceDataset;
 use crate::finetune::questions::{Questions, TALES_PROMPTS};
 use crate::finetune::report::Report;
-use crate::finetune::scorer::Scorer;
 use crate::finetune::sft_source::SftSource;
 use crate::finetune::stage::{Context, Options, OptionsError, Setup, Stage, check_beta};
 use crate::objective::Objective;
@@ -26,7 +25,7 @@ use crate::text::corpus::TALES;
 use crate::text::tales::Exchange;
 use crate::train::source::Source;
 
-/// What principles make of a model's own answers.
+/// What a model learns from its own answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Feedback {
@@ -37,26 +36,26 @@ pub enum Feedback {
     Prefer,
 }
 
-/// Who judges by principles.
+/// What decides which replies violate principles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Judging {
     /// The programs that the principles name
     #[default]
     Program,
-    /// The model itself, reminded of the principles
+    /// The model itself, with the principles as a system message
     Model,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct ConstitutionOptions {
-    /// File of principles, in the form of data/constitution.toml [default: that one]
+    /// File of principles, in the format of data/constitution.toml [default: the principles of that file]
     #[arg(long, value_name = "FILE")]
     pub principles: Option<PathBuf>,
-    /// What principles make of the model's own answers
+    /// What the model learns from its own answers
     #[arg(long, value_enum, default_value = "revise", value_name = "KIND")]
     pub feedback: Feedback,
-    /// Who judges the model's own answers
+    /// What decides which answers violate the principles
     #[arg(long, value_enum, default_value = "program", value_name = "WHO")]
     pub judge: Judging,
     /// Questions that the model answers
@@ -65,7 +64,7 @@ pub struct ConstitutionOptions {
     /// Answers per question, with --feedback prefer
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub samples: usize,
-    /// How strongly the model is held to the reference: higher deviates less
+    /// β of the loss: a higher one keeps the model closer to the reference
     #[arg(long, default_value_t = Preference::default().beta, value_name = "X")]
     pub beta: f32,
 }
@@ -107,7 +106,7 @@ impl Options for ConstitutionOptions {
         self.principles.as_mut().map(|path| ("principles", path))
     }
 
-    /// The replies are the base's, not those of what became of it.
+    /// The replies are those of the base, not of the model in training.
     fn needs_base(&self) -> bool {
         true
     }
@@ -166,7 +165,7 @@ impl Stage for ConstitutionStage {
     fn source(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Box<dyn Source>> {
         let Setup { config, model, tokenizer, .. } = setup;
         let sizes = [2 * config.batch_size, model.block_size];
-        let scorer = Scorer::of_base(setup, sizes, context)?;
+        let scorer = setup.reference(sizes, context)?;
 
         let ConstitutionOptions { feedback, judge, samples, beta, .. } = self.options;
         if feedback == Feedback::Revise {
@@ -197,7 +196,7 @@ impl Stage for ConstitutionStage {
         Ok(Box::new(PairSource::against_base(objective, dataset, setup, context)?))
     }
 
-    fn judge(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
-        self.held_out.judge(setup, Some(&self.constitution), context)
+    fn evaluate(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
+        self.held_out.evaluate(setup, Some(&self.constitution), context)
     }
 }

@@ -5,14 +5,15 @@ use std::mem::take;
 use serde::{Deserialize, Serialize};
 
 use super::sft;
+use crate::finetune::examples::TALES_HELD_OUT;
 use crate::finetune::pair_source::PairSource;
 use crate::finetune::preference_dataset::PreferenceDataset;
 use crate::finetune::questions::Questions;
 use crate::finetune::report::Report;
-use crate::finetune::sft_dataset::TALES_HELD_OUT;
 use crate::finetune::stage::{Context, Options, OptionsError, Setup, Stage, check_beta, check_sft_weight};
 use crate::objective::Objective;
-use crate::objective::preference::{Form, Preference};
+use crate::objective::preference::{Preference, PreferenceLoss};
+use crate::run::choice::choice;
 use crate::run::settings::Settings;
 use crate::text::corpus::TALES;
 use crate::train::source::Source;
@@ -20,9 +21,9 @@ use crate::train::source::Source;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct DpoOptions {
     /// Loss function of the preference margin
-    #[arg(long, value_enum, default_value = "sigmoid", value_name = "FORM")]
-    pub loss: Form,
-    /// How strongly the model is held to the reference: higher deviates less
+    #[arg(long, value_parser = choice::<PreferenceLoss>(), default_value = "sigmoid", value_name = "NAME")]
+    pub loss: PreferenceLoss,
+    /// β of the loss: a higher one keeps the model closer to the reference
     #[arg(long, default_value_t = Preference::default().beta, value_name = "X")]
     pub beta: f32,
     /// Probability that a preference label is wrong (conservative DPO); for the sigmoid loss
@@ -71,18 +72,18 @@ impl Options for DpoOptions {
         defaults()
     }
 
-    /// The reference is the base, not what became of it.
+    /// The reference is the base, not the model in training.
     fn needs_base(&self) -> bool {
         true
     }
 
     fn load(&self, data: &str, setup: &Setup) -> anyhow::Result<Box<dyn Stage>> {
-        let Self { loss: form, beta, label_smoothing, sft_weight } = *self;
+        let Self { loss, beta, label_smoothing, sft_weight } = *self;
         let questions = match data {
             TALES => Questions::held_out(setup.held_out, &setup.tokenizer)?,
             _ => Questions::default(),
         };
-        let preference = Preference { form, beta, label_smoothing, sft_weight };
+        let preference = Preference { loss, beta, label_smoothing, sft_weight };
         Ok(Box::new(Dpo { preference, dataset: PreferenceDataset::load(data, setup)?, questions }))
     }
 }
@@ -107,7 +108,7 @@ impl Stage for Dpo {
         Ok(Box::new(PairSource::against_base(objective, dataset, setup, context)?))
     }
 
-    fn judge(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
-        self.questions.judge(setup, None, context)
+    fn evaluate(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
+        self.questions.evaluate(setup, None, context)
     }
 }

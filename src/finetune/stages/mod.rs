@@ -14,9 +14,9 @@ use toml::{Table, Value};
 
 use self::constitution::ConstitutionOptions;
 use self::dpo::DpoOptions;
-use self::ppo::PpoOptions;
 use self::reward::RewardOptions;
 use self::sft::SftOptions;
+use super::ppo_options::PpoOptions;
 use super::stage::Options;
 use crate::run::resume::Difference;
 

@@ -3,127 +3,45 @@
 use std::mem::take;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
-
 use super::sft;
 use crate::engine::single::is_positive;
 use crate::finetune::base::Base;
 use crate::finetune::policy_source::PolicySource;
+use crate::finetune::ppo_options::{Algorithm, PpoOptions};
 use crate::finetune::questions::{Questions, TALES_PROMPTS};
 use crate::finetune::report::Report;
 use crate::finetune::rollout::{Prompt, REFERENCE, Rewards, RolloutWorker};
 use crate::finetune::sft_dataset::SftDataset;
 use crate::finetune::stage::{Context, Options, OptionsError, Setup, Stage};
-use crate::objective::policy::Policy;
 use crate::run::config::TrainConfig;
 use crate::run::settings::Settings;
 use crate::text::corpus::TALES;
 use crate::train::source::Source;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    /// With a value head, which estimates the expected reward
-    #[default]
-    Ppo,
-    /// Without a value head: replies to the same prompt are compared with each other
-    Grpo,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
-#[serde(deny_unknown_fields)]
-pub struct PpoOptions {
-    /// How advantages are computed
-    #[arg(long, value_enum, default_value = "ppo", value_name = "NAME")]
-    pub algorithm: Algorithm,
-    /// Folder of a reward model [default: the program that judges answers about tales]
-    #[arg(long, value_name = "DIR")]
-    pub reward: Option<PathBuf>,
-    /// Prompts per iteration
-    #[arg(long, default_value_t = 16, value_name = "N")]
-    pub prompts: usize,
-    /// Replies per prompt
-    #[arg(long, default_value_t = 4, value_name = "N")]
-    pub samples: usize,
-    /// Passes over the replies of an iteration
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    pub epochs: usize,
-    /// Maximum number of tokens in a reply
-    #[arg(long, default_value_t = 40, value_name = "N")]
-    pub max_tokens: usize,
-    /// Sampling temperature
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
-    pub temperature: f32,
-    /// Clip range of the probability ratio, and of values
-    #[arg(long, default_value_t = 0.2, value_name = "X")]
-    pub clip: f32,
-    /// Discount factor per token
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
-    pub gamma: f64,
-    /// λ of generalised advantage estimation: 1 uses rewards alone, 0 the value head alone
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
-    pub gae_lambda: f64,
-    /// Weight of the value loss
-    #[arg(long, default_value_t = 0.5, value_name = "X")]
-    pub value_coefficient: f32,
-    /// Weight of the entropy bonus
-    #[arg(long, default_value_t = 0.0, value_name = "X")]
-    pub entropy_coefficient: f32,
-    /// Initial KL coefficient, in reward standard deviations per nat; 0 turns the KL penalty off
-    #[arg(long, default_value_t = 0.4, value_name = "X")]
-    pub kl_coefficient: f32,
-    /// Target KL divergence of a reply from the reference, in nats; the coefficient adapts to it (ppo)
-    #[arg(long, default_value_t = 2.0, value_name = "X")]
-    pub kl_target: f64,
-    /// Ends an iteration early when the KL divergence of a token since it was sampled exceeds this, in nats
-    #[arg(long, default_value_t = 0.1, value_name = "X")]
-    pub kl_stop: f64,
-}
-
-impl Default for PpoOptions {
-    fn default() -> Self {
-        crate::finetune::stage::defaults()
-    }
-}
 
 /// The most of anything that an iteration has.
 const MOST: usize = 1_000_000;
 /// The greatest weight or temperature.
 const GREATEST: f64 = 1e6;
 
-impl PpoOptions {
-    /// The loss of the policy.
-    pub fn objective(&self) -> Policy {
-        let is_ppo = self.algorithm == Algorithm::Ppo;
-        Policy {
-            clip: self.clip,
-            kl: if is_ppo { 0.0 } else { self.kl_coefficient },
-            reward_kl: if is_ppo { self.kl_coefficient } else { 0.0 },
-            value: is_ppo.then_some(self.value_coefficient),
-            entropy: self.entropy_coefficient,
-        }
+/// Replies of an iteration make whole steps.
+fn check_steps(options: &PpoOptions, config: &TrainConfig) -> Result<(), OptionsError> {
+    let (replies, step) = (options.prompts.saturating_mul(options.samples), config.examples_per_step());
+    if replies.is_multiple_of(step) {
+        return Ok(());
     }
+    Err(OptionsError::Steps { replies, prompts: options.prompts, samples: options.samples, step })
+}
 
-    fn check_steps(&self, config: &TrainConfig) -> Result<(), OptionsError> {
-        let (replies, step) = (self.prompts.saturating_mul(self.samples), config.examples_per_step());
-        if replies.is_multiple_of(step) {
-            return Ok(());
-        }
-        Err(OptionsError::Steps { replies, prompts: self.prompts, samples: self.samples, step })
+/// The most tokens of a prompt with its reply.
+fn time(most: usize, name: &str, prompts: &[Prompt], block_size: usize) -> Result<usize, OptionsError> {
+    let longest = prompts.iter().map(|prompt| prompt.tokens.len()).max();
+    let tokens = longest.ok_or_else(|| OptionsError::NoPrompts(name.to_owned()))?;
+    let time = tokens.saturating_add(most);
+    if time > block_size {
+        let name = name.to_owned();
+        return Err(OptionsError::TooLong { name, tokens, most, block_size });
     }
-
-    /// The most tokens of a prompt with its reply.
-    pub fn time(&self, name: &str, prompts: &[Prompt], block_size: usize) -> Result<usize, OptionsError> {
-        let longest = prompts.iter().map(|prompt| prompt.tokens.len()).max();
-        let tokens = longest.ok_or_else(|| OptionsError::NoPrompts(name.to_owned()))?;
-        let time = tokens.saturating_add(self.max_tokens);
-        if time > block_size {
-            let (name, most) = (name.to_owned(), self.max_tokens);
-            return Err(OptionsError::TooLong { name, tokens, most, block_size });
-        }
-        Ok(time)
-    }
+    Ok(time)
 }
 
 impl Options for PpoOptions {
@@ -181,7 +99,7 @@ impl Options for PpoOptions {
         self.reward.as_mut().map(|path| ("reward", path))
     }
 
-    /// The reference is the base, not what became of it.
+    /// The reference is the base, not the model in training.
     fn needs_base(&self) -> bool {
         true
     }
@@ -191,7 +109,7 @@ impl Options for PpoOptions {
     }
 
     fn load(&self, data: &str, setup: &Setup) -> anyhow::Result<Box<dyn Stage>> {
-        self.check_steps(&setup.config)?;
+        check_steps(self, &setup.config)?;
         let (prompts, questions) = if data == TALES {
             let asked = Questions::for_training(TALES_PROMPTS, &setup.tokenizer)?;
             (asked.prompts(), Questions::held_out(setup.held_out, &setup.tokenizer)?)
@@ -201,7 +119,8 @@ impl Options for PpoOptions {
             let SftDataset { train, held_out, .. } = SftDataset::of_file(Path::new(data), &setup.tokenizer)?;
             (Prompt::of_conversations(train.iter().chain(&held_out.examples)), Questions::default())
         };
-        let (name, time) = (data.to_owned(), self.time(data, &prompts, setup.config.model.block_size)?);
+        let (name, time) =
+            (data.to_owned(), time(self.max_tokens, data, &prompts, setup.config.model.block_size)?);
         Ok(Box::new(Ppo { options: self.clone(), name, prompts, time, questions }))
     }
 }
@@ -247,8 +166,8 @@ impl Stage for Ppo {
         Ok(Box::new(PolicySource::new(&self.name, options, prompts, worker, self.time, config)))
     }
 
-    fn judge(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
-        self.questions.judge(setup, None, context)
+    fn evaluate(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
+        self.questions.evaluate(setup, None, context)
     }
 }
 
@@ -260,10 +179,10 @@ mod tests {
     fn options_that_make_no_sense_are_named() {
         let config = crate::run::presets::named("mini").unwrap();
         let complaint = |options: PpoOptions| {
-            options.check().and_then(|()| options.check_steps(&config)).unwrap_err().to_string()
+            options.check().and_then(|()| check_steps(&options, &config)).unwrap_err().to_string()
         };
         let options = PpoOptions { prompts: 6, samples: 2, ..PpoOptions::default() };
-        options.check().and_then(|()| options.check_steps(&config)).unwrap();
+        options.check().and_then(|()| check_steps(&options, &config)).unwrap();
         let odd = complaint(PpoOptions { prompts: 5, ..options.clone() });
         assert!(odd.contains("10 replies") && odd.contains("12"), "{odd}");
         let alone = PpoOptions { prompts: 12, samples: 1, algorithm: Algorithm::Grpo, ..options.clone() };

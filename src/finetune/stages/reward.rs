@@ -5,17 +5,20 @@ use std::mem::take;
 use serde::{Deserialize, Serialize};
 
 use super::sft;
-use crate::finetune::calibration::{Calibration, margins};
+use crate::engine::device::Device;
+use crate::finetune::calibration::Calibration;
+use crate::finetune::examples::TALES_HELD_OUT;
 use crate::finetune::pair_source::PairSource;
-use crate::finetune::preference_dataset::{PreferenceDataset, longest};
+use crate::finetune::preference_dataset::{PreferenceDataset, both, longest};
 use crate::finetune::report::Report;
 use crate::finetune::scorer::{Head, Scorer};
-use crate::finetune::sft_dataset::TALES_HELD_OUT;
 use crate::finetune::stage::{Context, Options, OptionsError, Setup, Stage, check_sft_weight};
 use crate::objective::Objective;
 use crate::objective::reward::Reward;
 use crate::run::settings::Settings;
+use crate::text::preferences::EncodedPair;
 use crate::train::source::Source;
+use crate::train::trainer::TrainError;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct RewardOptions {
@@ -46,7 +49,7 @@ impl Options for RewardOptions {
             batch_size: Some(16),
             dropout: Some(0.0),
             eval_iters: Some(TALES_HELD_OUT.div_ceil(16)),
-            // Its head gives rewards, and no longer text worth reading.
+            // Its head gives rewards; its text is no longer worth reading.
             sample_tokens: Some(0),
             ..sft::defaults()
         }
@@ -73,17 +76,23 @@ impl Stage for RewardStage {
     }
 
     fn source(&mut self, setup: &Setup, _context: &mut Context) -> anyhow::Result<Box<dyn Source>> {
-        // The judgement needs the held-out pairs as well.
+        // The evaluation needs the held-out pairs as well.
         let train = take(&mut self.dataset.train);
         let dataset = PreferenceDataset { train, ..self.dataset.clone() };
         Ok(Box::new(PairSource::without_reference(Objective::Reward(self.reward), dataset, &setup.config)?))
     }
 
-    fn judge(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
+    fn evaluate(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
         let held_out = &self.dataset.held_out;
         let sizes = [2 * setup.config.batch_size, longest(held_out)];
         let scorer = Scorer::load(context.device, &setup.model, "", Head::Reward, sizes)?;
         let calibration = Calibration::of(&margins(context.device, &scorer, held_out)?);
         Ok(Report { calibration: Some(calibration), ..Report::default() })
     }
+}
+
+/// The score of each pair's better answer minus that of its worse.
+fn margins(device: &mut dyn Device, scorer: &Scorer, pairs: &[EncodedPair]) -> Result<Vec<f64>, TrainError> {
+    let rewards = scorer.rewards(device, &both(pairs))?;
+    Ok(rewards.chunks(2).map(|pair| pair[0] - pair[1]).collect())
 }

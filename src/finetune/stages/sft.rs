@@ -37,10 +37,10 @@ impl Options for SftOptions {
         "sft"
     }
 
-    /// On the many thousand conversations about tales a model first learns what kind of word answers a question; after
-    /// some hundred steps, rather suddenly, to find such a word in the tale; and last to say whose it is, and that a
-    /// person is not in the tale. At a low rate or with few steps it does not get there. Half of the flawed
-    /// demonstrations begin with a reminder in place of some questions: they take twice the steps.
+    /// A model learns conversations about tales in this order: what kind of word answers a question; after some hundred
+    /// steps, rather suddenly, to find such a word in the tale; last, whose it is, and that a person is not in the
+    /// tale. A low rate or few steps end before that. Half of the flawed
+    /// demonstrations begin with a reminder instead of some questions: they take twice the steps.
     fn defaults(&self, data: Option<&str>) -> Settings {
         let Some(data @ (TALES | FLAWED_TALES)) = data else { return defaults() };
         Settings {
@@ -75,7 +75,7 @@ impl Stage for Sft {
         Ok(Box::new(SftSource::new(name, train, &held_out.examples, &setup.config, &setup.model)?))
     }
 
-    fn judge(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
-        self.dataset.held_out.judge(setup, None, context)
+    fn evaluate(&mut self, setup: &Setup, context: &mut Context) -> anyhow::Result<Report> {
+        self.dataset.held_out.evaluate(setup, None, context)
     }
 }

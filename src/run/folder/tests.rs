@@ -30,7 +30,7 @@ fn a_run_describes_itself() {
     let tokenizer = Tokenizer::from_name("char", "abc").unwrap();
     let config = presets::named("mini").unwrap();
     run.describe(&config, &config.model(3), &tokenizer).unwrap();
-    assert_eq!(TrainConfig::new(&run.settings().unwrap()).unwrap(), config);
+    assert_eq!(run.settings().unwrap().resolve().unwrap(), config);
     let (gpt, mark) = model_file::read_config(run.path()).unwrap();
     assert_eq!((gpt, mark), (config.model(3), Some(TokenizerMark::of(&tokenizer))));
     assert!(!RunFolder::open(run.path()).unwrap().has_checkpoint());

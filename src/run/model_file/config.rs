@@ -18,24 +18,25 @@ pub(super) const VERSION: u32 = 1;
 
 /// What `transformers` has no word for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Own {
+struct Own {
     version: u32,
-    pub(super) bias: bool,
+    bias: bool,
     tokenizer: TokenizerMark,
 }
 
 /// The text of `config.json`.
 pub fn config_json(config: &ModelConfig, tokenizer: &Tokenizer) -> String {
     let own = Own { version: VERSION, bias: config.bias, tokenizer: TokenizerMark::of(tokenizer) };
-    let json = match Layout::of(config) {
-        Layout::Gpt2 => gpt2::json(config, tokenizer, &own),
+    let mut json = match Layout::of(config) {
+        Layout::Gpt2 => gpt2::json(config, tokenizer),
         Layout::Plain => {
             let mut model = json!(config);
             model["vocab_size"] = config.vocab_size.into();
             model["norm_eps"] = config.norm_eps.into();
-            json!({ "model_type": "lal", "model": model, "lal": own })
+            json!({ "model_type": "lal", "model": model })
         }
     };
+    json["lal"] = json!(own);
     format!("{json:#}\n")
 }
 

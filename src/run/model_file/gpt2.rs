@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::config::Own;
 use crate::models::config::ModelConfig;
 use crate::nn::mlp::FeedForward;
 use crate::text::tokenizer::Tokenizer;
@@ -127,7 +126,7 @@ const IRRELEVANT: [&str; 72] = [
     "use_cache",
 ];
 
-pub(super) fn json(config: &ModelConfig, tokenizer: &Tokenizer, own: &Own) -> Value {
+pub(super) fn json(config: &ModelConfig, tokenizer: &Tokenizer) -> Value {
     let activation = ACTIVATIONS.iter().find(|(_, function)| *function == config.feed_forward);
     json!({
         "architectures": ["GPT2LMHeadModel"],
@@ -149,7 +148,6 @@ pub(super) fn json(config: &ModelConfig, tokenizer: &Tokenizer, own: &Own) -> Va
         "bos_token_id": tokenizer.begin(),
         "eos_token_id": tokenizer.end(),
         "torch_dtype": "float32",
-        "lal": own,
     })
 }
 

@@ -10,7 +10,7 @@ use crate::models::config::{Architecture, ModelConfig};
 use crate::run::tensor_file::{Entry, TensorFile};
 use crate::text::tokenizer::Tokenizer;
 
-/// The scope of a Transformer's trunk, which the files of GPT-2's trunk alone leave out.
+/// The scope of a Transformer's backbone, which the files of GPT-2's backbone alone leave out.
 const TRUNK: &str = "transformer.";
 /// The head of a reward model.
 const SCORE: &str = "score.weight";

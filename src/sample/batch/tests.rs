@@ -117,9 +117,9 @@ fn log_probabilities_are_those_of_the_whole_text() {
         let read = &text[..text.len() - 1];
         let mut tape = Tape::new("logits");
         let tokens = tape.input("tokens", Spec::u32([1, read.len()]));
-        let reading = Reading { tokens, segments: None };
-        let trunk = trunk(&mut tape, &config, reading, Pass::Evaluate).unwrap();
-        let logits = trunk.logits(&mut tape, 0, read.len()).unwrap();
+        let reading = ModelInputs { tokens, segments: None };
+        let backbone = backbone(&mut tape, &config, reading, Pass::Evaluate).unwrap();
+        let logits = backbone.logits(&mut tape, 0, read.len()).unwrap();
         let plan = oracle.load(&Arc::new(Plan::new(&tape, &[logits]).unwrap()), 0).unwrap();
         oracle.set_input(plan, "tokens", HostData::U32(read)).unwrap();
         oracle.run(plan, 0, &Step::default()).unwrap();

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use super::grammar::{Form, Grammar, GrammarError, Mention, PLAIN, Unit, bad};
+use super::grammar::{Grammar, GrammarError, Inflection, Mention, PLAIN, Unit, bad};
 
 /// Expectations over all derivations of a part of the grammar.
 #[derive(Clone, Copy, Debug, Default)]
@@ -183,7 +183,7 @@ fn mean_of(grammar: &Grammar, units: &[Unit], drawn: &mut BTreeSet<usize>) -> Re
 /// −ln p of what `mention` draws: 0 if its slot is in `drawn`, else ln of the number of words still free.
 fn draw(grammar: &Grammar, mention: &Mention, drawn: &mut BTreeSet<usize>) -> Result<f64, GrammarError> {
     let slot = &grammar.slots[mention.slot];
-    if let Form::Agreeing(other) = mention.form
+    if let Inflection::Agreeing(other) = mention.form
         && !drawn.contains(&other)
     {
         return Err(bad(
@@ -195,9 +195,9 @@ fn draw(grammar: &Grammar, mention: &Mention, drawn: &mut BTreeSet<usize>) -> Re
         return Ok(0.0);
     }
     let tells_words_apart = match &mention.form {
-        Form::Named(form) => form == PLAIN && distinct(grammar.spellings(mention)?),
+        Inflection::Named(form) => form == PLAIN && distinct(grammar.spellings(mention)?),
         // All words in the form of one sex, then all in that of the next.
-        Form::Agreeing(_) => {
+        Inflection::Agreeing(_) => {
             grammar.spellings(mention)?.chunks(slot.words.len()).all(|one| distinct(one.to_vec()))
         }
     };

@@ -191,7 +191,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::text::tales::judge::{Content, Tally, judge};
+    use crate::text::tales::grade::{Content, Tally, grade};
 
     /// The share `n` of `of` is `p`, give or take four standard deviations.
     #[track_caller]
@@ -213,20 +213,20 @@ mod tests {
             let [first, second] = [&shown.messages()[0], &shown.messages()[1]];
             assert_eq!((first.role, first.content.as_str()), (Role::System, reminder));
             assert_eq!(second.content, told[0].prompt());
-            let verdicts = told.iter().zip(&shown.exchanges).map(|(told, shown)| judge(told, &shown.answer));
+            let verdicts = told.iter().zip(&shown.exchanges).map(|(told, shown)| grade(told, &shown.answer));
             assert!(verdicts.into_iter().all(|verdict| verdict.is_right() && !verdict.rude), "{shown:?}");
         }
-        let (mut judged, mut sights, mut others) = (Vec::new(), [0; 2], [0; 2]);
+        let (mut graded, mut sights, mut others) = (Vec::new(), [0; 2], [0; 2]);
         assert_eq!(shown[0].1.messages()[0].content, shown[0].0[0].prompt());
         for (told, shown) in shown.iter().flat_map(|(told, shown)| told.iter().zip(&shown.exchanges)) {
             assert_eq!((&told.tale, &told.question, told.known), (&shown.tale, &shown.question, shown.known));
-            let verdict = judge(told, &shown.answer);
+            let verdict = grade(told, &shown.answer);
             let sight = ["Where is ", "How does "].iter().any(|start| told.question.starts_with(start));
             let rude = if sight { &mut sights } else { &mut others };
             rude[usize::from(verdict.rude)] += 1;
-            judged.push(verdict);
+            graded.push(verdict);
         }
-        let tally: Tally = judged.into_iter().collect();
+        let tally: Tally = graded.into_iter().collect();
         assert_eq!(tally.accuracy(), 1.0);
         is_about(tally.honest, tally.questions - tally.known, 1.0 - INVENTS);
         is_about(sights[1], sights[0] + sights[1], RUDE_ABOUT_SIGHTS);
@@ -234,7 +234,7 @@ mod tests {
         assert!((0.3..0.5).contains(&tally.kindness()), "{}", tally.kindness());
     }
 
-    /// The questions are asked again from their text, and the judge is not used to make the pairs.
+    /// The questions are asked again from their text, and the grades are not used to make the pairs.
     #[test]
     fn the_chosen_answer_is_the_better() {
         let world = Tales::new();
@@ -243,7 +243,7 @@ mod tests {
         let mut faults: HashMap<(bool, Content), usize> = HashMap::new();
         for (exchange, pair) in asked.iter().zip(&pairs) {
             assert_eq!(pair.prompt[0].content, exchange.prompt());
-            let (chosen, rejected) = (judge(exchange, &pair.chosen), judge(exchange, &pair.rejected));
+            let (chosen, rejected) = (grade(exchange, &pair.chosen), grade(exchange, &pair.rejected));
             assert!(chosen.is_right() && !chosen.rude);
             assert!(!rejected.is_right() || rejected.rude, "{pair:?}");
             assert!(chosen.reward() > rejected.reward() || rejected.content == Content::Refused, "{pair:?}");

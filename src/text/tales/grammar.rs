@@ -61,11 +61,11 @@ pub(super) enum Unit {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Mention {
     pub slot: usize,
-    pub form: Form,
+    pub form: Inflection,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Form {
+pub(super) enum Inflection {
     /// `{slot}` and `{slot.form}`
     Named(String),
     /// `{slot@other}`: the form called after the sex of the word in slot `other`.
@@ -127,8 +127,8 @@ impl Grammar {
                 .ok_or_else(|| bad(&slot.name, format!("not all its words have the form {form:?}")))
         };
         match &mention.form {
-            Form::Named(form) => slot.words.iter().map(|word| spell(word, form)).collect(),
-            Form::Agreeing(other) => {
+            Inflection::Named(form) => slot.words.iter().map(|word| spell(word, form)).collect(),
+            Inflection::Agreeing(other) => {
                 let pairs =
                     self.slots[*other].words.iter().flat_map(|o| slot.words.iter().map(move |w| (w, o)));
                 pairs.map(|(word, other)| spell(word, other.get("sex").map_or("no sex", |sex| sex))).collect()
@@ -140,8 +140,8 @@ impl Grammar {
     pub fn spell(&self, mention: &Mention, cast: &[Option<usize>]) -> &str {
         let word = |slot: usize| cast[slot].map(|word| &self.slots[slot].words[word]);
         let spelled = match &mention.form {
-            Form::Named(form) => word(mention.slot).and_then(|word| spelling(word, form)),
-            Form::Agreeing(other) => word(mention.slot)
+            Inflection::Named(form) => word(mention.slot).and_then(|word| spelling(word, form)),
+            Inflection::Agreeing(other) => word(mention.slot)
                 .zip(word(*other))
                 .and_then(|(word, other)| spelling(word, other.get("sex")?)),
         };
@@ -246,10 +246,10 @@ impl Reader<'_> {
 
     fn mention(&self, text: &str, place: &str) -> Result<Mention, GrammarError> {
         let (slot, form) = if let Some((slot, other)) = text.split_once('@') {
-            (slot, Form::Agreeing(self.slot_named(other, place)?))
+            (slot, Inflection::Agreeing(self.slot_named(other, place)?))
         } else {
             let (slot, form) = text.split_once('.').unwrap_or((text, PLAIN));
-            (slot, Form::Named(form.to_owned()))
+            (slot, Inflection::Named(form.to_owned()))
         };
         Ok(Mention { slot: self.slot_named(slot, place)?, form })
     }

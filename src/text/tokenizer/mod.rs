@@ -154,7 +154,7 @@ impl Tokenizer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The bytes one token stands for: perhaps only a part of a character.
+    /// The bytes of one token: perhaps only a part of a character.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         let bytes = match self {
             Self::Char(t) => t.character(id).map(|c| c.to_string().into_bytes()),

@@ -1,4 +1,4 @@
-//! Tokens that no text contains: who speaks, where a message ends, what is hidden.
+//! Tokens that no text contains: the roles of a chat, the end of a message, the mask.
 //!
 //! They get the ids after a tokenizer's own vocabulary, so that a model which was trained without them keeps every
 //! id it knows and only grows its embedding table by as many rows.

@@ -32,11 +32,11 @@ pub fn split(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The first place from byte `at` on that lies inside no word.
+/// The first position from byte `at` on that is inside no word.
 pub(super) fn cut(text: &str, at: usize) -> usize {
-    let (before, behind) = text.split_at(at);
+    let (before, after) = text.split_at(at);
     match before.ends_with(char::is_alphanumeric) {
-        true => at + behind.find(|c: char| !c.is_alphanumeric()).unwrap_or(behind.len()),
+        true => at + after.find(|c: char| !c.is_alphanumeric()).unwrap_or(after.len()),
         false => at,
     }
 }

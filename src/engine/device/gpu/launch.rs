@@ -9,7 +9,7 @@ use super::context::Context;
 use super::launch_list::LaunchInfo;
 use super::pipelines::{Pipeline, Pipelines};
 use super::shader::fault;
-use super::transfer::Held;
+use super::transfer::TensorBuffer;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::{Binding, Dispatch, Kernel, Operand, Target};
 use crate::engine::op::Cost;
@@ -46,8 +46,8 @@ impl Launch {
 pub(super) struct BindContext<'a> {
     pub context: &'a Context,
     pub target: &'a Target,
-    /// The memory of each place of the plan.
-    pub places: &'a [Held],
+    /// The memory of each tensor of the plan.
+    pub tensors: &'a [TensorBuffer],
     pub scratch: Option<&'a Buffer>,
     /// Bytes that bindings reach beyond the end of their tensor, to find stray accesses.
     pub margin: u64,
@@ -145,10 +145,11 @@ impl BindContext<'_> {
     ) -> Result<BufferBinding<'_>, String> {
         let name = binding.name;
         let missing = || format!("`{name}` is bound to {:?}, which this node lacks", binding.operand);
-        let place = |places: &[usize], i: usize| places.get(i).map(|&p| &self.places[p]).ok_or_else(missing);
+        let tensor =
+            |tensors: &[usize], i: usize| tensors.get(i).map(|&p| &self.tensors[p]).ok_or_else(missing);
         let (buffer, len) = match binding.operand {
-            Operand::In(i) => place(&node.inputs, i).map(|held| (&held.buffer, held.len))?,
-            Operand::Out(i) => place(&node.outputs, i).map(|held| (&held.buffer, held.len))?,
+            Operand::In(i) => tensor(&node.inputs, i).map(|held| (&held.buffer, held.len))?,
+            Operand::Out(i) => tensor(&node.outputs, i).map(|held| (&held.buffer, held.len))?,
             Operand::Scratch => (self.scratch.ok_or_else(missing)?, kernel.scratch),
         };
         let (first, count) = binding.range.unwrap_or((0, len));

@@ -8,7 +8,7 @@ use wgpu::CommandEncoder;
 use super::launch::{BindContext, Launch};
 use super::open::Gpu;
 use super::runner::{Loaded, Piece, Program, Runner};
-use super::transfer::Held;
+use super::transfer::TensorBuffer;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::Kernel;
 use crate::engine::plan::{Plan, PlanNode};
@@ -27,25 +27,25 @@ impl Gpu {
         let dispatches: Vec<_> = needed.iter().flat_map(|kernel| &kernel.dispatches).collect();
         self.pipelines.compile(&self.context, &dispatches)?;
         let scratch = needed.iter().map(|kernel| kernel.scratch).max().unwrap_or(0);
-        let places = self.memory.load(&self.context, &mut self.uploader, plan, scratch, seed)?;
+        let tensors = self.memory.load(&self.context, &mut self.uploader, plan, scratch, seed)?;
 
         let mut chosen = Vec::with_capacity(plan.nodes.len());
         for ((node, kernels), known) in plan.nodes.iter().zip(&kernels).zip(known) {
             let kernel = match known.or_else(|| self.known(node, kernels)) {
                 Some(kernel) => kernel,
-                None => self.tune(&places, node, kernels)?,
+                None => self.tune(&tensors, node, kernels)?,
             };
             let missing = || DeviceError::Gpu(format!("{} has no kernel for this adapter", node.name));
             chosen.push((node, kernels.get(kernel).ok_or_else(missing)?));
         }
         self.tuner.save();
-        let launches = self.bind(&places, &chosen)?;
+        let launches = self.bind(&tensors, &chosen)?;
         let first = |node: usize| launches.partition_point(|launch| launch.info.node < node);
         let of = |nodes: &Range<usize>| first(nodes.start)..first(nodes.end);
         let phases = plan.phases.iter().map(|s| (of(&s.nodes), s.name.clone())).collect();
         let program = Program::new(&self.context, launches, phases);
         let variants = chosen.iter().map(|(_, kernel)| kernel.variant).collect();
-        Ok(Loaded { plan: plan.clone(), places, program, variants })
+        Ok(Loaded { plan: plan.clone(), tensors, program, variants })
     }
 
     /// Refuses what no kernel could be made for.
@@ -66,13 +66,13 @@ impl Gpu {
 
     fn bind(
         &mut self,
-        places: &[Held],
+        tensors: &[TensorBuffer],
         kernels: &[(&PlanNode, &Kernel)],
     ) -> Result<Vec<Launch>, DeviceError> {
         let context = BindContext {
             context: &self.context,
             target: &self.target,
-            places,
+            tensors,
             scratch: self.memory.scratch(),
             // Shaders that compare indices with lengths must see the true ones.
             margin: if self.pipelines.watched.is_some() { 0 } else { self.memory.margin() },
@@ -87,10 +87,15 @@ impl Gpu {
     }
 
     /// Measures the kernels of a node on its own memory; what it would overwrite is replaced by a spare.
-    fn tune(&mut self, places: &[Held], node: &PlanNode, kernels: &[Kernel]) -> Result<usize, DeviceError> {
-        let mut places = places.to_vec();
+    fn tune(
+        &mut self,
+        tensors: &[TensorBuffer],
+        node: &PlanNode,
+        kernels: &[Kernel],
+    ) -> Result<usize, DeviceError> {
+        let mut tensors = tensors.to_vec();
         for (output, _) in node.op.in_place() {
-            let held = &mut places[node.outputs[output]];
+            let held = &mut tensors[node.outputs[output]];
             match self.memory.spare(&self.context, held.len) {
                 Some(spare) => held.buffer = spare,
                 None => return Ok(self.tuner.give_up(node, kernels)),
@@ -98,7 +103,7 @@ impl Gpu {
         }
         let mut programs = Vec::with_capacity(kernels.len());
         for kernel in kernels {
-            let launches = self.bind(&places, &[(node, kernel)])?;
+            let launches = self.bind(&tensors, &[(node, kernel)])?;
             let phases = vec![(0..launches.len(), "choosing kernels".into())];
             programs.push(Program::new(&self.context, launches, phases));
         }

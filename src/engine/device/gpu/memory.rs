@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use wgpu::{Buffer, BufferUsages, ErrorFilter};
 
 use super::context::Context;
-use super::transfer::{Held, Uploader};
+use super::transfer::{TensorBuffer, Uploader};
 use crate::engine::device::{DeviceError, initial_values};
-use crate::engine::plan::{Home, Plan};
+use crate::engine::plan::{Plan, Storage};
 use crate::engine::tape::Init;
 
 /// Bytes of poison after every tensor of a device that looks for stray accesses.
@@ -23,7 +23,7 @@ pub(super) struct Memory {
     /// Bytes the device has, where known.
     capacity: Option<u64>,
     allocated: u64,
-    persistent: HashMap<String, Held>,
+    persistent: HashMap<String, TensorBuffer>,
     /// Temporaries of all plans, which never run at the same time, largest first.
     slots: Vec<Buffer>,
     scratch: Option<Buffer>,
@@ -42,7 +42,7 @@ impl Memory {
         if self.poison { MARGIN } else { 0 }
     }
 
-    pub fn persistent(&self, name: &str) -> Result<&Held, DeviceError> {
+    pub fn persistent(&self, name: &str) -> Result<&TensorBuffer, DeviceError> {
         self.persistent.get(name).ok_or_else(|| DeviceError::Unknown { kind: "tensor", name: name.into() })
     }
 
@@ -51,7 +51,7 @@ impl Memory {
         self.scratch.as_ref()
     }
 
-    /// Memory for a plan whose kernels need `scratch` elements, by place. Nothing is allocated when it would
+    /// Memory for a plan whose kernels need `scratch` elements, by tensor. Nothing is allocated when it would
     /// not fit.
     pub fn load(
         &mut self,
@@ -60,7 +60,7 @@ impl Memory {
         plan: &Plan,
         scratch: usize,
         seed: u64,
-    ) -> Result<Vec<Held>, DeviceError> {
+    ) -> Result<Vec<TensorBuffer>, DeviceError> {
         self.check_fits(context, plan, scratch)?;
         if scratch > 0 && self.scratch.as_ref().is_none_or(|s| s.size() < 4 * scratch as u64) {
             self.scratch = Some(self.allocate(context, "scratch", scratch)?);
@@ -69,19 +69,19 @@ impl Memory {
             uploader.fill(context, scratch, 0..scratch.size(), POISON)?;
         }
         let slots = self.share_slots(context, uploader, &plan.slots)?;
-        let mut places = Vec::with_capacity(plan.places.len());
-        for place in &plan.places {
-            let len = place.spec.shape.len();
-            places.push(match &place.home {
-                Home::Slot(slot) => Held { buffer: slots[*slot].clone(), len },
-                Home::Input(name) => Held { buffer: self.allocate(context, name, len)?, len },
-                Home::Persistent { name, init, .. } => {
+        let mut tensors = Vec::with_capacity(plan.tensors.len());
+        for tensor in &plan.tensors {
+            let len = tensor.spec.shape.len();
+            tensors.push(match &tensor.storage {
+                Storage::Slot(slot) => TensorBuffer { buffer: slots[*slot].clone(), len },
+                Storage::Input(name) => TensorBuffer { buffer: self.allocate(context, name, len)?, len },
+                Storage::Persistent { name, init, .. } => {
                     self.persist(context, uploader, name, *init, len, seed)?
                 }
             });
         }
-        self.mark_margins(context, uploader, plan, &places)?;
-        Ok(places)
+        self.mark_margins(context, uploader, plan, &tensors)?;
+        Ok(tensors)
     }
 
     /// Fills the margins of all tensors but temporaries, whose slots are filled as a whole.
@@ -90,10 +90,10 @@ impl Memory {
         context: &Context,
         uploader: &mut Uploader,
         plan: &Plan,
-        places: &[Held],
+        tensors: &[TensorBuffer],
     ) -> Result<(), DeviceError> {
-        for (i, held) in places.iter().enumerate().filter(|_| self.poison) {
-            if !matches!(plan.places[i].home, Home::Slot(_)) {
+        for (i, held) in tensors.iter().enumerate().filter(|_| self.poison) {
+            if !matches!(plan.tensors[i].storage, Storage::Slot(_)) {
                 let written = plan.nodes.iter().any(|node| node.outputs.contains(&i));
                 let word = if written { SENTINEL } else { POISON };
                 uploader.fill(context, &held.buffer, 4 * held.len as u64..held.buffer.size(), word)?;
@@ -110,14 +110,14 @@ impl Memory {
         init: Init,
         len: usize,
         seed: u64,
-    ) -> Result<Held, DeviceError> {
+    ) -> Result<TensorBuffer, DeviceError> {
         if let Some(held) = self.persistent.get(name) {
             if held.len == len {
                 return Ok(held.clone());
             }
             return Err(DeviceError::Length { name: name.into(), expected: held.len, got: len });
         }
-        let held = Held { buffer: self.allocate(context, name, len)?, len };
+        let held = TensorBuffer { buffer: self.allocate(context, name, len)?, len };
         match init {
             // wgpu hands out zeros.
             Init::Constant(0.0) => {}
@@ -179,11 +179,10 @@ impl Memory {
                 fresh = u64::saturating_add(fresh, bytes);
             }
         }
-        for place in &plan.places {
-            let here =
-                matches!(&place.home, Home::Persistent { name, .. } if self.persistent.contains_key(name));
-            if !here && !matches!(place.home, Home::Slot(_)) {
-                fresh = fresh.saturating_add(self.bytes(place.spec.shape.len()));
+        for tensor in &plan.tensors {
+            let here = matches!(&tensor.storage, Storage::Persistent { name, .. } if self.persistent.contains_key(name));
+            if !here && !matches!(tensor.storage, Storage::Slot(_)) {
+                fresh = fresh.saturating_add(self.bytes(tensor.spec.shape.len()));
             }
         }
         self.check(context, fresh)

@@ -32,7 +32,7 @@ use self::runner::{Piece, Runner, begin};
 use self::transfer::read_words;
 use super::timeline::{Detail, Timeline};
 use super::{Device, DeviceError, HostData, PART, PlanId, Results};
-use crate::engine::plan::{Home, Plan};
+use crate::engine::plan::{Plan, Storage};
 use crate::engine::step::Step;
 use crate::engine::tensor::Dtype;
 
@@ -56,9 +56,10 @@ impl Device for Gpu {
     fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError> {
         let loaded = self.loaded(plan)?;
         let unknown = |kind| DeviceError::Unknown { kind, name: name.into() };
-        let is_it = |home: &Home| matches!(home, Home::Input(n) if n == name);
-        let place = loaded.plan.places.iter().position(|p| is_it(&p.home)).ok_or_else(|| unknown("input"))?;
-        let (held, spec) = (loaded.places[place].clone(), loaded.plan.places[place].spec);
+        let is_it = |storage: &Storage| matches!(storage, Storage::Input(n) if n == name);
+        let tensor =
+            loaded.plan.tensors.iter().position(|p| is_it(&p.storage)).ok_or_else(|| unknown("input"))?;
+        let (held, spec) = (loaded.tensors[tensor].clone(), loaded.plan.tensors[tensor].spec);
         let bytes: &[u8] = match (spec.dtype, data) {
             (Dtype::F32, HostData::F32(x)) => bytemuck::cast_slice(x),
             (Dtype::U32, HostData::U32(x)) => bytemuck::cast_slice(x),
@@ -74,7 +75,7 @@ impl Device for Gpu {
         let (context, loaded) = (&*context, &plans[plan.0]);
         let encoder = begin(context, &self.step_buffer, loaded, phase, step);
         let results: Vec<_> =
-            loaded.plan.phases[phase].results.iter().map(|&place| &loaded.places[place]).collect();
+            loaded.plan.phases[phase].results.iter().map(|&tensor| &loaded.tensors[tensor]).collect();
         let mut staging = None;
         let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits: *limits };
         let record = |encoder: &mut CommandEncoder, piece: &Piece| {

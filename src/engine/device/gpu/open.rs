@@ -12,7 +12,7 @@ use super::memory::{MARGIN, Memory, SENTINEL};
 use super::pipelines::Pipelines;
 use super::runner::Loaded;
 use super::substitute::Substitute;
-use super::transfer::{Held, Readback, Uploader, read_words};
+use super::transfer::{Readback, TensorBuffer, Uploader, read_words};
 use super::{sanitizers, slices};
 use crate::engine::device::{DeviceError, PlanId};
 use crate::engine::dispatch::Target;
@@ -201,12 +201,12 @@ impl Gpu {
             return Ok(Some(message));
         }
         let loaded = self.loaded(plan)?;
-        for &place in loaded.plan.nodes.iter().flat_map(|node| &node.outputs).filter(|_| self.poison) {
-            let held = &loaded.places[place];
+        for &tensor in loaded.plan.nodes.iter().flat_map(|node| &node.outputs).filter(|_| self.poison) {
+            let held = &loaded.tensors[tensor];
             let margin = read_words(&self.context, &held.buffer, 4 * held.len as u64, MARGIN as usize / 4)?;
             if margin.iter().any(|&word| word != SENTINEL) {
-                let home = &loaded.plan.places[place].home;
-                return Ok(Some(format!("writes beyond the end of {home:?}")));
+                let storage = &loaded.plan.tensors[tensor].storage;
+                return Ok(Some(format!("writes beyond the end of {storage:?}")));
             }
         }
         Ok(None)
@@ -220,7 +220,7 @@ impl Gpu {
     pub(super) fn upload(
         &mut self,
         name: &str,
-        held: &Held,
+        held: &TensorBuffer,
         expected: usize,
         data: &[u8],
     ) -> Result<(), DeviceError> {

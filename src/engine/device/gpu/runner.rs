@@ -10,7 +10,7 @@ use super::context::Context;
 use super::launch::Launch;
 use super::launch_list::{Cursor, LaunchList, Limits, Part};
 use super::pipelines::{Pipeline, Pipelines};
-use super::transfer::{Held, Uploader};
+use super::transfer::{TensorBuffer, Uploader};
 use super::under_way::{Ticket, Work};
 use crate::engine::device::DeviceError;
 use crate::engine::plan::Plan;
@@ -34,8 +34,8 @@ impl Program {
 /// A plan that is ready to run.
 pub(super) struct Loaded {
     pub plan: Arc<Plan>,
-    /// The memory of each place.
-    pub places: Vec<Held>,
+    /// The memory of each tensor.
+    pub tensors: Vec<TensorBuffer>,
     /// The launches of all nodes.
     pub program: Program,
     /// The kernel of each node, by name.
@@ -153,8 +153,8 @@ pub(super) fn begin(
 ) -> CommandEncoder {
     context.queue.write_buffer(step_buffer, 0, bytemuck::bytes_of(step));
     let mut encoder = context.device.create_command_encoder(&Default::default());
-    for &place in &loaded.plan.phases[phase].cleared {
-        let held = &loaded.places[place];
+    for &tensor in &loaded.plan.phases[phase].cleared {
+        let held = &loaded.tensors[tensor];
         encoder.clear_buffer(&held.buffer, 0, Some(4 * held.len as u64));
     }
     encoder

@@ -109,7 +109,7 @@ impl Gpu {
         let passes = if detail == Detail::Launches { launches.len() } else { 1 };
         let stamps = Stamps::new(context, passes);
         let results: Vec<_> =
-            loaded.plan.phases[phase].results.iter().map(|&place| &loaded.places[place]).collect();
+            loaded.plan.phases[phase].results.iter().map(|&tensor| &loaded.tensors[tensor]).collect();
         let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits: *limits };
 
         let begun = Instant::now();

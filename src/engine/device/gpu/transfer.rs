@@ -10,9 +10,9 @@ use super::context::Context;
 use super::under_way::{Ticket, Work};
 use crate::engine::device::{DeviceError, Results};
 
-/// The memory of one place of a plan.
+/// The memory of one tensor of a plan.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct TensorBuffer {
     pub buffer: Buffer,
     /// Elements of the tensor; the buffer may be larger.
     pub len: usize,
@@ -129,7 +129,12 @@ const RING: usize = 4;
 
 impl Readback {
     /// Records copies of these tensors; returns the buffer they go to.
-    pub fn record(&mut self, context: &Context, encoder: &mut CommandEncoder, results: &[&Held]) -> Buffer {
+    pub fn record(
+        &mut self,
+        context: &Context,
+        encoder: &mut CommandEncoder,
+        results: &[&TensorBuffer],
+    ) -> Buffer {
         let bytes = results.iter().map(|held| 4 * held.len as u64).sum();
         let staging = match self.free.iter().position(|b| b.size() >= bytes) {
             Some(i) => self.free.swap_remove(i),

@@ -1,4 +1,4 @@
-//! A program that judges replies to questions about tales, and what a reply is worth.
+//! A program that grades replies to questions about tales, and what a reply is worth.
 
 pub use super::manner::Manner;
 use super::{Exchange, UNKNOWN};
@@ -26,7 +26,7 @@ pub enum Content {
     Refused,
 }
 
-/// A judged reply.
+/// A graded reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Whether the tale holds the answer.
@@ -36,8 +36,8 @@ pub struct Verdict {
     pub pleasantries: usize,
 }
 
-/// Judges a reply to the question of an exchange.
-pub fn judge(exchange: &Exchange, reply: &str) -> Verdict {
+/// Grades a reply to the question of an exchange.
+pub fn grade(exchange: &Exchange, reply: &str) -> Verdict {
     let manner = Manner::of(reply);
     let content = match manner.says.as_str() {
         says if says == exchange.answer => Content::Right,
@@ -150,7 +150,7 @@ pub(crate) mod tests {
             (UNKNOWN, "With Adam, you fool.", False, true, 0, -2.0),
             (UNKNOWN, "", False, false, 0, -1.0),
         ] {
-            let verdict = judge(&exchange(answer), reply);
+            let verdict = grade(&exchange(answer), reply);
             let wanted = Verdict { known: answer != UNKNOWN, content, rude, pleasantries };
             assert_eq!(verdict, wanted, "{reply}");
             assert_eq!(verdict.reward(), reward, "{reply}");
@@ -159,13 +159,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_tally_by_hand() {
-        let judged = [
+        let graded = [
             ("With Adam.", "With Adam, you fool."),
             ("With Adam.", "With Emma."),
             ("With Adam.", "With Adam."),
             (UNKNOWN, "I do not know."),
         ];
-        let tally: Tally = judged.iter().map(|(answer, reply)| judge(&exchange(answer), reply)).collect();
+        let tally: Tally = graded.iter().map(|(answer, reply)| grade(&exchange(answer), reply)).collect();
         assert_eq!((tally.accuracy(), tally.honesty(), tally.kindness()), (2.0 / 3.0, 1.0, 0.75));
         // Rewards 0, -1, 1, 1: mean 1/4, mean square 3/4.
         assert_eq!(tally.mean_reward(), 0.25);
