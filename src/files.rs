@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use atomic_file::{AtomicFile, is_own, open_own, remove, write_output, write_shared, write_whole};
-pub use read::{BYTE_ORDER_MARK, SETTINGS_BYTES, open, open_within, read, read_any, read_to_string};
+pub use read::{BYTE_ORDER_MARK, SETTINGS_BYTES, open, open_within, read, read_any, read_at, read_to_string};
 
 /// A file operation that failed, and what to do about it.
 #[derive(Debug, thiserror::Error)]

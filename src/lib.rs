@@ -16,6 +16,7 @@
 //! | [`models`] | Transformers, recurrent nets, an MLP, word vectors and a bigram table, made of layers |
 //! | [`objective`] | losses: cross-entropy, negative sampling, DPO, reward models, PPO and GRPO |
 //! | [`optim`] | AdamW, Muon, SGD, clipping and learning-rate schedules |
+//! | [`interop`] | published models: their families; safetensors and GGUF files in their number formats |
 //! | [`text`] | tokenizers, corpora, conversations, the Tales world |
 //! | [`run`] | settings and presets, run folders, checkpoints, model files |
 //! | [`train`] | pretraining: batches, the training loop, evaluation |
@@ -71,6 +72,7 @@ pub mod engine;
 pub mod files;
 pub mod finetune;
 pub mod inspect;
+pub mod interop;
 pub mod models;
 pub mod nn;
 pub mod objective;

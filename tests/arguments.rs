@@ -70,7 +70,7 @@ fn familiar_names_and_bare_flags_are_settings() {
     // The order of files that earlier versions wrote.
     let keys: Vec<_> = config.lines().filter_map(|line| line.split(" = ").next()).collect();
     assert_eq!(keys[..6], ["preset", "data", "tokenizer", "architecture", "n_layer", "n_head"]);
-    assert_eq!(keys[17..20], ["tied", "causal", "steps"]);
+    assert_eq!(keys[18..21], ["tied", "causal", "steps"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use lal::engine::device::{Device, HostData};
 use lal::engine::op::Var;
 use lal::engine::plan::Plan;
 use lal::engine::step::Step;
-use lal::engine::tape::{Init, Parameter, State, Tape};
+use lal::engine::tape::{Init, Parameter, RopeScaling, Rotary, State, Tape};
 use lal::engine::tensor::Spec;
 use lal::nn::attention::rotary_table;
 use lal::ops::attention::Attention;
@@ -68,8 +68,9 @@ impl Form {
 
     fn rotate(&self, tape: &mut Tape, qkv: Var, positions: usize) -> Var {
         let Some(base) = self.rope_base else { return qkv };
-        let table = rotary_table(tape, positions, self.width, base);
-        let rope = Rope { n_rotated: self.op.n_head + self.op.n_kv_head, inverse: false };
+        let rotary = Rotary { base, width: self.width, scaling: RopeScaling::None };
+        let table = rotary_table(tape, positions, rotary);
+        let rope = Rope { n_rotated: self.op.n_head + self.op.n_kv_head, width: self.width, inverse: false };
         tape.apply_one(rope, &[qkv, table]).unwrap()
     }
 }
@@ -202,7 +203,13 @@ fn decodes_as_at_once(device: &mut dyn Device, form: &Form, tensors: &Tensors, r
         let x = form.rotate(&mut tape, x, ROOM);
         let cache = ["keys", "values"]
             .map(|name| tape.state(name, [1, ROOM, op.n_kv_head * form.width], ZERO, State::Transient));
-        let cached = AttentionCached { n_head: op.n_head, n_kv_head: op.n_kv_head, alibi: op.alibi };
+        let cached = AttentionCached {
+            n_head: op.n_head,
+            n_kv_head: op.n_kv_head,
+            alibi: op.alibi,
+            window: op.window,
+            scale: op.scale,
+        };
         let result = tape.apply(cached, &[x, cache[0], cache[1]]).unwrap()[0];
         let plan = Arc::new(Plan::new(&tape, &[result]).unwrap());
         let id = device.load(&plan, 0).unwrap();

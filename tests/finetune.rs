@@ -96,7 +96,7 @@ fn merged_adapters_give_the_logits_of_adapters() {
     let mut cpu = Cpu::<f32>::default();
     let adapted = ModelConfig { lora_rank: 3, ..config };
     let scorer = Scorer::load(&mut cpu, &adapted, "", Head::Tokens, [1, 8]).unwrap();
-    let mut state = TensorFile::open(&run.join("state.safetensors")).unwrap();
+    let state = TensorFile::open(&run.join("state.safetensors")).unwrap();
     let (adapters, frozen): (Vec<Entry>, Vec<Entry>) =
         scorer.parameters().iter().cloned().partition(|entry| entry.name.contains("lora_"));
     for entry in adapters.iter().chain(&frozen) {

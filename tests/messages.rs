@@ -197,6 +197,7 @@ fn every_line_of_json_has_an_event() {
         &["data", "list"],
         &["data", "get", "tales"],
         &["data", "prepare", &data, "--chars", "9000", "--questions", "20", "--held-out", "5"],
+        &["tokenize", "--tokenizer", "byte", "--text", "a b"],
         &["completions", "bash"],
         &["verify", "--device", "cpu", "--op", "gelu"],
         &["bench", "--device", "cpu", "--op", "gelu"],
@@ -219,8 +220,8 @@ fn every_line_of_json_has_an_event() {
         "{names:?}"
     );
     // A space is a space.
-    assert_eq!(lines[10].last().unwrap()["tokens"], serde_json::json!(["a", " ", "b"]));
     assert_eq!(lines[11].last().unwrap()["tokens"], serde_json::json!(["a", " ", "b"]));
+    assert_eq!(lines[12].last().unwrap()["tokens"], serde_json::json!(["a", " ", "b"]));
     if let Ok(output) = lal().args(["devices", "--json"]).output()
         && output.status.success()
     {

@@ -1,6 +1,7 @@
 // attention: out_t = Σ_s p_ts v_s, p_ts = exp(q_t·k_s/√D - lse_t), lse_t = log Σ_s exp(q_t·k_s/√D), per head
 // qkv (batch, time, n_head + 2 n_kv_head, WIDTH), out (batch, time, n_head, WIDTH), lse (batch, n_head, time)
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
+// With WINDOW > 0, a query sees so many keys, itself the last.
 // One workgroup of 128 threads per head and 64 queries; keys come in tiles of 32, channels 32 at a time.
 // f32 sums, channel by channel and key by key.
 // The softmax is online: when a tile brings a larger score, the sums so far are scaled down (Dao et al. 2022).
@@ -9,6 +10,7 @@ const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
+const WINDOW: u32 = 0u;
 const ROWS: u32 = 64u;
 // tiles of 32 channels
 const PARTS: u32 = (WIDTH + 31u) / 32u;
@@ -93,7 +95,11 @@ fn visible(products: vec4<f32>, b: u32, slope: f32, t: u32, s: u32) -> vec4<f32>
     if ALIBI == 1u {
         scores -= penalties(slope, t, s);
     }
-    scores = select(vec4(-3e38), scores, vec4(s, s + 1u, s + 2u, s + 3u) < vec4(end));
+    let keys = vec4(s, s + 1u, s + 2u, s + 3u);
+    scores = select(vec4(-3e38), scores, keys < vec4(end));
+    if WINDOW > 0u {
+        scores = select(vec4(-3e38), scores, keys + vec4(WINDOW) > vec4(t));
+    }
     if SEGMENTS == 1u {
         scores = select(vec4(-3e38), scores, same_segments(b, t, s));
     }
@@ -148,7 +154,11 @@ fn main(
     if CAUSAL == 1u {
         end = min(end, first + ROWS);
     }
-    for (var tile = 0u; tile < end; tile += TILE) {
+    var tile = 0u;
+    if WINDOW > 0u {
+        tile = (first + 1u - min(first + 1u, WINDOW)) / TILE * TILE;
+    }
+    for (; tile < end; tile += TILE) {
         var scores = Block();
         for (var part = 0u; part < PARTS; part++) {
             stage_queries(local, b, h, first, part * TILE);

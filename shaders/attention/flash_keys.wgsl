@@ -2,6 +2,7 @@
 // ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D, p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
 // qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
+// With WINDOW > 0, a query sees so many keys, itself the last.
 // One workgroup of 128 threads per head of keys and 64 keys; the queries of the heads that share them come head by
 // head in tiles of 32, channels 32 at a time. f32 sums, channel by channel and query by query.
 const WIDTH: u32 = 32u;
@@ -9,6 +10,7 @@ const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
+const WINDOW: u32 = 0u;
 const ROWS: u32 = 64u;
 // tiles of 32 channels
 const PARTS: u32 = (WIDTH + 31u) / 32u;
@@ -140,6 +142,9 @@ fn pair(head: u32, slope: f32, t: u32, s: u32, products: vec4<f32>, dp: vec4<f32
         scores -= penalties(slope, t, s);
     }
     var seen = keys < vec4(end);
+    if WINDOW > 0u {
+        seen &= keys + vec4(WINDOW) > vec4(t);
+    }
     if SEGMENTS == 1u {
         seen &= same_segments(head / params.n_head, t, s);
     }
@@ -202,7 +207,11 @@ fn main(
         if CAUSAL == 1u {
             query = first;
         }
-        for (; query < params.time; query += TILE) {
+        var end = params.time;
+        if WINDOW > 0u {
+            end = min(end, first + ROWS - 1u + WINDOW);
+        }
+        for (; query < end; query += TILE) {
             // Rows are keys, columns queries.
             var scores = Block();
             var dp = Block();

@@ -2,6 +2,7 @@
 // p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
 // qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
+// With WINDOW > 0, a query sees so many keys, itself the last.
 // One workgroup of 128 threads per head and 64 queries; keys come in tiles of 32, channels 32 at a time.
 // f32 sums, channel by channel and key by key.
 const WIDTH: u32 = 32u;
@@ -9,6 +10,7 @@ const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
+const WINDOW: u32 = 0u;
 const ROWS: u32 = 64u;
 // tiles of 32 channels
 const PARTS: u32 = (WIDTH + 31u) / 32u;
@@ -126,7 +128,11 @@ fn ds_of(head: u32, slope: f32, t: u32, s: u32, products: vec4<f32>, dp: vec4<f3
         scores -= penalties(slope, t, s);
     }
     let ds = exp(scores - lse[at]) * (g - delta[at]);
-    var seen = vec4(s, s + 1u, s + 2u, s + 3u) < vec4(end);
+    let keys = vec4(s, s + 1u, s + 2u, s + 3u);
+    var seen = keys < vec4(end);
+    if WINDOW > 0u {
+        seen &= keys + vec4(WINDOW) > vec4(t);
+    }
     if SEGMENTS == 1u {
         seen &= same_segments(head / params.n_head, t, s);
     }
@@ -171,7 +177,11 @@ fn main(
     if CAUSAL == 1u {
         end = min(end, first + ROWS);
     }
-    for (var tile = 0u; tile < end; tile += TILE) {
+    var tile = 0u;
+    if WINDOW > 0u {
+        tile = (first + 1u - min(first + 1u, WINDOW)) / TILE * TILE;
+    }
+    for (; tile < end; tile += TILE) {
         var scores = Block();
         var dp = Block();
         for (var part = 0u; part < PARTS; part++) {

@@ -1,6 +1,7 @@
 // attention: out_t = Σ_s p_ts v_s, p_ts = exp(q_t·k_s/√D - lse_t), lse_t = log Σ_s exp(q_t·k_s/√D), per head
 // qkv (batch, time, n_head + 2 n_kv_head, WIDTH), out (batch, time, n_head, WIDTH), lse (batch, n_head, time)
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
+// With WINDOW > 0, a query sees so many keys, itself the last.
 // One thread per query, which meets its keys in order. The softmax is online: whenever a larger score comes,
 // what was summed so far is scaled down (Milakov & Gimelshein 2018). All sums are f32, in the order of keys.
 const WORKGROUP: u32 = 64u;
@@ -9,6 +10,7 @@ const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
+const WINDOW: u32 = 0u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_head
 struct Params {
@@ -68,7 +70,11 @@ fn main(
     if CAUSAL == 1u {
         seen = t + 1u;
     }
-    for (var s = 0u; s < seen; s++) {
+    var s = 0u;
+    if WINDOW > 0u {
+        s = seen - min(seen, WINDOW);
+    }
+    for (; s < seen; s++) {
         if SEGMENTS == 1u {
             if !same_segment(b, t, s) {
                 continue;

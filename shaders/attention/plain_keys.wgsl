@@ -2,6 +2,7 @@
 // ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D, p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
 // qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
+// With WINDOW > 0, a query sees so many keys, itself the last.
 // one thread per key, which meets the queries that see it head by head and in order; f32 sums in that order
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
@@ -9,6 +10,7 @@ const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
+const WINDOW: u32 = 0u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_kv_head
 struct Params {
@@ -73,7 +75,11 @@ fn main(
         if CAUSAL == 1u {
             t = s;
         }
-        for (; t < params.time; t++) {
+        var end = params.time;
+        if WINDOW > 0u {
+            end = min(end, s + WINDOW);
+        }
+        for (; t < end; t++) {
             if SEGMENTS == 1u {
                 if !same_segment(b, t, s) {
                     continue;

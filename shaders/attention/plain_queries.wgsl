@@ -2,6 +2,7 @@
 // p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
 // qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
+// With WINDOW > 0, a query sees so many keys, itself the last.
 // one thread per query, which meets its keys in order; f32 sums in that order
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
@@ -9,6 +10,7 @@ const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
+const WINDOW: u32 = 0u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_head
 struct Params {
@@ -73,7 +75,11 @@ fn main(
     if CAUSAL == 1u {
         seen = t + 1u;
     }
-    for (var s = 0u; s < seen; s++) {
+    var s = 0u;
+    if WINDOW > 0u {
+        s = seen - min(seen, WINDOW);
+    }
+    for (; s < seen; s++) {
         if SEGMENTS == 1u {
             if !same_segment(b, t, s) {
                 continue;

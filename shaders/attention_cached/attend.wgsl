@@ -2,12 +2,14 @@
 // qkv (streams, n, n_head + 2 n_kv_head, WIDTH), keys, values (streams, room, n_kv_head, WIDTH),
 // out (streams, n, n_head, WIDTH); tokens = streams · n
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
+// With WINDOW > 0, a query sees so many keys, itself the last.
 // One workgroup per new token and head. Keys come in tiles of one per thread; then each thread sums one channel, or
 // SHARE of them, over every TEAMS-th key of the tile. The softmax is online; f32 sums, in the order of keys, and at
 // last of teams.
 const WORKGROUP: u32 = 256u;
 const WIDTH: u32 = 32u;
 const ALIBI: u32 = 0u;
+const WINDOW: u32 = 0u;
 // channels of one thread
 const SHARE: u32 = (WIDTH + WORKGROUP - 1u) / WORKGROUP;
 // threads of one channel
@@ -57,7 +59,11 @@ fn main(
     var sums: array<f32, SHARE>;
     var largest = -3e38;
     var total = 0.0;
-    for (var first = 0u; first < seen; first += WORKGROUP) {
+    var first = 0u;
+    if WINDOW > 0u {
+        first = seen - min(seen, WINDOW);
+    }
+    for (; first < seen; first += WORKGROUP) {
         let s = first + local;
         var score = -3e38;
         if s < seen {

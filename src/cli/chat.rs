@@ -23,7 +23,6 @@ use crate::sample::reply::ReplyError;
 use crate::sample::strategy::{Sampler, Strategy};
 use crate::text::chat::{ChatError, Role, line};
 use crate::text::corpus::cache_dir;
-use crate::text::tokenizer::Special;
 
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("temperature", |arg| arg.default_value("0.5")))]
@@ -68,7 +67,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let sampler = Sampler::new(strategy.clone())?;
     let mut opened = args.device.open(output)?;
     let model = load(opened.device(), &args.model)?;
-    if model.tokenizer.special(Special::End).is_none() {
+    if !model.tokenizer.has_chat() {
         model.config.answers()?;
         return Err(ChatError::NoChatTokens(model.tokenizer.name()).into());
     }

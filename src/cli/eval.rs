@@ -22,7 +22,6 @@ use crate::text::chat::Example;
 use crate::text::corpus::{DEFAULT, TALES};
 use crate::text::dataset::{Dataset, Split};
 use crate::text::pack::{TooLong, pack};
-use crate::text::tokenizer::Special;
 use crate::train::evaluate::{Loss, floor, loss, text_windows};
 
 /// `--data` is a text, by path or name; the loss is that of its last tenth, the validation part. For a fine-tuned model
@@ -65,7 +64,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let mut opened = args.device.open(output)?;
     let mut model = load(opened.device(), &args.model)?;
     model.config.predicts_next()?;
-    let chats = model.tokenizer.special(Special::End).is_some();
+    let chats = model.tokenizer.has_chat();
     let own = Own::of(&args.model)?;
     let data = args.data.as_deref().or(own.data.as_deref()).unwrap_or(DEFAULT);
     let own = args.data.is_none().then_some(&own);
@@ -147,7 +146,7 @@ fn answer_loss(
         answer.map(|(token, _)| *token).collect()
     };
     // What ends an answer is a byte as well.
-    let end = model.tokenizer.special(Special::End);
+    let end = model.tokenizer.answer_end();
     let length = |token: u32| if Some(token) == end { 1 } else { model.tokenizer.token_bytes(token).len() };
     let bytes: usize = dataset.held_out.examples.iter().flat_map(answer).map(length).sum();
     tell_loss(&dataset.name, loss, bytes as f64, None, output)

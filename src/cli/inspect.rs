@@ -1,6 +1,7 @@
-//! `lal inspect`: attention, the distribution of the next token, and embeddings.
+//! `lal inspect`: attention, the distribution of the next token, embeddings, and what is in a file of tensors.
 
 mod embeddings;
+mod tensors;
 
 use std::iter::repeat_n;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ enum What {
     Attention(AttentionArgs),
     /// Distribution of the token after a prompt
     Logits(LogitsArgs),
+    /// Names, types and shapes of a file's tensors, and what it says of its model
+    Tensors(tensors::Args),
 }
 
 /// The model and what it reads.
@@ -110,6 +113,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         What::Embeddings(args) => embeddings::run(args, output),
         What::Attention(args) => attention(args, output),
         What::Logits(args) => logits(args, output),
+        What::Tensors(args) => tensors::run(args, output),
     }
 }
 

@@ -24,6 +24,7 @@ mod running;
 mod sample;
 mod sampling;
 mod subject;
+mod tokenize;
 mod train;
 mod values;
 mod verify;
@@ -38,6 +39,7 @@ use help::prepared;
 use output::Output;
 
 use crate::engine::device::gpu;
+use crate::text::tokenizer::catches_panics;
 
 /// Train, fine-tune, sample and inspect small language models on any GPU
 #[derive(Parser)]
@@ -73,6 +75,8 @@ enum Verb {
     Ops(ops::Args),
     /// List the adapters and their limits
     Devices,
+    /// Show the tokens of texts and of conversations
+    Tokenize(tokenize::Args),
     /// List, download and prepare corpora
     Data(data::Args),
     /// Print a completion script for a shell
@@ -120,6 +124,7 @@ pub fn lal() -> ExitCode {
         Verb::Inspect(args) => inspect::run(&args, output),
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),
+        Verb::Tokenize(args) => tokenize::run(&args, output),
         Verb::Data(args) => data::run(args, output),
         Verb::Completions(args) => {
             let command = match args.program.as_str() {
@@ -148,7 +153,7 @@ pub fn sample() -> ExitCode {
 
 fn quieten() {
     quieten_mesa();
-    quieten_lost_devices();
+    quieten_caught_panics();
 }
 
 /// Without a desktop session Mesa's device-selection layer complains on standard error about a folder that only
@@ -160,11 +165,12 @@ fn quieten_mesa() {
     }
 }
 
-/// wgpu panics when a device is lost. That ends as an error which says more, so the panic need not be printed.
-fn quieten_lost_devices() {
+/// wgpu panics when a device is lost, and a tokenizer's library may at a damaged file. That ends as an error which says
+/// more, so the panic need not be printed.
+fn quieten_caught_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !gpu::catches_panics() {
+        if !gpu::catches_panics() && !catches_panics() {
             usual(panic);
         }
     }));

@@ -60,7 +60,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let mut opened = args.device.open(output)?;
     let mut model = load(opened.device(), &args.model)?;
     let begins = prompt.unwrap_or_else(|| model.tokenizer.opening());
-    let prompt = model.tokenizer.encode(&begins).context("the prompt cannot be read")?;
+    let prompt = model.tokenizer.encode_prompt(&begins).context("the prompt cannot be read")?;
 
     let (mut written, mut seconds) = (0, 0.0);
     for sample in 0..args.num_samples {
@@ -74,7 +74,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         if !output.json && !args.explain {
             output.piece(&begins)?;
         }
-        let mut stream = tokenizer.stream();
+        let mut stream = tokenizer.continuing_stream();
         let mut recent = prompt.clone();
         let mut logits = generator.start(opened.device(), &prompt)?;
         // Reading the prompt is not writing: the rate counts from here.

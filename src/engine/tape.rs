@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::op::{AnyOp, OpError, Record, Var};
 use super::tensor::{Shape, Spec};
 
@@ -11,17 +13,40 @@ pub enum Init {
     /// Normal with this standard deviation and mean 0.
     Normal(f32),
     Constant(f32),
-    /// Rows of `width` for positions 0, 1, …: cosines of position · base^(-2i/width) for i below width/2, then
-    /// their sines. [`Rope`](crate::ops::rope::Rope) looks its angles up there.
-    Rotary {
-        base: f32,
-        width: usize,
-    },
+    /// A table of angles, which [`Rope`](crate::ops::rope::Rope) looks up.
+    Rotary(Rotary),
     /// Rows of `width` for positions 0, 1, …: `amplitude` times sine and cosine of position · 10000^(-2i/width) in
     /// turn (Vaswani et al. 2017).
     Sinusoidal {
         amplitude: f32,
         width: usize,
+    },
+}
+
+/// Rows of `width` for positions 0, 1, …: cosines of position · f(i) for i below width/2, then their sines, with the
+/// frequencies f(i) = base^(-2i/width) (Su et al. 2021), perhaps scaled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rotary {
+    pub base: f32,
+    pub width: usize,
+    pub scaling: RopeScaling,
+}
+
+/// How rotary frequencies change so that a model reads longer texts than it was trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rope_type", rename_all = "snake_case")]
+pub enum RopeScaling {
+    #[default]
+    None,
+    /// All are divided by the factor (Chen et al. 2023).
+    Linear { factor: f64 },
+    /// Of Llama 3.1: those whose wave is longer than original / low are divided by the factor, those whose wave is
+    /// shorter than original / high stay, and those between are a blend of both.
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_max_position_embeddings: usize,
     },
 }
 

@@ -66,14 +66,18 @@ impl<'a, F: Real> Io<'a, F> {
     /// # Panics
     /// When the op has another number of outputs.
     pub fn outputs<const N: usize>(&mut self) -> [&mut [F]; N] {
-        let mut specs = self.out_specs.iter();
-        let mut all = self.outputs.iter_mut().map(|out| match (out, specs.next()) {
-            (Elements::Real(x), Some(spec)) => &mut x[..spec.shape.len()],
-            _ => panic!("outputs hold numbers"),
-        });
+        let mut all = self.each_output();
         let taken = std::array::from_fn(|i| all.next().unwrap_or_else(|| panic!("there is no output {i}")));
         assert!(all.next().is_none(), "there are more outputs than {N}");
         taken
+    }
+
+    /// The outputs of an op that has as many as its settings say.
+    pub fn each_output(&mut self) -> impl Iterator<Item = &mut [F]> {
+        self.outputs.iter_mut().zip(self.out_specs).map(|(out, spec)| match out {
+            Elements::Real(x) => &mut x[..spec.shape.len()],
+            Elements::Index(_) => panic!("outputs hold numbers"),
+        })
     }
 
     /// How many inputs were given; optional ones come last.

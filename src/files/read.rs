@@ -31,6 +31,23 @@ pub fn open_within(path: &Path, most: u64) -> io::Result<File> {
     if file.metadata()?.len() > most { Err(too_long(most)) } else { Ok(file) }
 }
 
+/// Fills `into` from the byte `at` of a file on, wherever others read it.
+pub fn read_at(file: &File, at: u64, into: &mut [u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, into, at);
+    #[cfg(windows)]
+    {
+        let mut done = 0;
+        while done < into.len() {
+            match std::os::windows::fs::FileExt::seek_read(file, &mut into[done..], at + done as u64)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                more => done += more,
+            }
+        }
+        Ok(())
+    }
+}
+
 fn too_long(most: u64) -> io::Error {
     let what = format!("it has more than the {} MiB that there is room for", most >> 20);
     io::Error::new(ErrorKind::InvalidData, what)
@@ -102,6 +119,18 @@ mod tests {
         // Sparse: a terabyte that takes no space, and must take no memory.
         File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
         assert!(read(&path, 1 << 30).unwrap_err().to_string().contains("more than"));
+    }
+
+    #[test]
+    fn a_file_is_read_at_a_place_and_not_beyond_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("five");
+        fs::write(&path, "hello").unwrap();
+        let file = open(&path).unwrap();
+        let mut two = [0; 2];
+        read_at(&file, 3, &mut two).unwrap();
+        assert_eq!(&two, b"lo");
+        assert_eq!(read_at(&file, 4, &mut two).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 
     #[cfg(unix)]

@@ -6,7 +6,7 @@ use crate::sample::batch::{BatchGenerator, Progress, Reply};
 use crate::sample::reply::ReplyError;
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
-use crate::text::tokenizer::{Special, Tokenizer};
+use crate::text::tokenizer::Tokenizer;
 
 /// Prompts that are answered side by side.
 pub const SIDE_BY_SIDE: usize = 32;
@@ -29,7 +29,7 @@ pub fn answers(
     let most = 2 * wanted.iter().map(|answer| answer.len()).max().unwrap_or(0) + MORE;
     let generator = BatchGenerator::new(config.clone(), SIDE_BY_SIDE.min(examples.len()));
     let mut generator = generator.with_progress(progress);
-    let end = tokenizer.special(Special::End);
+    let end = tokenizer.answer_end();
     generator.replies(device, &prompts, most, strategy, seed, end)
 }
 
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn answers_are_counted_that_are_right_to_the_letter_and_end() {
         let tokenizer = Tokenizer::from_name("char", "!ab\n").unwrap().with_chat();
-        let end = tokenizer.special(Special::End).unwrap();
+        let end = tokenizer.answer_end().unwrap();
         // Without a table of positions, so that the weights are the same for any block.
         let config = ModelConfig {
             position: Position::Alibi,

@@ -10,7 +10,7 @@ use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::tales::Exchange;
 use crate::text::tales::grade::grade;
-use crate::text::tokenizer::{Special, Tokenizer};
+use crate::text::tokenizer::Tokenizer;
 
 /// A prompt for a policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +121,7 @@ impl RolloutWorker {
         let prompts: Vec<&Prompt> =
             prompts.iter().flat_map(|&prompt| std::iter::repeat_n(prompt, samples)).collect();
         let tokens: Vec<&[u32]> = prompts.iter().map(|prompt| prompt.tokens.as_slice()).collect();
-        let end = self.tokenizer.special(Special::End);
+        let end = self.tokenizer.answer_end();
         let replies = self.generator.replies(device, &tokens, self.most, &self.strategy, seed, end)?;
         let whole: Vec<Vec<u32>> =
             tokens.iter().zip(&replies).map(|(prompt, reply)| [prompt, &reply.tokens[..]].concat()).collect();
@@ -163,7 +163,7 @@ impl RolloutWorker {
             }
             Rewards::Model(model) => {
                 // A reward model has learned from answers that ended.
-                let end = self.tokenizer.special(Special::End);
+                let end = self.tokenizer.answer_end();
                 let ended = |(prompt, reply): (&&Prompt, &Reply)| reply.ended_after(&prompt.tokens, end);
                 let ended: Vec<Vec<u32>> = prompts.iter().zip(replies).map(ended).collect();
                 Ok(model.rewards(device, &ended)?)

@@ -3,7 +3,7 @@
 
 use super::config::{Architecture, ModelConfig, NormPlace, Position};
 use crate::engine::tensor::Shape;
-use crate::nn::mlp::FeedForward;
+use crate::nn::attention::QkNorm;
 use crate::nn::norm::Norm;
 
 /// Parameters of the same shape and purpose.
@@ -77,24 +77,33 @@ impl ModelConfig {
     }
 
     fn transformer(&self, groups: &mut Vec<ParameterGroup>) {
-        let (n, layers) = (self.n_embd, self.n_layer);
-        let shared = (n / self.n_head.max(1)).saturating_mul(self.n_kv_head);
-        let qkv = n.saturating_add(shared.saturating_mul(2));
+        let (n, layers, details) = (self.n_embd, self.n_layer, &self.details);
+        let head = if self.head_size > 0 { self.head_size } else { n / self.n_head.max(1) };
+        let [own, shared] = [self.n_head, self.n_kv_head].map(|heads| head.saturating_mul(heads));
+        let qkv = own.saturating_add(shared.saturating_mul(2));
+        let mlp_bias = details.mlp_bias.unwrap_or(self.bias);
         let table = |rows: usize| ParameterGroup::new(1, [rows, n]);
         groups.push(table(self.vocab_size));
         groups.extend((self.position == Position::Learned).then(|| table(self.block_size)));
         groups.extend((!self.tied).then(|| table(self.vocab_size)));
 
-        self.linear(groups, layers, [n, qkv], self.bias);
-        self.linear(groups, layers, [n, n], self.bias);
-        let into = if self.feed_forward == FeedForward::Swiglu { 2 } else { 1 };
-        self.linear(groups, layers.saturating_mul(into), [n, self.n_inner], self.bias);
-        self.linear(groups, layers, [self.n_inner, n], self.bias);
+        self.linear(groups, layers, [n, qkv], details.qkv_bias.unwrap_or(self.bias));
+        self.linear(groups, layers, [own, n], details.attention_out_bias.unwrap_or(self.bias));
+        let into = if self.feed_forward.is_gated() { 2 } else { 1 };
+        self.linear(groups, layers.saturating_mul(into), [n, self.n_inner], mlp_bias);
+        self.linear(groups, layers, [self.n_inner, n], mlp_bias);
+        match details.qk_norm {
+            Some(QkNorm::Head) => groups.push(ParameterGroup::new(layers.saturating_mul(2), [head])),
+            Some(QkNorm::Token) => groups.extend([own, shared].map(|n| ParameterGroup::new(layers, [n]))),
+            None => {}
+        }
         if self.conv_kernel > 0 {
             groups.push(ParameterGroup::new(layers, [self.conv_kernel, qkv]));
         }
 
-        let norms = layers.saturating_mul(2).saturating_add((self.norm_place == NormPlace::Pre).into());
+        let place = self.norm_place;
+        let of_block = if place == NormPlace::Sandwich { 4 } else { 2 };
+        let norms = layers.saturating_mul(of_block).saturating_add((place != NormPlace::Post).into());
         let vectors = match self.norm {
             Norm::None => 0,
             Norm::Layer if self.bias => 2,
@@ -126,8 +135,10 @@ mod tests {
     use super::*;
     use crate::engine::tape::Tape;
     use crate::engine::tensor::Spec;
+    use crate::models::details::Details;
     use crate::models::{ModelInputs, backbone};
     use crate::nn::Pass;
+    use crate::nn::mlp::FeedForward;
     use crate::run::presets;
 
     /// What the tape of a model declares, its shapes in order.
@@ -158,7 +169,7 @@ mod tests {
 
     #[test]
     fn so_do_configurations_that_no_preset_has() {
-        use {Architecture as A, FeedForward as F, Norm as N, Position as P};
+        use {Architecture as A, FeedForward as F, Norm as N, NormPlace as Place, Position as P};
         let mut rng = ChaCha8Rng::seed_from_u64(22);
         for _ in 0..300 {
             let n_kv_head = rng.random_range(1..4);
@@ -174,8 +185,16 @@ mod tests {
                 position: [P::None, P::Sinusoidal, P::Learned, P::Rope, P::Alibi][one(&[0, 1, 2, 3, 4])],
                 conv_kernel: one(&[0, 0, 2, 3]),
                 norm: [N::None, N::Layer, N::Rms][one(&[0, 1, 2])],
-                norm_place: [NormPlace::Pre, NormPlace::Post][one(&[0, 1])],
-                feed_forward: [F::Linear, F::Gelu, F::Relu2, F::Swiglu][one(&[0, 1, 2, 3])],
+                norm_place: [Place::Pre, Place::Post, Place::Branch, Place::Sandwich][one(&[0, 1, 2, 3])],
+                feed_forward: [F::Linear, F::Gelu, F::Swiglu, F::Geglu][one(&[0, 1, 2, 3])],
+                head_size: one(&[0, 0, 4, 6]),
+                details: Details {
+                    qk_norm: [None, Some(QkNorm::Head), Some(QkNorm::Token)][one(&[0, 1, 2])],
+                    qkv_bias: [None, Some(true), Some(false)][one(&[0, 1, 2])],
+                    attention_out_bias: [None, Some(true), Some(false)][one(&[0, 1, 2])],
+                    mlp_bias: [None, Some(true), Some(false)][one(&[0, 1, 2])],
+                    ..Details::default()
+                },
                 tied: one(&[0, 1]) == 1,
                 lora_rank: one(&[0, 0, 1, 3]),
                 ..ModelConfig::gpt(one(&[1, 17, 101]), one(&[1, 7]), one(&[1, 2, 3]), n_head, 2 * n_head)

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::details::Details;
 use crate::engine::single::is_share;
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
@@ -60,6 +61,22 @@ pub enum NormPlace {
     Pre,
     /// After each addition, as in the first Transformer and BERT.
     Post,
+    /// After each half, before it is added, as in OLMo 2.
+    Branch,
+    /// Before each half, and after it, before it is added, as in Gemma 3.
+    Sandwich,
+}
+
+impl NormPlace {
+    /// Whether each half reads a norm of the stream.
+    pub fn is_before(self) -> bool {
+        matches!(self, Self::Pre | Self::Sandwich)
+    }
+
+    /// Whether what each half adds is normalised.
+    pub fn is_of_branch(self) -> bool {
+        matches!(self, Self::Branch | Self::Sandwich)
+    }
 }
 
 /// A model: which, and how large. Each architecture reads the fields that it has a use for. What is serialized are the
@@ -75,6 +92,9 @@ pub struct ModelConfig {
     pub n_head: usize,
     /// Heads of keys and values, each shared by `n_head / n_kv_head` heads of queries (Ainslie et al. 2023).
     pub n_kv_head: usize,
+    /// Channels of one head; 0 for `n_embd / n_head`.
+    #[serde(default)]
+    pub head_size: usize,
     /// Channels of a token's vector: the width of the model.
     pub n_embd: usize,
     /// Channels inside the feed-forward half.
@@ -99,6 +119,9 @@ pub struct ModelConfig {
     pub feed_forward: FeedForward,
     /// Whether the head's weight is the token embedding.
     pub tied: bool,
+    /// What no setting of a run names, but files of published models may have.
+    #[serde(default, skip_serializing)]
+    pub details: Details,
     /// Whether a token sees only those before it. One that sees all is trained to fill in masked tokens.
     pub causal: bool,
     /// The rank of the low-rank adapters of each linear layer; 0 for none (Hu et al. 2021). They are merged
@@ -109,12 +132,13 @@ pub struct ModelConfig {
 
 /// What the sizes of a model may be. The greatest are far above those in use (1,000 layers are the deepest Transformer
 /// known, Wang et al. 2022), and so small that a model of few other numbers is written down in seconds.
-pub const SIZES: [(&str, RangeInclusive<usize>); 9] = [
+pub const SIZES: [(&str, RangeInclusive<usize>); 10] = [
     ("vocab_size", 1..=1 << 24),
     ("block_size", 1..=1 << 20),
     ("n_layer", 1..=1000),
     ("n_head", 1..=1 << 16),
     ("n_kv_head", 1..=1 << 16),
+    ("head_size", 0..=1 << 16),
     ("n_embd", 1..=1 << 20),
     ("n_inner", 1..=1 << 22),
     ("conv_kernel", 0..=1 << 16),
@@ -131,7 +155,7 @@ pub enum SizeError {
     Range { name: &'static str, value: usize, range: RangeInclusive<usize> },
     #[error(
         "n_embd = {n_embd} is not divisible by n_head = {n_head}: every head has as many channels; choose \
-         --n-embd {} or {}, or another --n-head", n_embd / n_head * n_head, (n_embd / n_head + 1) * n_head
+         --n-embd {} or {}, another --n-head, or --head-size", n_embd / n_head * n_head, (n_embd / n_head + 1) * n_head
     )]
     Heads { n_embd: usize, n_head: usize },
     #[error(
@@ -160,6 +184,16 @@ pub enum SizeError {
         "dropout = {0} is outside 0 to 0.99999994, the 32-bit number before 1: 0 turns it off, 0.1 zeroes a tenth"
     )]
     Dropout(f64),
+    #[error(
+        "{0} channels of a head cannot be turned in pairs: they must be even, and at most the head's {1}"
+    )]
+    RopeWidth(usize, usize),
+    #[error("layers with a window must be causal")]
+    Window,
+    #[error("{name} = {value} is no number that a model can have")]
+    Detail { name: &'static str, value: f64 },
+    #[error("halves of a block that read the same stream have norms before them: norm_place must be pre")]
+    Parallel,
     #[error("the epsilon of norms is {0}, outside its range: 1e-12 to 1")]
     NormEps(f64),
 }
@@ -174,6 +208,7 @@ impl ModelConfig {
             n_layer,
             n_head,
             n_kv_head: n_head,
+            head_size: 0,
             n_embd,
             n_inner: default_inner(FeedForward::Gelu, n_embd),
             bias: false,
@@ -185,6 +220,7 @@ impl ModelConfig {
             norm_place: NormPlace::Pre,
             feed_forward: FeedForward::Gelu,
             tied: true,
+            details: Details::default(),
             causal: true,
             lora_rank: 0,
         }
@@ -192,8 +228,9 @@ impl ModelConfig {
 
     /// Whether a model of these sizes can be built.
     pub fn check(&self) -> Result<(), SizeError> {
-        let Self { vocab_size, block_size, n_layer, n_head, n_kv_head, n_embd, n_inner, .. } = *self;
-        let sizes = [vocab_size, block_size, n_layer, n_head, n_kv_head, n_embd, n_inner];
+        let Self { vocab_size, block_size, n_layer, n_head, n_kv_head, head_size, n_embd, n_inner, .. } =
+            *self;
+        let sizes = [vocab_size, block_size, n_layer, n_head, n_kv_head, head_size, n_embd, n_inner];
         let sizes = sizes.into_iter().chain([self.conv_kernel, self.lora_rank]);
         for (value, (name, range)) in sizes.zip(SIZES) {
             if !range.contains(&value) {
@@ -204,7 +241,7 @@ impl ModelConfig {
             return Err(SizeError::Steps { block_size, n_layer });
         }
         if self.architecture == Architecture::Transformer {
-            if !n_embd.is_multiple_of(n_head) {
+            if head_size == 0 && !n_embd.is_multiple_of(n_head) {
                 return Err(SizeError::Heads { n_embd, n_head });
             }
             if !n_head.is_multiple_of(n_kv_head) {
@@ -216,6 +253,7 @@ impl ModelConfig {
             if self.conv_kernel == 1 {
                 return Err(SizeError::OneTap);
             }
+            self.check_details()?;
         }
         if !self.causal && self.architecture != Architecture::Transformer {
             return Err(SizeError::OneSided(self.architecture));
@@ -229,9 +267,34 @@ impl ModelConfig {
         Ok(())
     }
 
+    fn check_details(&self) -> Result<(), SizeError> {
+        let Details { rope_width, window, parallel, .. } = self.details;
+        if rope_width > self.head_size() || !rope_width.is_multiple_of(2) {
+            return Err(SizeError::RopeWidth(rope_width, self.head_size()));
+        }
+        if window > 0 && !self.causal {
+            return Err(SizeError::Window);
+        }
+        if parallel && self.norm_place != NormPlace::Pre {
+            return Err(SizeError::Parallel);
+        }
+        let details = &self.details;
+        for (name, value) in [
+            ("rope_base", Some(details.rope_base)),
+            ("rope_local_base", details.rope_local_base),
+            ("embedding_scale", details.embedding_scale),
+            ("attention_scale", details.attention_scale),
+        ] {
+            if let Some(value) = value.filter(|value| !(1e-30..=1e30).contains(value)) {
+                return Err(SizeError::Detail { name, value });
+            }
+        }
+        Ok(())
+    }
+
     /// Channels of one head.
     pub fn head_size(&self) -> usize {
-        self.n_embd / self.n_head
+        if self.head_size > 0 { self.head_size } else { self.n_embd / self.n_head }
     }
 
     /// Whether it reads one token after the other and carries a state.
@@ -252,7 +315,7 @@ impl ModelConfig {
             lora_rank: self.lora_rank,
             ..Self::gpt(self.vocab_size, self.block_size, self.n_layer, self.n_head, self.n_embd)
         };
-        *self == plain && self.feed_forward != FeedForward::Swiglu
+        *self == plain && !self.feed_forward.is_gated()
     }
 }
 
@@ -265,7 +328,7 @@ fn norm_eps() -> f64 {
 pub fn default_inner(feed_forward: FeedForward, n_embd: usize) -> usize {
     match feed_forward {
         // Far above any width both forms saturate, to be refused as an `n_inner`.
-        FeedForward::Swiglu => n_embd.saturating_mul(8).div_ceil(3).next_multiple_of(8),
+        FeedForward::Swiglu | FeedForward::Geglu => n_embd.saturating_mul(8).div_ceil(3).next_multiple_of(8),
         _ => n_embd.saturating_mul(4),
     }
 }

@@ -4,6 +4,7 @@ pub mod abilities;
 pub mod bigram;
 pub mod census;
 pub mod config;
+pub mod details;
 pub mod mlp;
 pub mod recurrent;
 pub mod skipgram;

@@ -1,13 +1,18 @@
 //! Multi-head self-attention (Vaswani et al. 2017), its keys shared by groups of heads (Ainslie et al. 2023) or not.
 
+use serde::{Deserialize, Serialize};
+
 use super::Pass;
 use super::linear::Linear;
 use crate::engine::op::{OpError, Record, Var};
-use crate::engine::tape::{Init, Parameter, State, Tape};
+use crate::engine::tape::{Init, Parameter, RopeScaling, Rotary, State, Tape};
+use crate::nn::norm::{Norm, Norms};
 use crate::ops::attention::Attention;
 use crate::ops::attention_cached::AttentionCached;
 use crate::ops::causal_conv::CausalConv;
 use crate::ops::causal_conv_cached::CausalConvCached;
+use crate::ops::columns::{ConcatColumns, SplitColumns};
+use crate::ops::reshape::Reshape;
 use crate::ops::rope::Rope;
 
 /// How attention itself tells positions apart.
@@ -21,12 +26,33 @@ pub enum Positions {
     Rotary(Var),
 }
 
+/// Which numbers an RMS norm of queries and of keys takes together, each with a weight of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QkNorm {
+    /// Each head by itself, all by the same weight (Qwen 3, Gemma 3).
+    Head,
+    /// All heads of a token (OLMo 2).
+    Token,
+}
+
 /// Sizes of one attention layer.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAttention {
     pub n_head: usize,
     /// Heads of keys and values; n_head / n_kv_head heads of queries share one.
     pub n_kv_head: usize,
+    /// Channels of a head.
+    pub head_size: usize,
+    /// Tokens that a token sees, itself the last; 0 for all before it.
+    pub window: usize,
+    /// What q·k is multiplied by; `None` for 1/√head_size.
+    pub scale: Option<f32>,
+    pub qk_norm: Option<QkNorm>,
+    /// Epsilon of norms of queries and keys.
+    pub norm_eps: f32,
+    /// Whether queries, keys and values have a bias, and the output.
+    pub biases: [bool; 2],
     /// A token sees none after it. Only such layers can decode.
     pub causal: bool,
     pub positions: Positions,
@@ -45,11 +71,14 @@ pub struct SelfAttention {
 /// Standard deviation of the first weights of the convolution: some channels begin with more of the tokens before.
 const CONV_STD: f32 = 0.5;
 
-/// The angles by which heads of `width` channels are turned at positions below `block_size`: one table for all
-/// layers.
-pub fn rotary_table(tape: &mut Tape, block_size: usize, width: usize, base: f32) -> Var {
-    let name = format!("rotary.{block_size}.{width}.{base}");
-    tape.state(&name, [block_size, width], Init::Rotary { base, width }, State::Transient)
+/// The angles by which heads are turned at positions below `block_size`: one table for all layers that turn alike.
+pub fn rotary_table(tape: &mut Tape, block_size: usize, rotary: Rotary) -> Var {
+    let Rotary { base, width, scaling } = rotary;
+    let mut name = format!("rotary.{block_size}.{width}.{base}");
+    if scaling != RopeScaling::None {
+        name += &format!(".{scaling:?}");
+    }
+    tape.state(&name, [block_size, width], Init::Rotary(rotary), State::Transient)
 }
 
 impl SelfAttention {
@@ -57,13 +86,17 @@ impl SelfAttention {
     pub fn record(&self, tape: &mut Tape, x: Var, pass: Pass) -> Result<Var, OpError> {
         let n = tape.spec(x).shape.width();
         let (n_head, n_kv_head, alibi) = (self.n_head, self.n_kv_head, self.positions == Positions::Alibi);
-        let shared = n / n_head * n_kv_head;
-        let mut qkv = tape.scoped("c_attn", |t| self.linear.record(t, x, n + 2 * shared))?;
+        let [width, own, shared] = [1, n_head, n_kv_head].map(|heads| heads * self.head_size);
+        let [into, out] = self.biases.map(|bias| Linear { bias, ..self.linear });
+        let mut qkv = tape.scoped("c_attn", |t| into.record(t, x, own + 2 * shared))?;
         if self.conv_kernel > 0 {
             qkv = tape.scoped("c_conv", |t| self.convolve(t, qkv, pass))?;
         }
+        if let Some(by) = self.qk_norm {
+            qkv = self.normalize(tape, qkv, by)?;
+        }
         if let Positions::Rotary(table) = self.positions {
-            let rope = Rope { n_rotated: n_head + n_kv_head, inverse: false };
+            let rope = Rope { n_rotated: n_head + n_kv_head, width, inverse: false };
             qkv = tape.apply_one(rope, &[qkv, table])?;
         }
         let mixed = match pass {
@@ -77,17 +110,43 @@ impl SelfAttention {
                     let name = tape.scoped_name(&format!("{name}.{batch}"));
                     tape.state(&name, [batch, self.block_size, shared], Init::Constant(0.0), State::Transient)
                 });
-                tape.apply(AttentionCached { n_head, n_kv_head, alibi }, &[qkv, cache[0], cache[1]])?[0]
+                let Self { window, scale, .. } = *self;
+                let attention = AttentionCached { n_head, n_kv_head, alibi, window, scale };
+                tape.apply(attention, &[qkv, cache[0], cache[1]])?[0]
             }
             Pass::Train | Pass::Evaluate => {
                 let dropout = if pass == Pass::Train { self.dropout } else { 0.0 };
-                let attention =
-                    Attention { n_head, n_kv_head, causal: self.causal, alibi, dropout, salt: tape.salt() };
+                let attention = Attention {
+                    n_head,
+                    n_kv_head,
+                    causal: self.causal,
+                    window: self.window,
+                    scale: self.scale,
+                    alibi,
+                    dropout,
+                    salt: tape.salt(),
+                };
                 let operands: Vec<_> = [qkv].into_iter().chain(self.segments).collect();
                 tape.apply(attention, &operands)?[0]
             }
         };
-        tape.scoped("c_proj", |t| self.linear.with_std(self.out_std).record(t, mixed, n))
+        tape.scoped("c_proj", |t| out.with_std(self.out_std).record(t, mixed, n))
+    }
+
+    /// qkv with its queries and its keys normalised, by `q_norm.weight` and `k_norm.weight`.
+    fn normalize(&self, tape: &mut Tape, qkv: Var, by: QkNorm) -> Result<Var, OpError> {
+        let (shape, norms) = (tape.shape(qkv), Norms { kind: Norm::Rms, bias: false, eps: self.norm_eps });
+        let widths = [self.n_head, self.n_kv_head, self.n_kv_head].map(|heads| heads * self.head_size);
+        let parts = tape.apply(SplitColumns { widths: widths.into() }, &[qkv])?;
+        let mut norm = |scope: &str, part: Var, width: usize| -> Result<Var, OpError> {
+            let together = if by == QkNorm::Head { self.head_size } else { width };
+            let rows = [shape.rows() * width / together, together].into();
+            let part = tape.apply_one(Reshape(rows), &[part])?;
+            let part = tape.scoped(scope, |t| norms.record(t, part))?;
+            tape.apply_one(Reshape(shape.with_width(width)), &[part])
+        };
+        let (q, k) = (norm("q_norm", parts[0], widths[0])?, norm("k_norm", parts[1], widths[1])?);
+        tape.apply_one(ConcatColumns, &[q, k, parts[2]])
     }
 
     /// qkv, as it is and from the tokens before. Its `weight` (conv_kernel, width of qkv) starts normal.

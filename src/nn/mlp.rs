@@ -10,6 +10,7 @@ use crate::ops::activation::{Activation, ActivationFunction};
 use crate::ops::dropout::Dropout;
 use crate::ops::gated::Gated;
 use crate::ops::gelu::{Gelu, GeluApproximation};
+use crate::ops::multiply::Multiply;
 
 /// The non-linear function between the two matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,15 @@ pub enum FeedForward {
     Relu2,
     /// A gate, as in Llama (Shazeer 2020).
     Swiglu,
+    /// A gate of GELU in its tanh form, as in Gemma (Shazeer 2020).
+    Geglu,
+}
+
+impl FeedForward {
+    /// Whether a third matrix makes the gate.
+    pub fn is_gated(self) -> bool {
+        matches!(self, Self::Swiglu | Self::Geglu)
+    }
 }
 
 /// x (…, n) → (…, n) through `n_inner` channels: `c_fc` (and for a gate `c_gate`), a non-linear function,
@@ -49,6 +59,11 @@ pub fn feed_forward(
         FeedForward::Swiglu => {
             let gate = tape.scoped("c_gate", |t| linear.record(t, x, n_inner))?;
             tape.apply_one(Gated, &[gate, hidden])?
+        }
+        FeedForward::Geglu => {
+            let gate = tape.scoped("c_gate", |t| linear.record(t, x, n_inner))?;
+            let gate = tape.apply_one(Gelu(GeluApproximation::Tanh), &[gate])?;
+            tape.apply_one(Multiply, &[gate, hidden])?
         }
     };
     tape.scoped("c_proj", |t| linear.with_std(out_std).record(t, active, n))

@@ -53,6 +53,12 @@ impl Norms {
         })
     }
 
+    /// As [`residual`](Self::residual) without a norm: the sum is both.
+    pub fn sum(tape: &mut Tape, x: Var, branch: Var) -> Result<(Var, Var), OpError> {
+        let sum = tape.apply_one(Combine::SUM, &[x, branch])?;
+        Ok((sum, sum))
+    }
+
     /// (x, branch) → the residual stream after them, and what the next half of a block reads. With `pre` the
     /// stream is the sum and its norm is read; without, the norm is both.
     pub fn residual(self, tape: &mut Tape, x: Var, branch: Var, pre: bool) -> Result<(Var, Var), OpError> {

@@ -30,6 +30,10 @@ pub struct Attention {
     pub n_kv_head: usize,
     /// A query sees no later key.
     pub causal: bool,
+    /// The keys that a query of causal attention sees, its own the last (Beltagy et al. 2020); 0 for all before it.
+    pub window: usize,
+    /// What q·k is multiplied by; `None` for 1/√D.
+    pub scale: Option<f32>,
     /// Scores sink with distance, each head's by its own slope (Press et al. 2022).
     pub alibi: bool,
     /// The share of probabilities that are set to zero.
@@ -49,7 +53,16 @@ struct Given<'a, F> {
 impl Attention {
     /// Multi-head attention without anything else.
     pub fn new(n_head: usize, causal: bool) -> Self {
-        Self { n_head, n_kv_head: n_head, causal, alibi: false, dropout: 0.0, salt: 0 }
+        Self {
+            n_head,
+            n_kv_head: n_head,
+            causal,
+            window: 0,
+            scale: None,
+            alibi: false,
+            dropout: 0.0,
+            salt: 0,
+        }
     }
 
     pub(super) fn extent(&self, qkv: Shape) -> Extent {
@@ -64,6 +77,9 @@ impl Attention {
         if let Some(&segments) = segments {
             expect("segments", segments, Spec::u32([qkv.shape.dims()[0], qkv.shape.dims()[1]]))?;
         }
+        if self.window > 0 && !self.causal {
+            return Err(OpError::new("only causal attention has a window"));
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(OpError::new(format!("dropout {} is not a probability below 1", self.dropout)));
         }
@@ -72,8 +88,8 @@ impl Attention {
     }
 
     /// What scores are multiplied by.
-    pub(super) fn scale(e: &Extent) -> f64 {
-        1.0 / (e.width as f64).sqrt()
+    pub(super) fn scale(&self, e: &Extent) -> f64 {
+        self.scale.map_or(1.0 / (e.width as f64).sqrt(), f64::from)
     }
 
     /// How many keys are seen by query `t`.
@@ -89,11 +105,12 @@ impl Attention {
             .constant("CAUSAL", self.causal.into())
             .constant("DROPOUT", (self.dropout > 0.0).into())
             .constant("ALIBI", self.alibi.into())
+            .constant("WINDOW", self.window.min(e.time) as u32)
             .param("first", first * e.n_head)
             .param("n_head", e.n_head)
             .param("n_kv_head", e.n_kv_head)
             .param("time", e.time)
-            .param("scale", Self::scale(e) as f32)
+            .param("scale", self.scale(e) as f32)
             .param("salt", self.salt)
             .param("threshold", threshold(self.dropout))
             .param("keep_scale", 1.0 / (1.0 - self.dropout))
@@ -119,7 +136,11 @@ impl Attention {
 
     /// Multiply-adds of one product of scores' size.
     pub(super) fn product_flops(&self, e: &Extent) -> u64 {
-        let pairs = if self.causal { e.time * (e.time + 1) / 2 } else { e.time * e.time };
+        let mut pairs = if self.causal { e.time * (e.time + 1) / 2 } else { e.time * e.time };
+        if self.window > 0 {
+            let beyond = e.time.saturating_sub(self.window);
+            pairs -= beyond * (beyond + 1) / 2;
+        }
         2 * (e.batch * e.n_head * pairs * e.width) as u64
     }
 
@@ -135,7 +156,7 @@ impl Attention {
         let (b, h, row) = (head / e.n_head, head % e.n_head, e.row());
         let [key, value] = e.shared(h);
         let segments = given.segments.map(|segments| &segments[b * e.time..][..e.time]);
-        let bias = Bias::new(self.alibi, [e.n_head, h], segments);
+        let bias = Bias::new(self.alibi, [e.n_head, h], self.window, segments);
         for first in (0..e.time).step_by(BLOCK) {
             let rows = BLOCK.min(e.time - first);
             let queries = first..first + rows;
@@ -148,7 +169,7 @@ impl Attention {
                 &mut block,
                 [q, k, v],
                 [rows, keys.len()],
-                F::of(Self::scale(e)),
+                F::of(self.scale(e)),
                 scores,
                 #[inline(always)]
                 |i, p| {

@@ -86,10 +86,10 @@ impl AttentionBackward {
     ) {
         let (e, row) = (&given.e, given.e.row());
         let [key, value] = e.shared(h);
-        let scale = F::of(Attention::scale(e));
+        let scale = F::of(self.0.scale(e));
         let last = (e.time - 1) / BLOCK * BLOCK;
         let segments = given.segments.map(|segments| &segments[b * e.time..][..e.time]);
-        let bias = Bias::new(self.0.alibi, [e.n_head, h], segments);
+        let bias = Bias::new(self.0.alibi, [e.n_head, h], self.0.window, segments);
         // From the last queries, which see the last key: theirs are the first sums in dk and dv.
         for first in (0..=last).rev().step_by(BLOCK) {
             let rows = BLOCK.min(e.time - first);

@@ -1,4 +1,4 @@
-//! What attention does to the scores of a query besides scaling them: ALiBi's penalties of distance, and the
+//! What attention does to the scores of a query besides scaling them: ALiBi's penalties of distance, a window, and the
 //! walls between packed sequences.
 
 use crate::ops::prelude::*;
@@ -29,6 +29,8 @@ pub fn alibi_slope<F: Real>(n_head: usize, h: usize) -> F {
 pub struct Bias<'a, F> {
     /// What each position between query and key takes from a score.
     slope: Option<F>,
+    /// The keys that a query sees, its own the last; 0 for all.
+    window: usize,
     /// The segments of the item's tokens: a query sees only its own.
     segments: Option<&'a [u32]>,
 }
@@ -37,17 +39,24 @@ pub struct Bias<'a, F> {
 const UNSEEN: f64 = f32::MIN as f64;
 
 impl<'a, F: Real> Bias<'a, F> {
-    pub fn new(alibi: bool, [n_head, h]: [usize; 2], segments: Option<&'a [u32]>) -> Self {
-        Self { slope: alibi.then(|| alibi_slope(n_head, h)), segments }
+    pub fn new(alibi: bool, [n_head, h]: [usize; 2], window: usize, segments: Option<&'a [u32]>) -> Self {
+        Self { slope: alibi.then(|| alibi_slope(n_head, h)), window, segments }
     }
 
     /// The shortest range of keys, of those before `seen`, that holds all which `queries` see.
     pub fn keys(self, queries: Range<usize>, seen: usize) -> Range<usize> {
-        let Some(segments) = self.segments else { return 0..seen };
+        let start = self.first(queries.start);
+        let Some(segments) = self.segments else { return start..seen };
         let is_seen = |segment: &u32| segments[queries.clone()].contains(segment);
-        let first = segments[..seen].iter().position(is_seen).unwrap_or(0);
-        let last = segments[..seen].iter().rposition(is_seen).unwrap_or(first);
-        first..last + 1
+        let keys = &segments[start..seen];
+        let first = keys.iter().position(is_seen).unwrap_or(0);
+        let last = keys.iter().rposition(is_seen).unwrap_or(first);
+        start + first..start + last + 1
+    }
+
+    /// The first key that is in the window of query `t`.
+    pub fn first(self, t: usize) -> usize {
+        if self.window == 0 { 0 } else { (t + 1).saturating_sub(self.window) }
     }
 
     /// Changes the scores of query `t` and keys `first`, `first` + 1, ….
@@ -58,6 +67,8 @@ impl<'a, F: Real> Bias<'a, F> {
                 *score -= slope * F::of((t as i32 - s as i32).abs().into());
             }
         }
+        let outside = self.first(t).saturating_sub(first);
+        scores[..outside].fill(F::of(UNSEEN));
         if let Some(segments) = self.segments {
             for (score, &segment) in scores.iter_mut().zip(&segments[first..]) {
                 *score = if segment == segments[t] { *score } else { F::of(UNSEEN) };

@@ -29,6 +29,16 @@ pub struct AttentionCached {
     pub n_kv_head: usize,
     /// Scores sink with distance, each head's by its own slope (Press et al. 2022).
     pub alibi: bool,
+    /// The keys that a query sees, its own the last; 0 for all.
+    pub window: usize,
+    /// What q·k is multiplied by; `None` for 1/√D.
+    pub scale: Option<f32>,
+}
+
+impl AttentionCached {
+    fn scale(&self, width: usize) -> f64 {
+        self.scale.map_or(1.0 / (width as f64).sqrt(), f64::from)
+    }
 }
 
 /// The CPU's view of one stream, after its new keys and values were stored.
@@ -49,17 +59,18 @@ impl<'a, F: Real> Cache<'a, F> {
     }
 
     fn bias(&self, head: usize) -> Bias<'static, F> {
-        Bias::new(self.op.alibi, [self.op.n_head, head], None)
+        Bias::new(self.op.alibi, [self.op.n_head, head], self.op.window, None)
     }
 
     /// One new token: its scores are too few for products of matrices to pay. The cache is read row by row,
     /// all heads of a row at once, as it lies in memory.
     fn decode(&self, q: &[F], out: &mut [F]) {
-        let (seen, width) = (self.position + 1, self.width);
+        let (first, width) = (self.bias(0).first(self.position), self.width);
+        let seen = self.position + 1 - first;
         let shared = self.op.n_head / self.op.n_kv_head * width;
         let mut scores = vec![F::ZERO; q.len() / width * seen];
         out.fill(F::ZERO);
-        let rows = |x: &'a [F]| x.chunks_exact(self.channels()).take(seen).enumerate();
+        let rows = |x: &'a [F]| x.chunks_exact(self.channels()).skip(first).take(seen).enumerate();
         // The closure must consume what it walks: only as an `FnOnce` is it inlined where it vectorises.
         let (keys, values) = (rows(self.keys), rows(self.values));
         pulp::Arch::new().dispatch(
@@ -75,7 +86,7 @@ impl<'a, F: Real> Cache<'a, F> {
                     }
                 }
                 for (h, p) in scores.chunks_exact_mut(seen).enumerate() {
-                    self.bias(h).apply(self.position, 0, p);
+                    self.bias(h).apply(self.position, first, p);
                     softmax_start(p, seen);
                 }
                 for (s, v) in values {
@@ -100,10 +111,22 @@ impl<'a, F: Real> Cache<'a, F> {
         let (bias, row) = (self.bias(head), qkv.len() / n);
         for first in (0..n).step_by(BLOCK) {
             let rows = BLOCK.min(n - first);
-            let keys = self.position + first + rows;
+            let from = self.position + first;
+            let seen = bias.first(from)..from + rows;
+            let keys = seen.len();
             let q = Mat::strided(&qkv[first * row + head * self.width..], rows, self.width, row);
-            let k = Mat::strided(&self.keys[column..], keys, self.width, self.channels());
-            let v = Mat::strided(&self.values[column..], keys, self.width, self.channels());
+            let k = Mat::strided(
+                &self.keys[seen.start * self.channels() + column..],
+                keys,
+                self.width,
+                self.channels(),
+            );
+            let v = Mat::strided(
+                &self.values[seen.start * self.channels() + column..],
+                keys,
+                self.width,
+                self.channels(),
+            );
             let (mut block, rest) = out.split_rows(rows);
             attend(
                 &mut block,
@@ -113,9 +136,9 @@ impl<'a, F: Real> Cache<'a, F> {
                 scores,
                 #[inline(always)]
                 |i, p| {
-                    let t = self.position + first + i;
-                    bias.apply(t, 0, &mut p[..=t]);
-                    softmax_start(p, t + 1);
+                    let n = from + i + 1 - seen.start;
+                    bias.apply(from + i, seen.start, &mut p[..n]);
+                    softmax_start(p, n);
                 },
             );
             out = rest;
@@ -189,13 +212,14 @@ impl Op for AttentionCached {
             let attend = bound(Dispatch::new(shader!("attention_cached/attend", "reduce", "step", "alibi")))
                 .constant("WIDTH", width as u32)
                 .constant("ALIBI", self.alibi.into())
+                .constant("WINDOW", self.window.min(room) as u32)
                 .bind_part("out", Out(0), first * widths[2], streams * widths[2])
                 .param("tokens", streams * n)
                 .param("n_head", self.n_head)
                 .param("n_kv_head", self.n_kv_head)
                 .param("alibi_heads", alibi_heads(self.n_head))
                 .param("alibi_step", alibi_step(self.n_head))
-                .param("scale", 1.0 / (width as f32).sqrt())
+                .param("scale", self.scale(width) as f32)
                 .groups(streams * n * self.n_head, target);
             [store, attend]
         };
@@ -205,7 +229,8 @@ impl Op for AttentionCached {
     /// As at the last position: what it costs before depends on the step.
     fn cost(&self, operands: &Operands) -> Cost {
         let (out, room) = (operands.out_shape(0).len(), operands.in_shape(1).dims()[1]);
-        Cost { flops: 4 * (out * room) as u64, bytes: operands.bytes() }
+        let seen = if self.window == 0 { room } else { self.window.min(room) };
+        Cost { flops: 4 * (out * seen) as u64, bytes: operands.bytes() }
     }
 }
 
@@ -222,7 +247,7 @@ impl Twin for AttentionCached {
             values[to..][..shared].copy_from_slice(&qkv[channels + shared..]);
         }
         let width = channels / self.n_head;
-        let scale = F::of(1.0 / (width as f64).sqrt());
+        let scale = F::of(self.scale(width));
         let (keys, values) = (&*keys, &*values);
         let stream = |i: usize| {
             let [keys, values] = [keys, values].map(|x| &x[i * room * shared..][..room * shared]);
@@ -243,6 +268,16 @@ impl Twin for AttentionCached {
         );
     }
 }
+
+/// ((B, n, position, T_max, n_head, n_kv_head, D), window): of one key, shorter and longer than the kernel's tile of 256
+/// keys, and than what there is.
+const WINDOWS: [([usize; 7], usize); 5] = [
+    ([1, 1, 5, 8, 3, 3, 5], 1),
+    ([2, 1, 300, 303, 4, 2, 8], 40),
+    ([1, 1, 600, 611, 1, 1, 33], 257),
+    ([1, 70, 3, 97, 2, 1, 16], 9),
+    ([1, 3, 2, 9, 2, 2, 4], 100),
+];
 
 /// ((B, n, position, T_max, n_head, n_kv_head, D), ALiBi): on both sides of the kernel's tile of 256 keys; heads
 /// wider than a workgroup; and streams that small bindings can split.
@@ -271,12 +306,16 @@ const SHAPES: [([usize; 7], bool); 20] = [
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for ([batch, n, position, room, n_head, n_kv_head, width], alibi) in SHAPES {
+    let all = SHAPES.map(|(sizes, alibi)| (sizes, alibi, 0)).into_iter();
+    let all = all.chain(WINDOWS.map(|(sizes, window)| (sizes, false, window)));
+    for ([batch, n, position, room, n_head, n_kv_head, width], alibi, window) in all {
         for largest in [1.0, 1e2] {
             let cache = Spec::f32([batch, room, n_kv_head * width]);
             let operands = [Spec::f32([batch, n, (n_head + 2 * n_kv_head) * width]), cache, cache];
             let bound = bound([position + n, width], alibi, largest.into());
-            let op = AttentionCached { n_head, n_kv_head, alibi };
+            // Smaller than 1/√D, so that bounds that assume that hold.
+            let scale = (window > 0).then_some(0.7 / (width as f32).sqrt());
+            let op = AttentionCached { n_head, n_kv_head, alibi, window, scale };
             let case = Case::new(op, &operands, bound).at_position(position as u32);
             cases.push((0..3).fold(case, |case, i| case.with(i, Fill::Uniform(largest))));
         }

@@ -34,6 +34,18 @@ const SHAPES: [([usize; 4], bool, f32); 15] = [
     ([11, 8, 4, 1], true, 0.2),
 ];
 
+/// ((B, T, n_head, n_kv_head, D), window, dropout, segments) of causal attention: windows of one key, within a tile, across
+/// tiles and blocks, as long as the rows and longer; and packed rows.
+const WINDOWS: [([usize; 5], usize, f32, u32); 7] = [
+    ([2, 9, 2, 2, 3], 1, 0.0, 0),
+    ([1, 67, 4, 2, 5], 7, 0.2, 0),
+    ([1, 131, 1, 1, 33], 33, 0.0, 0),
+    ([2, 130, 2, 1, 8], 64, 0.0, 0),
+    ([1, 97, 1, 1, 40], 97, 0.0, 0),
+    ([3, 33, 3, 1, 4], 200, 0.0, 0),
+    ([9, 70, 2, 2, 1], 35, 0.2, 2),
+];
+
 /// ((B, T, n_head, n_kv_head, D), causal, dropout, ALiBi, segments): groups of heads; slopes of a number of heads
 /// that is a power of two and of others; segments so many that the first tile holds none of a query's keys; and
 /// all of it together, once where small bindings can split it.
@@ -55,12 +67,22 @@ const FORMS: [([usize; 5], bool, f32, bool, u32); 11] = [
 pub fn forms() -> impl Iterator<Item = AttentionForm> {
     let plain =
         |([b, t, n, d], causal, dropout): ([usize; 4], _, _)| ([b, t, n, n, d], causal, dropout, false, 0);
-    SHAPES.into_iter().map(plain).chain(FORMS).map(
+    let forms = SHAPES.into_iter().map(plain).chain(FORMS).map(
         |([batch, time, n_head, n_kv_head, width], causal, dropout, alibi, packed)| {
-            let op = Attention { n_head, n_kv_head, causal, alibi, dropout, salt: 7 };
+            let attention = Attention::new(n_head, causal);
+            let op = Attention { n_kv_head, alibi, dropout, salt: 7, ..attention };
             AttentionForm { op, batch, time, width, packed }
         },
-    )
+    );
+    let windows =
+        WINDOWS.into_iter().map(|([batch, time, n_head, n_kv_head, width], window, dropout, packed)| {
+            // Smaller than 1/√D, so that bounds that assume that hold.
+            let scale = Some(0.7 / (width as f32).sqrt());
+            let attention = Attention::new(n_head, true);
+            let op = Attention { n_kv_head, window, scale, dropout, salt: 7, ..attention };
+            AttentionForm { op, batch, time, width, packed }
+        });
+    forms.chain(windows)
 }
 
 impl AttentionForm {

@@ -14,6 +14,7 @@ pub mod causal_conv;
 pub mod causal_conv_cached;
 mod cell_common;
 pub mod column_sum;
+pub mod columns;
 pub mod combine;
 pub mod cross_entropy;
 pub mod dispatched;
@@ -32,6 +33,7 @@ pub mod layer_norm_weights;
 pub mod logistic_loss;
 pub mod lstm_cell;
 pub mod matmul;
+pub mod multiply;
 pub mod policy_loss;
 pub mod prelude;
 pub mod reshape;
@@ -75,9 +77,13 @@ pub static OPS: &[&OpInfo] = &[
     &gelu::GELU_BACKWARD,
     &activation::ACTIVATION,
     &activation::ACTIVATION_BACKWARD,
+    &multiply::MULTIPLY,
+    &multiply::MULTIPLY_BACKWARD,
     &gated::GATED,
     &gated::GATED_BACKWARD,
     &dropout::DROPOUT,
+    &columns::SPLIT_COLUMNS,
+    &columns::CONCAT_COLUMNS,
     &rows::TAKE_ROWS,
     &rows::PUT_ROWS,
     &rows::CONCAT_ROWS,

@@ -5,18 +5,21 @@ use crate::ops::prelude::*;
 
 pub static ROPE: OpInfo = OpInfo {
     name: "rope",
-    formula: "y_i = x_i cos θ - x_j sin θ, y_j = x_j cos θ + x_i sin θ, j = i + D/2, θ = position · base^(-2i/D)",
+    formula: "y_i = x_i cos θ - x_j sin θ, y_j = x_j cos θ + x_i sin θ, j = i + R/2, θ = position · base^(-2i/R)",
     cases,
 };
 
-/// (x (B, T, H·D), table (T_max, D)) → y, as x, with its first `n_rotated` heads turned and the others copied.
+/// (x (B, T, H·D), table (T_max, R)) → y, as x, with the first R ≤ D channels of its first `n_rotated` heads turned and all
+/// else copied.
 ///
-/// Token t has the step's `position` + t, which is a row of the table: D/2 cosines, then as many sines
+/// Token t has the step's `position` + t, which is a row of the table: R/2 cosines, then as many sines
 /// ([`Init::Rotary`](crate::engine::tape::Init::Rotary)). They come as an operand because WGSL promises little of
-/// cos and sin, and nothing outside ±π. Channels i and i + D/2 make a pair, as in Llama's checkpoints.
+/// cos and sin, and nothing outside ±π. Channels i and i + R/2 make a pair, as in Llama's checkpoints.
 #[derive(Clone, Copy, Debug)]
 pub struct Rope {
     pub n_rotated: usize,
+    /// D, the channels of a head.
+    pub width: usize,
     /// Turns back: the derivative.
     pub inverse: bool,
 }
@@ -29,11 +32,13 @@ impl Op for Rope {
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
         expect_operands(inputs, 2, 2)?;
         let (x, table) = (inputs[0], inputs[1]);
-        let (time, width) = (x.shape.dims().get(1).copied().unwrap_or(0), table.shape.width());
-        if table.dtype != Dtype::F32 || !width.is_multiple_of(2) || table.shape.rows() < time {
-            let message =
-                format!("operand `table` is {table}, but {time} positions of an even width are needed");
-            return Err(OpError::new(message));
+        let (time, width) = (x.shape.dims().get(1).copied().unwrap_or(0), self.width);
+        let turned = table.shape.width();
+        let fits = turned.is_multiple_of(2) && turned <= width && table.shape.rows() >= time;
+        if table.dtype != Dtype::F32 || !fits {
+            return Err(OpError::new(format!(
+                "operand `table` is {table}, but {time} positions of an even width up to {width} are needed"
+            )));
         }
         let heads = x.shape.width() / width;
         if x.shape.dims().len() != 3 || x != Spec::f32([x.shape.dims()[0], time, heads * width]) {
@@ -57,7 +62,8 @@ impl Op for Rope {
                 .param("first", first)
                 .param("time", x.dims()[1])
                 .param("row", row)
-                .param("width", table.width())
+                .param("width", self.width)
+                .param("turned", table.width())
                 .param("n_rotated", self.n_rotated)
                 .elements(rows * row, target)
         };
@@ -84,8 +90,8 @@ impl Op for Rope {
 impl Twin for Rope {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
         let (x, table, start) = (io.input(0), io.input(1), io.step().position as usize);
-        let (time, width) = (io.in_shape(0).dims()[1], io.in_shape(1).width());
-        let (heads, half) = (io.in_shape(0).width() / width, width / 2);
+        let (time, width, turned) = (io.in_shape(0).dims()[1], self.width, io.in_shape(1).width());
+        let (heads, half) = (io.in_shape(0).width() / width, turned / 2);
         let sign = F::of(if self.inverse { -1.0 } else { 1.0 });
         let [y] = io.outputs();
         for_rows([(y, width)], width, |row, [y]| {
@@ -93,7 +99,8 @@ impl Twin for Rope {
             if row % heads >= self.n_rotated {
                 return y.copy_from_slice(x);
             }
-            let (cos, sin) = table[(start + row / heads % time) * width..][..width].split_at(half);
+            let (cos, sin) = table[(start + row / heads % time) * turned..][..turned].split_at(half);
+            y[turned..].copy_from_slice(&x[turned..]);
             let ((x, x_far), (y, y_far)) = (x.split_at(half), y.split_at_mut(half));
             for i in 0..half {
                 let sin = sign * sin[i];
@@ -104,27 +111,32 @@ impl Twin for Rope {
     }
 }
 
-/// (B, T, H, D), heads that are rotated, position, T_max: pairs that are neighbours and that are not, none and all
-/// of the heads, and rows that small bindings can split.
-const SHAPES: [([usize; 4], usize, [usize; 2]); 7] = [
-    ([1, 1, 1, 2], 1, [0, 1]),
-    ([2, 3, 4, 6], 3, [0, 3]),
-    ([1, 1, 3, 10], 2, [12, 17]),
-    ([2, 67, 3, 4], 2, [2, 70]),
-    ([1, 5, 2, 130], 2, [1, 9]),
-    ([9, 7, 5, 4], 3, [3, 11]),
-    ([2, 2, 2, 2], 0, [0, 2]),
+/// (B, T, H, D), (heads, channels) that are turned, position, T_max: pairs that are neighbours and that are not, none and all
+/// of the heads, a part of their channels, and rows that small bindings can split.
+const SHAPES: [([usize; 4], [usize; 2], [usize; 2]); 9] = [
+    ([1, 1, 1, 2], [1, 2], [0, 1]),
+    ([2, 3, 4, 6], [3, 6], [0, 3]),
+    ([1, 1, 3, 10], [2, 10], [12, 17]),
+    ([2, 67, 3, 4], [2, 4], [2, 70]),
+    ([1, 5, 2, 130], [2, 130], [1, 9]),
+    ([9, 7, 5, 4], [3, 4], [3, 11]),
+    ([2, 2, 2, 2], [0, 2], [0, 2]),
+    ([2, 5, 4, 7], [3, 2], [1, 8]),
+    ([1, 3, 3, 40], [2, 10], [0, 3]),
 ];
 
 /// Two products of at most M, each rounded, and their sum, rounded relative to itself: by up to two units, as WGSL
 /// may round either way.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for ([b, t, heads, width], n_rotated, [position, room]) in SHAPES {
+    for ([b, t, heads, width], [n_rotated, turned], [position, room]) in SHAPES {
         for (inverse, largest) in [(false, 1.0), (true, 1e2)] {
-            let operands = [Spec::f32([b, t, heads * width]), Spec::f32([room, width])];
-            let case =
-                Case::new(Rope { n_rotated, inverse }, &operands, Bound::new(2.0, 4.0 * f64::from(largest)));
+            let operands = [Spec::f32([b, t, heads * width]), Spec::f32([room, turned])];
+            let case = Case::new(
+                Rope { n_rotated, width, inverse },
+                &operands,
+                Bound::new(2.0, 4.0 * f64::from(largest)),
+            );
             cases.push(case.with(0, Fill::Uniform(largest)).fixed(1).at_position(position as u32));
         }
     }

@@ -5,6 +5,7 @@
 //! weights are (in, out) where ours are (out, in); and they always have biases, so a model without gets
 //! zeros, which change nothing.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 use crate::engine::op::OpError;
 use crate::engine::tensor::Shape;
 use crate::files::{AtomicFile, FileError};
+use crate::interop::families::{FAMILIES, Family, Heads, How};
 use crate::models::config::{ModelConfig, SizeError};
 use crate::text::tokenizer::Tokenizer;
 
@@ -20,11 +22,10 @@ mod config;
 mod gpt2;
 mod stored;
 
+pub use crate::interop::container::MODEL;
 use config::VERSION;
 pub use config::{CONFIG, config_json, read_config};
 pub use stored::{StoredModel, read_config_for};
-
-pub const MODEL: &str = "model.safetensors";
 
 /// Why a model cannot be loaded, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +35,8 @@ pub enum ModelError {
     #[error(transparent)]
     File(#[from] FileError),
     #[error(
-        "{path} describes no model that Lal can compute ({what}): it reads what `lal train` writes, and GPT-2"
+        "{path} describes no model that Lal can compute ({what}): it reads what `lal train` writes, and published models \
+         of the families gpt2, {}", FAMILIES.map(|family| family.name).join(", ")
     )]
     NotAConfig { path: PathBuf, what: String },
     #[error("{path} was written by a newer Lal (layout {found}, this one reads up to {VERSION}): update Lal")]
@@ -73,9 +75,9 @@ pub enum ModelError {
     )]
     Biased { path: PathBuf, name: String },
     #[error(
-        "{path} is there in place of model.safetensors: {what}, and save it as one model.safetensors in F32"
+        "{path} is there in place of model.safetensors: load it with transformers, and save it with safetensors"
     )]
-    OtherFile { path: PathBuf, what: &'static str },
+    OtherFile { path: PathBuf },
 }
 
 /// Identifies the tokenizer of a checkpoint.
@@ -121,8 +123,10 @@ impl TokenizerMark {
 /// How the file holds tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// As `transformers` wants them.
+    /// As `transformers` wants them of GPT-2.
     Gpt2,
+    /// As it wants them of another family.
+    Family(&'static Family, Heads),
     /// As on the tape.
     Plain,
 }
@@ -130,7 +134,13 @@ pub enum Layout {
 impl Layout {
     /// The layout in which a model of this kind is written; [`stored`](Self::stored) is that of a folder.
     pub fn of(config: &ModelConfig) -> Self {
-        if config.is_gpt2() { Self::Gpt2 } else { Self::Plain }
+        if config.is_gpt2() {
+            return Self::Gpt2;
+        }
+        match Family::of(config) {
+            Some(family) => Self::Family(family, Heads::of(config)),
+            None => Self::Plain,
+        }
     }
 }
 
@@ -142,8 +152,12 @@ pub fn write(
     mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
 ) -> Result<AtomicFile, TensorError> {
     let note = ("format", "pt");
-    if layout == Layout::Plain {
-        return tensor_file::write(&folder.join(MODEL), parameters, note, read);
+    match layout {
+        Layout::Plain => return tensor_file::write(&folder.join(MODEL), parameters, note, read),
+        Layout::Family(family, heads) => {
+            return write_family(&folder.join(MODEL), (family, heads), parameters, note, read);
+        }
+        Layout::Gpt2 => {}
     }
     let mut entries = Vec::new();
     for parameter in parameters {
@@ -165,10 +179,74 @@ pub fn write(
     })
 }
 
+/// Writes the tensors under the names of a family.
+fn write_family(
+    path: &Path,
+    (family, heads): (&Family, Heads),
+    parameters: &[Entry],
+    note: (&str, &str),
+    mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
+) -> Result<AtomicFile, TensorError> {
+    // In the order of the tape; two halves make one tensor.
+    let mut tensors: Vec<FamilyTensor> = Vec::new();
+    for parameter in parameters {
+        let (how, entries) = family_entries(family, heads, parameter);
+        for (part, entry) in entries.into_iter().enumerate() {
+            let source = Source { parameter, how, part };
+            match tensors.iter_mut().find(|known| known.entry.name == entry.name) {
+                Some(known) => known.sources.push(source),
+                None => tensors.push(FamilyTensor { entry, sources: vec![source] }),
+            }
+        }
+    }
+    for tensor in &mut tensors {
+        tensor.sources.sort_by_key(|source| if let How::Half(half) = source.how { half } else { 0 });
+    }
+    let entries: Vec<_> = tensors.iter().map(|tensor| tensor.entry.clone()).collect();
+    let sources: HashMap<_, _> =
+        tensors.iter().map(|tensor| (tensor.entry.name.as_str(), &tensor.sources)).collect();
+    tensor_file::write(path, &entries, note, |entry, give| {
+        for &Source { parameter, how, part } in sources[entry.name.as_str()] {
+            let mut elements = Vec::with_capacity(parameter.shape.len());
+            read(parameter, &mut |part| elements.extend_from_slice(part))?;
+            give(&how.split(heads, elements, part));
+        }
+        Ok(())
+    })
+}
+
+/// A tensor of a family's file, and the parameters that it is made of, in order.
+struct FamilyTensor<'a> {
+    entry: Entry,
+    sources: Vec<Source<'a>>,
+}
+
+/// Entry `part` of those that a parameter is stored in.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    parameter: &'a Entry,
+    how: How,
+    part: usize,
+}
+
+/// How a family stores a parameter, and in which tensors. What is none of the model's is stored as it is.
+fn family_entries(family: &Family, heads: Heads, parameter: &Entry) -> (How, Vec<Entry>) {
+    match family.row(&parameter.name) {
+        Some((row, layer)) => (row.how, row.entries(heads, parameter.shape, layer)),
+        None => (How::Same, vec![parameter.clone()]),
+    }
+}
+
 /// Reads a parameter as the tape has it.
-pub fn read(file: &mut TensorFile, layout: Layout, parameter: &Entry) -> Result<Vec<f32>, TensorError> {
-    if layout == Layout::Plain {
-        return file.read(parameter);
+pub fn read(file: &TensorFile, layout: Layout, parameter: &Entry) -> Result<Vec<f32>, TensorError> {
+    match layout {
+        Layout::Plain => return file.read(parameter),
+        Layout::Family(family, heads) => {
+            let (how, entries) = family_entries(family, heads, parameter);
+            let parts = entries.iter().map(|entry| file.read(entry)).collect::<Result<_, _>>()?;
+            return Ok(how.join(heads, parts));
+        }
+        Layout::Gpt2 => {}
     }
     let stored = in_file(parameter);
     let elements = file.read(&stored)?;

@@ -52,6 +52,9 @@ pub struct Settings {
     /// Key and value heads of a block (grouped-query attention); must divide --n-head; 0 for --n-head
     #[arg(long, env = "LAL_N_KV_HEAD", value_name = "N")]
     pub n_kv_head: Option<usize>,
+    /// Channels of an attention head; 0 for --n-embd / --n-head
+    #[arg(long, env = "LAL_HEAD_SIZE", value_name = "N")]
+    pub head_size: Option<usize>,
     /// Channels of a token's embedding, the width of the model
     #[arg(long, env = "LAL_N_EMBD", value_name = "N")]
     pub n_embd: Option<usize>,
@@ -77,10 +80,11 @@ pub struct Settings {
     /// Normalization of the residual stream: layer norm, RMS norm, or none
     #[arg(long, env = "LAL_NORM", value_parser = choice::<Norm>(), value_name = "NAME")]
     pub norm: Option<Norm>,
-    /// Whether norms come before each half of a block (pre, as in GPT-2) or after it (post, as in BERT)
+    /// Where norms are in a block: before each half (pre, as in GPT-2), after each addition (post, as in BERT), of what
+    /// each half adds (branch, as in OLMo 2), or before each half and of what it adds (sandwich, as in Gemma)
     #[arg(long, env = "LAL_NORM_PLACE", value_parser = choice::<NormPlace>(), value_name = "NAME")]
     pub norm_place: Option<NormPlace>,
-    /// Activation of the feed-forward half; linear has none, swiglu is gated as in Llama
+    /// Activation of the feed-forward half; linear has none, swiglu and geglu are gated as in Llama and Gemma
     #[arg(long, env = "LAL_FEED_FORWARD", value_parser = choice::<FeedForward>(), value_name = "NAME")]
     pub feed_forward: Option<FeedForward>,
     /// Use the token embedding as the output layer's weight too

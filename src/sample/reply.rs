@@ -6,7 +6,6 @@ use super::generator::GenerateError;
 use super::load::Model;
 use super::strategy::{Sampler, StrategyError};
 use crate::engine::device::Device;
-use crate::text::tokenizer::Special;
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
@@ -31,13 +30,13 @@ impl Model {
         rng: &mut ChaCha8Rng,
         tell: &mut dyn FnMut(&str) -> std::io::Result<()>,
     ) -> Result<Vec<u32>, ReplyError> {
-        let end = self.tokenizer.special(Special::End);
+        let stops = self.tokenizer.stops();
         let mut stream = self.tokenizer.stream();
         let mut said = Vec::new();
         let mut logits = self.generator.start(device, prompt)?;
         while said.len() < most {
             let token = sampler.next(&logits, &said, rng)?;
-            if Some(token) == end {
+            if stops.contains(&token) {
                 break;
             }
             said.push(token);

@@ -12,9 +12,12 @@
 //! system message. Other keys are left alone. A conversation may begin with a system message; then user and
 //! assistant take turns, and the assistant has the last word.
 //!
-//! As tokens, each message is the token of its [role](Special), its content, and `<|end|>`; a system message
-//! begins the user's that follows it, an empty line between them. The assistant's content and `<|end|>` are what
-//! a model learns to say.
+//! Where a model was [published] with a form of conversations, that is its form. Otherwise, as tokens, each message is
+//! the token of its [role](Special), its content, and `<|end|>`; a system message begins the user's that follows it, an
+//! empty line between them. The assistant's content and `<|end|>` are what a model learns to say.
+
+pub mod published;
+mod rows;
 
 use std::path::Path;
 
@@ -24,6 +27,8 @@ use serde_json::{Map, Value, json};
 use super::dataset::{DatasetError, read_text};
 use super::tokenizer::{Special, Tokenizer, TokenizerError};
 use crate::files::BYTE_ORDER_MARK;
+use published::Form;
+pub use rows::{Row, rows};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -77,6 +82,8 @@ pub enum ChatError {
     TooLong { place: String, answer: &'static str, tokens: usize, block_size: usize },
     #[error("this {0} tokenizer has no chat tokens: fine-tune the model for conversations first")]
     NoChatTokens(String),
+    #[error("{place}: the model's chat template cannot write this: {what}")]
+    Template { place: String, what: String },
 }
 
 /// The conversations of a file.
@@ -262,6 +269,9 @@ pub(super) fn takes_turns(messages: &[Message]) -> Result<(), String> {
 
 /// The tokens of a conversation.
 pub fn encode(chat: &Chat, tokenizer: &Tokenizer) -> Result<Example, ChatError> {
+    if let Some(form) = form(tokenizer) {
+        return form.example(chat);
+    }
     let mut example = Example { tokens: Vec::new(), answer: Vec::new(), place: chat.place.clone() };
     let mut system = None;
     for Message { role, content } in &chat.messages {
@@ -290,10 +300,22 @@ pub fn encode(chat: &Chat, tokenizer: &Tokenizer) -> Result<Example, ChatError> 
 
 /// The tokens after which the assistant speaks: the conversation so far, and its role.
 pub fn encode_prompt(messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>, ChatError> {
-    let chat = Chat { messages: messages.to_vec(), place: "the prompt".into() };
+    let place = "the prompt".to_owned();
+    if let Some(form) = form(tokenizer) {
+        return form.prompt(messages).map_err(|what| ChatError::Template { place, what });
+    }
+    let chat = Chat { messages: messages.to_vec(), place };
     let mut tokens = encode(&chat, tokenizer)?.tokens;
     tokens.push(chat_token(tokenizer, Special::Assistant)?);
     Ok(tokens)
+}
+
+/// The form that conversations were published with; `None` where it is Lal's.
+fn form(tokenizer: &Tokenizer) -> Option<Form<'_>> {
+    match tokenizer {
+        Tokenizer::Published(published) => Form::of(published),
+        _ => None,
+    }
 }
 
 fn chat_token(tokenizer: &Tokenizer, special: Special) -> Result<u32, ChatError> {

@@ -2,7 +2,7 @@
 //!
 //! [`corpus`] finds a text (a file, a download, or the built-in [`tales`]), [`tokenizer`] turns it into
 //! numbers below the vocabulary size, and [`dataset`] splits those and draws random windows from them.
-//! [`ngram`] predicts them by counting. [`chat`] reads conversations, which [`pack`] puts into windows, and
+//! [`template`] writes conversations in the form of a published model. [`ngram`] predicts them by counting. [`chat`] reads conversations, which [`pack`] puts into windows, and
 //! [`preferences`] which of two answers is the better;
 //! [`skipgram`] pairs tokens with their neighbours, and [`masked`] hides tokens.
 
@@ -15,4 +15,5 @@ pub mod pack;
 pub mod preferences;
 pub mod skipgram;
 pub mod tales;
+pub mod template;
 pub mod tokenizer;

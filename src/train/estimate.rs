@@ -5,6 +5,7 @@ use crate::engine::plan::Memory;
 use crate::engine::tensor::{Shape, Spec};
 use crate::models::census::{ParameterGroup, total};
 use crate::models::config::{Architecture, ModelConfig, Position};
+use crate::models::transformer::rotary_tables;
 use crate::objective::Objective;
 use crate::ops::grad_norm::Squares;
 use crate::optim::{Optimizer, OptimizerConfig};
@@ -57,7 +58,9 @@ pub fn least_memory(config: &ModelConfig, shape: StepShape, optimizer: &Optimize
 fn tables(config: &ModelConfig, shape: StepShape) -> u64 {
     let len = |rows: usize, width: usize| Shape::from([rows, width]).len() as u64;
     match (config.architecture, config.position) {
-        (Architecture::Transformer, Position::Rope) => len(config.block_size, config.head_size()),
+        (Architecture::Transformer, Position::Rope) => {
+            rotary_tables(config).iter().map(|table| len(config.block_size, table.width)).sum()
+        }
         (Architecture::Transformer, Position::Sinusoidal) => len(config.block_size, config.n_embd),
         (Architecture::Rnn | Architecture::Gru, _) => {
             len(shape.sequences(), config.n_embd).saturating_mul(config.n_layer as u64)

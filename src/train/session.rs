@@ -12,6 +12,7 @@ use super::source::REWARD;
 use super::trainer::{Estimate, StepReport, TrainError, Trainer};
 use crate::engine::device::Device;
 use crate::files::FileError;
+use crate::interop::container::ContainerError;
 use crate::run::checkpoint::{self, Progress, Saved, Tensors};
 use crate::run::folder::{FolderError, PLOT, REWARD_PLOT, RunFolder};
 use crate::run::journal::{Journal, read_metrics};
@@ -21,7 +22,7 @@ use crate::run::tensor_file::TensorError;
 use crate::sample::generator::{GenerateError, Generator};
 use crate::sample::strategy::{Sampler, Strategy, StrategyError};
 use crate::text::dataset::Split;
-use crate::text::tokenizer::{Special, Tokenizer};
+use crate::text::tokenizer::Tokenizer;
 
 /// Why a run ended early. What was saved before stays as it was.
 #[derive(Debug, thiserror::Error)]
@@ -276,11 +277,11 @@ impl<'a> Session<'a> {
         let mut sampler = Sampler::new(Strategy::default())?;
         let mut text = self.tokenizer.decode(prompt);
         let mut stream = self.tokenizer.stream();
-        let end = self.tokenizer.special(Special::End);
+        let stops = self.tokenizer.stops();
         let mut logits = self.generator.start(self.device, prompt)?;
         for _ in 0..self.trainer.config.sample_tokens {
             let token = sampler.next(&logits, &[], &mut rng)?;
-            if Some(token) == end {
+            if stops.contains(&token) {
                 break;
             }
             text += &stream.push(token);
@@ -310,7 +311,7 @@ impl<'a> Session<'a> {
             trainer.read(device, entry, adapters, give)
         })
         .map_err(|error| match error {
-            TensorError::NotFinite { name, value, .. } => {
+            TensorError::Container(ContainerError::NotFinite { name, value, .. }) => {
                 self.not_finite(format!("after step {step} {name} holds {value}"))
             }
             other => other.into(),

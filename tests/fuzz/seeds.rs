@@ -4,7 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::targets::NO_RUN;
+use lal::interop::container::{Container, ContainerError};
+use lal::interop::dtype::Dtype;
+use lal::interop::writer::{NewTensor, safetensors};
+use serde_json::{Map, Value, json};
+
+use crate::targets::{NO_RUN, SHARDED};
 
 /// Runs, each in a folder of this name, and how they are made.
 const RUNS: [(&str, &str); 11] = [
@@ -40,7 +45,8 @@ const SHAPE: &str = "--n-layer 1 --n-head 2 --n-embd 8 --block-size 4";
 const SHORT: &str = "--batch-size 2 --steps 2 --eval-iters 1 --eval-every 2 --save-every 1 --sample-tokens 2 \
                      --warmup-steps 1 --quiet --out n";
 /// Verbs that compute nothing, or not by default.
-const NO_DEVICE: [&str; 5] = ["data", "ops", "devices", "completions", "inspect embeddings"];
+const NO_DEVICE: [&str; 7] =
+    ["data", "tokenize", "ops", "devices", "completions", "inspect embeddings", "inspect tensors"];
 
 pub struct Seeds {
     root: PathBuf,
@@ -71,6 +77,7 @@ impl Seeds {
         let mut json: serde_json::Value = serde_json::from_str(&text).expect("the config of a run is JSON");
         json.as_object_mut().expect("it is an object").remove("lal");
         fs::write(config, json.to_string()).expect("the scratch folder can be written to");
+        seeds.shard();
         fs::copy(seeds.root.join("gpt/config.toml"), seeds.root.join("own.toml"))
             .expect("a run has settings");
         seeds
@@ -92,7 +99,39 @@ impl Seeds {
         let pair = |i| format!("{{\"prompt\": \"Say {i}!\", \"chosen\": \"{i}\", \"rejected\": \"No.\"}}\n");
         self.put("pairs.jsonl", &lines(pair));
         self.put("talk.txt", "Say 1!\n/temperature 0.7\n/save talk.jsonl\nSay \\\n2!\n/reset\n/help\n");
+        for (name, bytes) in [
+            ("types.gguf", &include_bytes!("../golden/containers/types.gguf")[..]),
+            ("values.gguf", include_bytes!("../golden/containers/values.gguf")),
+        ] {
+            fs::write(self.path(name), bytes).expect("the scratch folder can be written to");
+        }
         self.put("principles.toml", include_str!("../../data/constitution.toml"));
+    }
+
+    /// Makes [`SHARDED`]: every other tensor in another file, in BF16.
+    fn shard(&self) {
+        let (from, to) = (self.path(PUBLISHED), self.path(SHARDED));
+        fs::create_dir(&to).expect("the folder is new");
+        copy(&from, &to);
+        fs::remove_file(to.join("model.safetensors")).expect("it was copied");
+        let whole = Container::open(&from).expect("a run has a model");
+        let mut map = Map::new();
+        for (part, dtype) in [Dtype::F32, Dtype::BF16].into_iter().enumerate() {
+            let file = ["one.safetensors", "two.safetensors"][part];
+            let tensors: Vec<_> = whole.tensors().iter().skip(part).step_by(2).collect();
+            let new = tensors.iter().map(|tensor| {
+                map.insert(tensor.name.clone(), file.into());
+                NewTensor { name: tensor.name.clone(), shape: tensor.shape.clone(), dtype }
+            });
+            let new: Vec<_> = new.collect();
+            let written = safetensors(&to.join(file), &new, ("format", "pt"), |place, sink| {
+                whole.read(tensors[place], 0..tensors[place].rows(), |part| sink.elements(part))
+            });
+            let written = written.and_then(|file| file.commit().map_err(ContainerError::from));
+            written.expect("the scratch folder can be written to");
+        }
+        let index = json!({"metadata": {"total_size": 1}, "weight_map": Value::Object(map)});
+        self.put(&format!("{SHARDED}/model.safetensors.index.json"), &index.to_string());
     }
 
     fn put(&self, name: &str, text: &str) {

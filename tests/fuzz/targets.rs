@@ -1,6 +1,6 @@
 //! What is damaged, and what then reads it.
 
-use crate::damage::Damage::{self, Bytes, Endless, Exchange, Mark, Size, Tensors, Text, Values};
+use crate::damage::Damage::{self, Bytes, Endless, Exchange, Gguf, Mark, Size, Tensors, Text, Values};
 
 /// Files, one of which is damaged.
 pub struct Target {
@@ -17,6 +17,9 @@ pub struct Target {
 /// Runs, a copy of one of which is the folder `m`, and commands, one of which is tried. Of every reader, each run
 /// suits some command and each command some run.
 pub type Reader = (&'static [&'static str], &'static [&'static str]);
+
+/// The model of the run `published` in two files.
+pub const SHARDED: &str = "sharded";
 
 /// Where a command needs no run.
 pub const NO_RUN: &str = "";
@@ -102,6 +105,22 @@ const PRINCIPLES: &[Reader] = &[(
     &["chat"],
     &["finetune constitution --model m --principles principles.toml --data tales --questions 30 --samples 2"],
 )];
+const GGUF: &[Reader] = &[(
+    &[NO_RUN],
+    &[
+        "inspect tensors --model types.gguf --stats",
+        "inspect tensors --model types.gguf --json",
+        "inspect tensors --model values.gguf",
+    ],
+)];
+const SHARDS: &[Reader] = &[(
+    &[SHARDED],
+    &[
+        "inspect tensors --model m --stats",
+        "sample --model m --prompt O --max-tokens 3",
+        "eval --model m --data corpus.txt",
+    ],
+)];
 const TALK: &[Reader] = &[(&["chat"], &["chat --model m --max-tokens 5"])];
 const SETTINGS: &[Reader] = &[(&[NO_RUN], &["train --config own.toml --out n --quiet"])];
 
@@ -124,6 +143,9 @@ pub const TARGETS: &[Target] = &[
     target(3, "config.json of a run", Values, &["m/config.json"], RUNS),
     target(6, "sizes", Size, &["m/config.json"], READERS),
     target(10, "model.safetensors", Tensors, &["m/model.safetensors"], READERS),
+    target(6, "gguf", Gguf, &["types.gguf", "values.gguf"], GGUF),
+    target(3, "shards' index", Values, &["m/model.safetensors.index.json"], SHARDS),
+    target(2, "a shard", Tensors, &["m/one.safetensors", "m/two.safetensors"], SHARDS),
     target(8, "state.safetensors", Tensors, &["m/state.safetensors"], RUNS),
     target(8, "tokenizer.json", Values, &["m/tokenizer.json"], READERS),
     target(2, "tokenizer.json of a run", Values, &["m/tokenizer.json"], RUNS),

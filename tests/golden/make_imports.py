@@ -6,6 +6,7 @@ GPT-2s of odd sizes as `transformers` saves them, with every form of theirs that
     untied   a head of its own, exact GELU
     trunk    `GPT2Model` alone, whose names have no `transformer.`; another epsilon, width inside, activation, and
              three tokens of padding in the vocabulary
+    bf16     weights in BF16, in several files with an index
     masks    keys scaled before the product, another name for GELU, and with the weights what older versions kept
              there: masks of causality, and a head that is the embedding
 
@@ -23,6 +24,7 @@ SIZES = dict(vocab_size=12, n_positions=7, n_layer=2, n_head=2, n_embd=6, bos_to
 VARIANTS = dict(
     untied=dict(tie_word_embeddings=False, activation_function="gelu"),
     trunk=dict(layer_norm_epsilon=1e-2, n_inner=10, activation_function="relu", vocab_size=15),
+    bf16=dict(tie_word_embeddings=False),
     masks=dict(activation_function="gelu_pytorch_tanh", reorder_and_upcast_attn=True),
 )
 
@@ -36,7 +38,11 @@ def make(folder, variant, options):
             normal = torch.randn_like(parameter)
             is_norm_weight = "ln_" in name and name.endswith("weight")
             parameter.copy_(1 + 0.3 * normal if is_norm_weight else 0.3 * normal)
-    (model.transformer if variant == "trunk" else model).save_pretrained(folder)
+    saved = model.transformer if variant == "trunk" else model
+    if variant == "bf16":
+        saved.to(torch.bfloat16).save_pretrained(folder, max_shard_size=1500)
+    else:
+        saved.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     if variant == "masks":
         file = folder / "model.safetensors"

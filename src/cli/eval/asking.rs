@@ -18,7 +18,7 @@ use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::tales::Exchange;
 use crate::text::tales::grade::{Tally, Verdict, grade};
-use crate::text::tokenizer::{Special, Tokenizer};
+use crate::text::tokenizer::Tokenizer;
 
 /// Replies that a reward model reads at once.
 const READ_AT_ONCE: usize = 16;
@@ -57,7 +57,7 @@ impl Answered {
 
     /// Prompts with their replies, each ended.
     fn whole(&self) -> Vec<Vec<u32>> {
-        let end = self.tokenizer.special(Special::End);
+        let end = self.tokenizer.answer_end();
         let whole = |(example, reply): (&Example, &Reply)| reply.ended_after(example.last_exchange().0, end);
         self.dataset.held_out.examples.iter().zip(&self.replies).map(whole).collect()
     }

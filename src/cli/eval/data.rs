@@ -14,7 +14,7 @@ use crate::run::origin::Origin;
 use crate::run::settings::Settings;
 use crate::text::chat::{self, ChatError, Example};
 use crate::text::corpus::TALES;
-use crate::text::tokenizer::{Special, Tokenizer};
+use crate::text::tokenizer::Tokenizer;
 
 /// What a run learned from; of a model from elsewhere nothing is known.
 #[derive(Default)]
@@ -53,7 +53,7 @@ impl Data<'_> {
     /// only what was held out.
     pub fn dataset(&self, model: &ModelConfig, tokenizer: &Tokenizer) -> anyhow::Result<SftDataset> {
         let Self { name: data, questions, own } = *self;
-        if tokenizer.special(Special::End).is_none() {
+        if !tokenizer.has_chat() {
             model.answers()?;
             return Err(ChatError::NoChatTokens(tokenizer.name()).into());
         }

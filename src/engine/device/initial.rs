@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::engine::tape::Init;
+use crate::engine::tape::{Init, RopeScaling, Rotary};
 
 /// The elements of a tensor that begins as `init`, a function of seed and name alone.
 pub fn initial_values(seed: u64, name: &str, init: Init, len: usize) -> Vec<f32> {
@@ -20,9 +20,9 @@ pub fn initial_values(seed: u64, name: &str, init: Init, len: usize) -> Vec<f32>
                 })
                 .collect()
         }
-        Init::Rotary { base, width } => positions(len, width, |position, d| {
-            let (half, base) = (width / 2, f64::from(base));
-            let angle = position * base.powf(-2.0 * (d % half) as f64 / width as f64);
+        Init::Rotary(rotary) => positions(len, rotary.width, |position, d| {
+            let half = rotary.width / 2;
+            let angle = position * frequency(rotary, d % half);
             if d < half { angle.cos() } else { angle.sin() }
         }),
         Init::Sinusoidal { amplitude, width } => positions(len, width, |position, d| {
@@ -35,6 +35,26 @@ pub fn initial_values(seed: u64, name: &str, init: Init, len: usize) -> Vec<f32>
 /// A table with a row of `width` for each position, computed in f64 and rounded once.
 fn positions(len: usize, width: usize, f: impl Fn(f64, usize) -> f64) -> Vec<f32> {
     (0..len).map(|i| f((i / width) as f64, i % width) as f32).collect()
+}
+
+/// Radians that pair `i` turns from one position to the next.
+fn frequency(Rotary { base, width, scaling }: Rotary, i: usize) -> f64 {
+    let f = f64::from(base).powf(-2.0 * i as f64 / width as f64);
+    match scaling {
+        RopeScaling::None => f,
+        RopeScaling::Linear { factor } => f / factor,
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => {
+            let waves = original_max_position_embeddings as f64 * f / std::f64::consts::TAU;
+            let kept = (waves - low_freq_factor) / (high_freq_factor - low_freq_factor);
+            let kept = kept.clamp(0.0, 1.0);
+            kept * f + (1.0 - kept) * f / factor
+        }
+    }
 }
 
 /// The FNV-1a hash: a stream number per name.
@@ -63,10 +83,13 @@ mod tests {
             assert_eq!(got.len(), want.len());
             assert!(got.iter().zip(want).all(|(&x, y)| (f64::from(x) - y).abs() < 1e-7), "{got:?}");
         };
+        let plain = Rotary { base: 1e4, width: 4, scaling: RopeScaling::None };
         // Frequencies 1 and 10000^(-1/2) = 0.01.
-        let rotary = initial_values(1, "r", Init::Rotary { base: 1e4, width: 4 }, 3 * 4);
+        let rotary = initial_values(1, "r", Init::Rotary(plain), 3 * 4);
         near(&rotary[..4], &[1.0, 1.0, 0.0, 0.0]);
         near(&rotary[8..], &[2f64.cos(), 0.02f64.cos(), 2f64.sin(), 0.02f64.sin()]);
+        let linear = Rotary { scaling: RopeScaling::Linear { factor: 4.0 }, ..plain };
+        near(&initial_values(1, "l", Init::Rotary(linear), 2 * 4)[4..6], &[0.25f64.cos(), 0.0025f64.cos()]);
         let sinusoidal = initial_values(1, "s", Init::Sinusoidal { amplitude: 1.0, width: 4 }, 3 * 4);
         near(&sinusoidal[..4], &[0.0, 1.0, 0.0, 1.0]);
         near(&sinusoidal[8..], &[2f64.sin(), 2f64.cos(), 0.02f64.sin(), 0.02f64.cos()]);

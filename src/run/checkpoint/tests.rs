@@ -111,9 +111,9 @@ fn killed_at_any_moment_a_whole_checkpoint_is_there() {
             fs::write(run.path().join(name), bytes).unwrap();
         }
         assert_eq!(restore(run.path()).unwrap(), step, "{moment}");
-        let mut file = TensorFile::open(&run.path().join(MODEL)).unwrap();
+        let file = TensorFile::open(&run.path().join(MODEL)).unwrap();
         for parameter in parameters() {
-            model_file::read(&mut file, Layout::Gpt2, &parameter).unwrap();
+            model_file::read(&file, Layout::Gpt2, &parameter).unwrap();
         }
         // The resumed run saves again and clears up.
         save_step(run.path(), 500).unwrap();

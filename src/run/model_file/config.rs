@@ -5,10 +5,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::gpt2::{self, gpt2_config, says_nothing, unknown};
+use super::gpt2::{self, gpt2_config};
 use super::{Layout, ModelError, TokenizerMark};
 use crate::files::{self, FileError, SETTINGS_BYTES};
+use crate::interop::families::{Family, Heads};
+use crate::interop::keys::{says_nothing, unknown};
 use crate::models::config::ModelConfig;
+use crate::models::details::Details;
 use crate::text::tokenizer::Tokenizer;
 
 pub const CONFIG: &str = "config.json";
@@ -21,18 +24,36 @@ pub(super) const VERSION: u32 = 1;
 struct Own {
     version: u32,
     bias: bool,
+    /// Of a model whose family knows only the longest text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    block_size: Option<usize>,
     tokenizer: TokenizerMark,
 }
 
 /// The text of `config.json`.
 pub fn config_json(config: &ModelConfig, tokenizer: &Tokenizer) -> String {
-    let own = Own { version: VERSION, bias: config.bias, tokenizer: TokenizerMark::of(tokenizer) };
-    let mut json = match Layout::of(config) {
+    let layout = Layout::of(config);
+    let own = Own {
+        version: VERSION,
+        bias: config.bias,
+        block_size: matches!(layout, Layout::Family(..)).then_some(config.block_size),
+        tokenizer: TokenizerMark::of(tokenizer),
+    };
+    let mut json = match layout {
         Layout::Gpt2 => gpt2::json(config, tokenizer),
+        Layout::Family(family, _) => {
+            let mut json = family.describe(config);
+            json["bos_token_id"] = tokenizer.begin().into();
+            json["eos_token_id"] = tokenizer.end().into();
+            json
+        }
         Layout::Plain => {
             let mut model = json!(config);
             model["vocab_size"] = config.vocab_size.into();
             model["norm_eps"] = config.norm_eps.into();
+            if config.details != Details::default() {
+                model["details"] = json!(config.details);
+            }
             json!({ "model_type": "lal", "model": model })
         }
     };
@@ -74,11 +95,27 @@ fn parse(folder: &Path) -> Result<(ModelConfig, Option<Own>, Layout), ModelError
             gpt2_config(&json, own.as_ref().is_none_or(|own| own.bias)).map(|config| (config, Layout::Gpt2))
         }
         Some("lal") => own_config(&json).map(|config| (config, Layout::Plain)),
-        _ => Err(format!("model_type is {}, and Lal reads \"gpt2\" and its own \"lal\"", json["model_type"])),
+        name => match name.and_then(Family::named) {
+            Some(family) => family_config(family, &json, own.as_ref()),
+            None => Err(format!("model_type is {}", json["model_type"])),
+        },
     };
     let (config, layout) = read.map_err(bad)?;
     config.check().map_err(|source| ModelError::Sizes { path, source })?;
     Ok((config, own, layout))
+}
+
+fn family_config(
+    family: &'static Family,
+    json: &Value,
+    own: Option<&Own>,
+) -> Result<(ModelConfig, Layout), String> {
+    let mut config = family.read(json)?;
+    if let Some(block_size) = own.and_then(|own| own.block_size) {
+        config.block_size = block_size;
+    }
+    let layout = Layout::Family(family, Heads::of(&config));
+    Ok((config, layout))
 }
 
 fn own_config(json: &Value) -> Result<ModelConfig, String> {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::interop::keys::{says_nothing, unknown};
 use crate::models::config::ModelConfig;
 use crate::nn::mlp::FeedForward;
 use crate::text::tokenizer::Tokenizer;
@@ -217,21 +218,4 @@ fn only_known(keys: &Map<String, Value>) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// What stands for "not there".
-pub(super) fn says_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(truth) => !truth,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(keys) => keys.is_empty(),
-        Value::Number(_) | Value::String(_) => false,
-    }
-}
-
-pub(super) fn unknown(key: &str, value: &Value) -> String {
-    format!(
-        "{key} is {value}, a key that Lal does not know: take it out if the model computes the same without"
-    )
 }

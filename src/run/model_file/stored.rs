@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::{
-    CONFIG, Layout, MODEL, ModelError, TokenizerMark, absent_bias, in_file, read as read_in, read_config,
+    CONFIG, Layout, MODEL, ModelError, TokenizerMark, absent_bias, family_entries, in_file, read as read_in,
+    read_config,
 };
+use crate::interop::container::INDEX;
 use crate::models::config::{Architecture, ModelConfig};
 use crate::run::tensor_file::{Entry, TensorFile};
 use crate::text::tokenizer::Tokenizer;
@@ -28,7 +30,7 @@ pub fn read_config_for(folder: &Path, tokenizer: &Tokenizer) -> Result<ModelConf
         mark.check(&TokenizerMark::of(tokenizer), &folder.join(MODEL))?;
     }
     let tokens = tokenizer.vocab_size();
-    let is_padded = config.vocab_size > tokens && Layout::stored(folder)? == Layout::Gpt2;
+    let is_padded = config.vocab_size > tokens && Layout::stored(folder)? != Layout::Plain;
     if config.vocab_size != tokens && !is_padded {
         return Err(ModelError::Vocabulary {
             path: folder.join(CONFIG),
@@ -60,11 +62,10 @@ impl StoredModel {
         let used = read_config_for(folder, tokenizer)?;
         let (config, _) = read_config(folder)?;
         let layout = Layout::stored(folder)?;
-        let path = folder.join(MODEL);
-        if !path.exists() {
+        if ![MODEL, INDEX].iter().any(|name| folder.join(name).exists()) {
             other_files(folder)?;
         }
-        let file = TensorFile::open(&path)?;
+        let file = TensorFile::open_model(folder)?;
         let is_bare = layout == Layout::Gpt2 && !file.names().iter().any(|name| name.starts_with(TRUNK));
         let mut stored = Self { file, layout, is_bare, rows: config.vocab_size };
         stored.check(&config)?;
@@ -79,11 +80,11 @@ impl StoredModel {
     /// The elements of a parameter as the tape has it.
     pub fn read(&mut self, parameter: &Entry) -> Result<Vec<f32>, ModelError> {
         let mut whole = parameter.clone();
-        if self.layout == Layout::Gpt2 && [EMBEDDING, HEAD].contains(&parameter.name.as_str()) {
+        if self.layout != Layout::Plain && [EMBEDDING, HEAD].contains(&parameter.name.as_str()) {
             whole.shape = [self.rows, parameter.shape.width()].into();
         }
         let whole = self.named(whole);
-        let mut elements = read_in(&mut self.file, self.layout, &whole)?;
+        let mut elements = read_in(&self.file, self.layout, &whole)?;
         elements.truncate(parameter.shape.len());
         Ok(elements)
     }
@@ -112,11 +113,14 @@ impl StoredModel {
             parameters.into_iter().map(|(name, shape)| self.named(Entry { name, shape })).collect();
         let mut used = HashSet::from([SCORE.to_owned()]);
         for parameter in &parameters {
-            let stored = if self.layout == Layout::Gpt2 { in_file(parameter) } else { parameter.clone() };
-            self.file.check(&stored)?;
-            used.insert(stored.name);
+            for stored in self.entries(parameter) {
+                self.file.check(&stored)?;
+                used.insert(stored.name);
+            }
         }
-        let biases = parameters.iter().filter_map(|weight| absent_bias(weight, &parameters));
+        let head = self.entries(&Entry { name: HEAD.into(), shape: [1].into() }).swap_remove(0).name;
+        let biases = parameters.iter().filter(|_| self.layout == Layout::Gpt2);
+        let biases = biases.filter_map(|weight| absent_bias(weight, &parameters));
         let biases: HashMap<_, _> = biases.map(|bias| (bias.name.clone(), bias)).collect();
         for name in names.into_iter().filter(|name| !used.contains(name)) {
             if self.layout == Layout::Plain {
@@ -126,46 +130,57 @@ impl StoredModel {
                 if self.file.read(bias)?.iter().any(|&x| x != 0.0) {
                     return Err(ModelError::Biased { path, name });
                 }
-            } else if name == HEAD {
+            } else if name == head {
                 self.check_head(config)?;
-            } else if !is_mask(&name, config.n_layer) {
+            } else if !is_derived(&name, config.n_layer) {
                 return Err(ModelError::Unused { path, name });
             }
         }
         Ok(())
     }
 
+    /// The stored tensors that hold a parameter.
+    fn entries(&self, parameter: &Entry) -> Vec<Entry> {
+        match self.layout {
+            Layout::Plain => vec![parameter.clone()],
+            Layout::Gpt2 => vec![in_file(parameter)],
+            Layout::Family(family, heads) => family_entries(family, heads, parameter).1,
+        }
+    }
+
     /// A stored head of a model with a tied head must equal the embedding.
     fn check_head(&mut self, config: &ModelConfig) -> Result<(), ModelError> {
         let table =
             |name: &str| Entry { name: name.into(), shape: [config.vocab_size, config.n_embd].into() };
-        let embedding = self.named(table(EMBEDDING));
-        if self.file.read(&table(HEAD))? == self.file.read(&embedding)? {
+        let [head, embedding] = [HEAD, EMBEDDING].map(|name| self.named(table(name)));
+        let read = |entry: &Entry| read_in(&self.file, self.layout, entry);
+        if read(&head)? == read(&embedding)? {
             return Ok(());
         }
         Err(ModelError::Untied { path: self.file.path().to_owned() })
     }
 }
 
-/// The masks of causality that `transformers` kept with GPT-2's weights: `h.3.attn.bias`, `h.3.attn.masked_bias`.
-fn is_mask(name: &str, n_layer: usize) -> bool {
-    match name.strip_prefix(TRUNK).unwrap_or(name).split('.').collect::<Vec<_>>()[..] {
-        ["h", layer, "attn", "bias" | "masked_bias"] => {
-            layer.parse().is_ok_and(|layer: usize| layer < n_layer)
-        }
-        _ => false,
-    }
+/// What `transformers` kept with the weights and can be computed without them: masks of causality (`h.3.attn.bias`,
+/// `layers.3.attention.masked_bias`) and the frequencies of rotary embeddings (`layers.3.self_attn.rotary_emb.inv_freq`).
+fn is_derived(name: &str, n_layer: usize) -> bool {
+    let parts: Vec<_> = name.split('.').collect();
+    let of_layer = parts.windows(2).any(|pair| {
+        ["h", "layers"].contains(&pair[0]) && pair[1].parse().is_ok_and(|layer: usize| layer < n_layer)
+    });
+    of_layer
+        && matches!(
+            parts[..],
+            [.., "attn" | "attention", "bias" | "masked_bias"]
+                | [.., "self_attn" | "attention", "rotary_emb", "inv_freq"]
+        )
 }
 
 /// Names what others keep weights in that Lal does not read.
 fn other_files(folder: &Path) -> Result<(), ModelError> {
-    let others = [
-        ("model.safetensors.index.json", "load all of its parts with transformers"),
-        ("pytorch_model.bin", "load it with transformers"),
-        ("pytorch_model.bin.index.json", "load all of its parts with transformers"),
-    ];
-    match others.into_iter().find(|(name, _)| folder.join(name).exists()) {
-        Some((name, what)) => Err(ModelError::OtherFile { path: folder.join(name), what }),
+    let others = ["pytorch_model.bin", "pytorch_model.bin.index.json"].map(|name| folder.join(name));
+    match others.into_iter().find(|path| path.exists()) {
+        Some(path) => Err(ModelError::OtherFile { path }),
         None => Ok(()),
     }
 }

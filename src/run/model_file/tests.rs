@@ -35,7 +35,7 @@ fn linear_layers_turn_and_get_biases_and_come_back() {
         entry("transformer.h.0.mlp.c_fc.weight", [8, 2]),
     ];
     write(folder.path(), Layout::Gpt2, &parameters, counting).unwrap().commit().unwrap();
-    let mut file = TensorFile::open(&folder.path().join(MODEL)).unwrap();
+    let file = TensorFile::open(&folder.path().join(MODEL)).unwrap();
     assert_eq!(
         file.names(),
         [
@@ -52,7 +52,7 @@ fn linear_layers_turn_and_get_biases_and_come_back() {
     for parameter in &parameters {
         let mut want = Vec::new();
         counting(parameter, &mut |part| want.extend_from_slice(part)).unwrap();
-        assert_eq!(read(&mut file, Layout::Gpt2, parameter).unwrap(), want);
+        assert_eq!(read(&file, Layout::Gpt2, parameter).unwrap(), want);
     }
 }
 
@@ -61,8 +61,8 @@ fn biases_that_there_are_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let parameters = [entry("h.0.ln_1.weight", [2]), entry("h.0.ln_1.bias", [2])];
     write(folder.path(), Layout::Gpt2, &parameters, counting).unwrap().commit().unwrap();
-    let mut file = TensorFile::open(&folder.path().join(MODEL)).unwrap();
-    assert_eq!(read(&mut file, Layout::Gpt2, &parameters[1]).unwrap(), [0.0, 1.0]);
+    let file = TensorFile::open(&folder.path().join(MODEL)).unwrap();
+    assert_eq!(read(&file, Layout::Gpt2, &parameters[1]).unwrap(), [0.0, 1.0]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn saved(folder: &Path) -> PathBuf {
 fn what_is_written_is_read_by_us_and_by_the_library() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path());
-    let mut file = TensorFile::open(&path).unwrap();
+    let file = TensorFile::open(&path).unwrap();
     assert_eq!(file.names(), ["b", "a"]);
     assert_eq!((file.note("key"), file.note("other")), (Some("value"), None));
     assert_eq!(file.read(&entry("a", [1])).unwrap(), [0.0]);
@@ -41,20 +41,20 @@ fn every_way_to_cut_it_short_is_noticed() {
     for length in [0, 7, 8, 40, bytes.len() - 1] {
         std::fs::write(&path, &bytes[..length]).unwrap();
         let error = TensorFile::open(&path).unwrap_err();
-        assert!(matches!(error, TensorError::Truncated { .. }), "{error}");
+        assert!(matches!(error, TensorError::Container(ContainerError::Truncated { .. })), "{error}");
         assert!(error.to_string().contains("t.safetensors"), "{error}");
     }
     std::fs::write(&path, [bytes.as_slice(), b"more"].concat()).unwrap();
     assert!(TensorFile::open(&path).unwrap_err().to_string().contains("4 bytes follow"));
     std::fs::write(&path, "To be, or not to be, that is the question").unwrap();
     let error = TensorFile::open(&path).unwrap_err();
-    assert!(matches!(error, TensorError::NotSafetensors { .. }), "{error}");
+    assert!(matches!(error, TensorError::Container(ContainerError::NotSafetensors { .. })), "{error}");
 }
 
 #[test]
 fn a_tensor_that_does_not_fit_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let mut file = TensorFile::open(&saved(folder.path())).unwrap();
+    let file = TensorFile::open(&saved(folder.path())).unwrap();
     let error = file.read(&entry("b", [3, 2])).unwrap_err().to_string();
     assert!(error.contains("b is (2, 3)") && error.contains("(3, 2) in this model"), "{error}");
     let error = file.read(&entry("c", [1])).unwrap_err().to_string();

@@ -5,30 +5,25 @@
 //! are `added_tokens`. `tokenizer_config.json` lets `transformers` use it without changes, chat template
 //! included.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use super::agreement::{check_config, compare, is_plainly_special, merges};
 use super::bpe::END_OF_TEXT;
 use super::byte::printable;
+use super::folder::{CHAT_TEMPLATE, CONFIG_FILE, FILE, MOST_BYTES, write};
 use super::word::PATTERN;
-use super::{Bpe, CharLevel, Special, Tokenizer, TokenizerError, WordLevel};
-use crate::files::{self, write_whole};
-
-const FILE: &str = "tokenizer.json";
-/// Longer files are refused: those of the largest vocabularies have some tens of MiB.
-const MOST_BYTES: u64 = 1 << 28;
-const CONFIG_FILE: &str = "tokenizer_config.json";
-/// What a tokenizer is kept in.
-pub const FILES: [&str; 2] = [FILE, CONFIG_FILE];
-
-/// [`chat`](crate::text::chat)'s template for `transformers`, which looks for special tokens in the text that it makes.
-const CHAT_TEMPLATE: &str = include_str!("chat_template.jinja");
+use super::{Bpe, CharLevel, Special, Tokenizer, TokenizerError, WordLevel, published_file};
+use crate::files;
 
 impl Tokenizer {
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, each whole or not at all.
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, each whole or not at all; of a published
+    /// tokenizer all of its files, as they were read.
     pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
+        if let Some(published) = self.published() {
+            return published_file::save(published, self.specials(), folder);
+        }
         write(folder.join(FILE), &self.to_json())?;
         let base = match self {
             Self::Extended(extended) => extended.base(),
@@ -54,16 +49,20 @@ impl Tokenizer {
         write(folder.join(CONFIG_FILE), &config)
     }
 
-    /// Reads the tokenizer of `folder`.
+    /// Reads the tokenizer of `folder`: one of Lal's own, or any that the files there describe.
     ///
     /// # Errors
-    /// When `tokenizer.json` is missing or says anything that [`save`](Tokenizer::save) would not, merges among it; or
-    /// `tokenizer_config.json`, if it is there, has other ids in mind. The error names the key.
+    /// When `tokenizer.json` is missing or cannot be run as it says, or the files there have other tokens in mind. The
+    /// error names the file and the key.
     pub fn load(folder: &Path) -> Result<Self, TokenizerError> {
         let path = folder.join(FILE);
+        let text = published_file::read(&path)?;
         let bad = |what: String| TokenizerError::BadFile { path: path.clone(), what };
-        let json = read(&path)?;
-        let tokenizer = Self::from_json(&json).map_err(bad)?;
+        let json = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        let Ok(tokenizer) = Self::from_json(&json) else { return published_file::load(folder, text, &json) };
+        if !tokenizer.has_chat() && published_file::has_template(folder)? {
+            return published_file::load(folder, text, &json);
+        }
         let path = folder.join(CONFIG_FILE);
         if path.exists() {
             let config = read(&path)?;
@@ -125,6 +124,20 @@ impl Tokenizer {
         Ok(self.with_specials(&specials))
     }
 
+    /// A token as the file spells it; U+FFFD where there is none.
+    pub fn spelled(&self, id: u32) -> String {
+        match self {
+            Self::Published(published) => published.spelled(id).unwrap_or("\u{FFFD}").to_owned(),
+            Self::Extended(extended) if (id as usize) < extended.base().vocab_size() => {
+                extended.base().spelled(id)
+            }
+            Self::Char(_) | Self::Word(_) | Self::Extended(_) => self.decode(&[id]),
+            // It is no sequence of bytes, and is spelled as it is.
+            Self::Gpt2(_) if id == END_OF_TEXT => self.decode(&[id]),
+            _ => spelled(&self.token_bytes(id)),
+        }
+    }
+
     /// The pairs that are joined, in their order, as the file spells them.
     fn merges(&self) -> Vec<(String, String)> {
         match self {
@@ -177,6 +190,7 @@ impl Tokenizer {
                 (bpe(), byte_level(true), byte_level(true), special)
             }
             Self::Bpe(_) => (bpe(), byte_level(true), byte_level(true), json!([])),
+            Self::Published(_) => unreachable!("a published tokenizer has files of its own"),
             Self::Extended(extended) => {
                 let mut json = extended.base().frame();
                 let first = extended.base().vocab_size() as u32;
@@ -194,13 +208,7 @@ impl Tokenizer {
 
     /// Token → id as the file spells tokens: characters and words as they are, bytes as GPT-2 prints them.
     fn vocabulary(&self) -> Map<String, Value> {
-        let spell = |id: u32| match self {
-            Self::Char(_) | Self::Word(_) => self.decode(&[id]),
-            // It is no sequence of bytes, and is spelled as it is.
-            Self::Gpt2(_) if id == END_OF_TEXT => self.decode(&[id]),
-            _ => spelled(&self.token_bytes(id)),
-        };
-        (0..self.vocab_size() as u32).map(|id| (spell(id), id.into())).collect()
+        (0..self.vocab_size() as u32).map(|id| (self.spelled(id), id.into())).collect()
     }
 }
 
@@ -230,11 +238,6 @@ fn read(path: &Path) -> Result<Value, TokenizerError> {
         .map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
     serde_json::from_slice(&text)
         .map_err(|error| TokenizerError::BadFile { path: path.to_owned(), what: error.to_string() })
-}
-
-fn write(path: PathBuf, json: &Value) -> Result<(), TokenizerError> {
-    write_whole(&path, format!("{json:#}\n").as_bytes())
-        .map_err(|error| TokenizerError::Io { path, source: error.source })
 }
 
 #[cfg(test)]
@@ -269,35 +272,32 @@ mod tests {
         assert_eq!(json["model"]["merges"][0], "Ġ t");
     }
 
+    /// What differs from a file of Lal's own is another tokenizer, if it is one at all.
     #[test]
-    fn what_is_not_ours_is_named() {
+    fn what_is_not_ours_is_somebody_else_s() {
         let folder = tempfile::tempdir().unwrap();
-        let complaint = || Tokenizer::load(folder.path()).unwrap_err().to_string();
-        assert!(complaint().contains("tokenizer.json"), "{}", complaint());
+        let load = || Tokenizer::load(folder.path());
+        assert!(load().unwrap_err().to_string().contains("tokenizer.json"));
         let put = |text: &str| std::fs::write(folder.path().join(FILE), text).unwrap();
         put(r#"{"model": {"type": "Unigram", "vocab": {}}}"#);
-        assert!(complaint().contains("Unigram"), "{}", complaint());
-        put(r#"{"model": {"type": "WordLevel", "vocab": {"a": 0, "bc": 1}}}"#);
-        assert!(complaint().contains("\"bc\""), "{}", complaint());
-        put(r#"{"model": {"type": "WordLevel", "vocab": {"a": 1, "b": 0}}}"#);
-        assert!(complaint().contains("2 tokens"), "{}", complaint());
+        assert!(load().unwrap_err().to_string().contains("Unigram"));
+        put(r#"{"model": {"type": "BPE", "vocab": {"a": 0, "ab": 2}, "merges": []}}"#);
+        assert!(load().unwrap().published().is_some());
         let with_added = |added: &str| {
             let mut json = Tokenizer::from_name("char", "a").unwrap().to_json();
             json["added_tokens"] = serde_json::from_str(&format!("[{added}]")).unwrap();
             put(&json.to_string());
-            complaint()
+            load().map_err(|error| error.to_string())
         };
-        for (added, named) in [
-            (r#"{"id": 1, "content": "<|tool|>"}"#, "<|tool|>"),
-            (r#"{"id": 0, "content": "a"}"#, "\"a\""),
-            (r#"{"id": 2, "content": "<|user|>"}"#, "out of order"),
-            (r#"{"id": 1, "content": "<|user|>", "special": false}"#, "not special"),
-            (r#"{"id": 1, "content": "<|user|>", "rstrip": true}"#, "rstrip true"),
+        for added in [
+            r#"{"id": 1, "content": "<|tool|>", "special": true}"#,
+            r#"{"id": 2, "content": "<|user|>", "special": true}"#,
+            r#"{"id": 1, "content": "<|user|>", "special": false}"#,
+            r#"{"id": 1, "content": "<|user|>", "special": true, "rstrip": true}"#,
         ] {
-            let complaint = with_added(added);
-            assert!(complaint.contains(named), "{complaint}");
+            assert!(with_added(added).unwrap().published().is_some(), "{added}");
         }
-        put(r#"{"model": {"type": "BPE", "vocab": {"a": 0, "ab": 2}, "merges": []}}"#);
-        assert!(complaint().contains("id 1"), "{}", complaint());
+        let error = with_added(r#"{"id": 1, "content": "a"}"#).unwrap_err();
+        assert!(error.contains("\"a\" as 1"), "{error}");
     }
 }

@@ -9,13 +9,17 @@
 //! | `gpt2` | a byte-pair-encoded piece (Radford et al. 2019) | 50,257 |
 //!
 //! Each can be [extended](special) by tokens that no text contains. All are saved as a Hugging Face `tokenizers`
-//! file, which `transformers` loads.
+//! file, which `transformers` loads. Any other file of that kind is a [`published`] tokenizer, and keeps its bytes.
 
 mod agreement;
 pub mod bpe;
 pub mod byte;
 pub mod char;
 mod file;
+mod folder;
+pub mod gguf;
+pub mod published;
+mod published_file;
 pub mod special;
 mod stream;
 pub mod trained;
@@ -28,7 +32,8 @@ use sha2::{Digest, Sha256};
 pub use bpe::Gpt2;
 pub use byte::ByteLevel;
 pub use char::CharLevel;
-pub use file::FILES;
+pub use folder::FILES;
+pub use published::{Published, catches_panics};
 pub use special::{Extended, Special};
 pub use stream::Stream;
 pub use trained::Bpe;
@@ -50,6 +55,7 @@ pub enum Tokenizer {
     Byte(ByteLevel),
     Bpe(Bpe),
     Gpt2(Gpt2),
+    Published(Published),
     Extended(Extended),
 }
 
@@ -86,9 +92,7 @@ pub enum TokenizerError {
     UnknownWord { word: String, vocabulary: usize },
     #[error("cannot read or write {path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
-    #[error(
-        "{path} is no tokenizer that Lal can read ({what}): it reads what `lal train` writes, and GPT-2's"
-    )]
+    #[error("{path} is no tokenizer that Lal can read: {what}")]
     BadFile { path: PathBuf, what: String },
 }
 
@@ -116,6 +120,7 @@ impl Tokenizer {
             Self::Word(_) => "word".into(),
             Self::Bpe(t) => format!("{TRAINED}{}", t.tokens().len()),
             Self::Gpt2(_) => "gpt2".into(),
+            Self::Published(_) => "published".into(),
             Self::Extended(t) => t.base().name(),
         }
     }
@@ -128,6 +133,7 @@ impl Tokenizer {
             Self::Word(t) => t.words().len(),
             Self::Bpe(t) => t.tokens().len(),
             Self::Gpt2(_) => bpe::GPT2_VOCAB,
+            Self::Published(t) => t.vocab_size(),
             Self::Extended(t) => t.base().vocab_size() + t.specials().len(),
         }
     }
@@ -144,14 +150,32 @@ impl Tokenizer {
             Self::Word(t) => t.encode(text),
             Self::Bpe(t) => t.encode(text),
             Self::Gpt2(t) => Ok(t.encode(text)),
+            Self::Published(t) => t.encode(text),
             Self::Extended(t) => t.base().encode(text),
         }
     }
 
-    /// The text of `ids`; bytes that are not UTF-8, and ids outside the vocabulary, read as U+FFFD.
+    /// The text of `ids`; bytes that are not UTF-8, and ids outside the vocabulary, read as U+FFFD. A space that the
+    /// tokenizer itself puts at the beginning of a text is left out.
     pub fn decode(&self, ids: &[u32]) -> String {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.token_bytes(id)).collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let bytes = bytes.strip_prefix(b" ").filter(|_| self.drops_first_space()).unwrap_or(&bytes);
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// The ids that a model is given for a text to go on with: those of [`encode`](Self::encode), after the token that
+    /// a published tokenizer begins a text with.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let mut ids = match self {
+            Self::Published(t) => t.around()[0].clone(),
+            _ => Vec::new(),
+        };
+        ids.extend(self.encode(text)?);
+        Ok(ids)
+    }
+
+    fn drops_first_space(&self) -> bool {
+        matches!(self, Self::Published(t) if t.drops_first_space())
     }
 
     /// The bytes of one token: perhaps only a part of a character.
@@ -163,6 +187,7 @@ impl Tokenizer {
             Self::Bpe(t) => t.tokens().get(id as usize).cloned(),
             Self::Extended(t) => return t.token_bytes(id),
             Self::Gpt2(t) => t.token_bytes(id),
+            Self::Published(t) => t.token_bytes(id),
         };
         bytes.unwrap_or_else(|| "\u{FFFD}".into())
     }
@@ -190,7 +215,12 @@ impl Tokenizer {
 
     /// A decoder for tokens that arrive one at a time.
     pub fn stream(&self) -> Stream<'_> {
-        Stream::new(self)
+        Stream::new(self, self.drops_first_space())
+    }
+
+    /// The same for tokens that go on after others: a space before the first is part of the text.
+    pub fn continuing_stream(&self) -> Stream<'_> {
+        Stream::new(self, false)
     }
 
     /// 16 hexadecimal digits that change when any token does: the first 8 bytes of SHA-256 over every
@@ -218,6 +248,7 @@ impl Tokenizer {
                 Some(digits(hash))
             }
             Self::Extended(extended) => extended.base().merges_fingerprint(),
+            Self::Published(published) => Some(published.rules_fingerprint()),
             _ => None,
         }
     }

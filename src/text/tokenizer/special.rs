@@ -3,8 +3,10 @@
 //! They get the ids after a tokenizer's own vocabulary, so that a model which was trained without them keeps every
 //! id it knows and only grows its embedding table by as many rows.
 
-use super::Tokenizer;
 use super::bpe::END_OF_TEXT;
+use super::published::Role;
+use super::{Published, Tokenizer};
+use crate::text::template::Template;
 
 /// A special token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +79,47 @@ impl Tokenizer {
         if all.is_empty() { *base } else { Self::Extended(Extended { base, specials: all }) }
     }
 
-    /// This tokenizer with the tokens of a [chat](crate::text::chat).
+    /// This tokenizer with the tokens of a [chat](crate::text::chat), unless its conversations have a form of their
+    /// own.
     pub fn with_chat(self) -> Self {
-        self.with_specials(&Special::CHAT)
+        if self.template().is_some() { self } else { self.with_specials(&Special::CHAT) }
+    }
+
+    /// Whether it has what a conversation needs: a form of its own, or the tokens of a [chat](crate::text::chat).
+    pub fn has_chat(&self) -> bool {
+        self.template().is_some() || Special::CHAT.iter().all(|&special| self.special(special).is_some())
+    }
+
+    /// The tokens any of which ends a message of the assistant.
+    pub fn stops(&self) -> Vec<u32> {
+        match (self.special(Special::End), self.published()) {
+            (Some(end), _) => vec![end],
+            (None, Some(published)) => published.settings().stops().to_vec(),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// The one of them that ends an answer to learn from.
+    pub fn answer_end(&self) -> Option<u32> {
+        let stops = self.stops();
+        self.end().filter(|end| stops.contains(end)).or(stops.first().copied())
+    }
+
+    /// The published tokenizer that it is, or that it extends.
+    pub fn published(&self) -> Option<&Published> {
+        match self {
+            Self::Published(published) => Some(published),
+            Self::Extended(extended) => extended.base().published(),
+            _ => None,
+        }
+    }
+
+    /// The form of conversations that was published with it.
+    pub fn template(&self) -> Option<&Template> {
+        match self {
+            Self::Published(published) => published.template(),
+            _ => None,
+        }
     }
 
     /// This tokenizer with the token that hides others.
@@ -98,13 +138,18 @@ impl Tokenizer {
     /// The id of the token that ends what a model writes: a message, or else a document of GPT-2's; `None` where text
     /// has no end.
     pub fn end(&self) -> Option<u32> {
-        self.special(Special::End).or_else(|| self.begin())
+        let published = |published: &Published| published.settings().id(Role::End);
+        self.special(Special::End).or_else(|| match self.published() {
+            Some(tokenizer) => published(tokenizer),
+            None => self.begin(),
+        })
     }
 
-    /// The id of the token that GPT-2's documents begin with.
+    /// The id of the token that documents begin with: GPT-2's, or that of a published tokenizer.
     pub fn begin(&self) -> Option<u32> {
         match self {
             Self::Gpt2(_) => Some(END_OF_TEXT),
+            Self::Published(published) => published.settings().id(Role::Begin),
             Self::Extended(extended) => extended.base().begin(),
             _ => None,
         }

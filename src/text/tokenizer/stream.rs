@@ -10,16 +10,24 @@ pub struct Stream<'a> {
     tokenizer: &'a Tokenizer,
     /// The beginning of a character: at most 3 bytes.
     pending: Vec<u8>,
+    /// Whether a space that comes next is the tokenizer's own.
+    drops_space: bool,
 }
 
 impl<'a> Stream<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self { tokenizer, pending: Vec::new() }
+    pub(super) fn new(tokenizer: &'a Tokenizer, drops_space: bool) -> Self {
+        Self { tokenizer, pending: Vec::new(), drops_space }
     }
 
     /// The text that is complete now that `id` has come; perhaps none.
     pub fn push(&mut self, id: u32) -> String {
         self.pending.extend(self.tokenizer.token_bytes(id));
+        if self.drops_space && !self.pending.is_empty() {
+            self.drops_space = false;
+            if self.pending[0] == b' ' {
+                self.pending.remove(0);
+            }
+        }
         let mut complete = 0;
         while let Err(error) = std::str::from_utf8(&self.pending[complete..]) {
             complete += error.valid_up_to();

@@ -1,6 +1,7 @@
 //! What can be wrong with a file.
 
 mod bytes;
+mod gguf;
 mod tensors;
 mod values;
 
@@ -20,6 +21,8 @@ pub enum Damage {
     Values,
     /// A safetensors file: its header as [`Values`](Self::Values), its length, or its elements.
     Tensors,
+    /// A GGUF file: its lengths, its numbers, or any byte.
+    Gguf,
     /// A text that is hard on tokenizers.
     Text,
     /// A byte order mark before a file that is otherwise right.
@@ -42,6 +45,7 @@ impl Damage {
             Self::Values | Self::Tensors if dice.one_in(5) => bytes::damage(dice, &mut file),
             Self::Values => values::damage(dice, &mut file),
             Self::Tensors => tensors::damage(dice, &mut file),
+            Self::Gguf => gguf::damage(dice, &mut file),
             Self::Text => bytes::text(dice, &mut file),
             Self::Mark => drop(file.splice(0..0, *b"\xef\xbb\xbf")),
             Self::Size => tensors::resize(dice, path, &mut file),

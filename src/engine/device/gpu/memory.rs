@@ -124,7 +124,7 @@ impl Memory {
             Init::Constant(value) => {
                 uploader.fill(context, &held.buffer, 0..4 * len as u64, value.to_bits())?;
             }
-            Init::Normal(_) | Init::Rotary { .. } | Init::Sinusoidal { .. } => {
+            Init::Normal(_) | Init::Rotary(_) | Init::Sinusoidal { .. } => {
                 let values = initial_values(seed, name, init, len);
                 uploader.write(context, &held.buffer, 0, bytemuck::cast_slice(&values))?;
             }
