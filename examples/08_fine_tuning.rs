@@ -84,7 +84,7 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        println!("{:31}of the likeliest replies{:27}of sampled ones", "", "");
+        println!("{:31}greedy replies{:37}sampled replies", "", "");
         println!(
             "{:30} accuracy honesty kindness violations  reward        reward           KL      s",
             "stage"

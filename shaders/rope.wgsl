@@ -1,6 +1,6 @@
 // rope: heads below n_rotated are turned: y_i = x_i cos θ_i - x_j sin θ_i, y_j = x_j cos θ_i + x_i sin θ_i for
 // i < turned/2, j = i + turned/2, with -θ_i when INVERSE; all other channels are copied
-// x, y (rows, row) with row = heads · width, of which row 0 is row `first` of all; table (T_max, turned), a row for
+// x, y (rows, row), row = heads · width; their row 0 is row `first` of the whole tensor; table (T_max, turned), a row for
 // each position: turned/2 cosines, then as many sines; len = rows · row; one thread per element
 const INVERSE: u32 = 0u;
 

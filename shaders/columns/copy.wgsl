@@ -1,6 +1,6 @@
 // split_columns, concat_columns: some columns of one matrix become some of another
-// x (rows, x_row), of which columns x_first… are read; y (rows, y_row), of which columns y_first… are written;
-// len = rows · width, for `width` columns; one thread per element copied
+// x (rows, x_row) is read from column x_first on, y (rows, y_row) written from column y_first on; `width` columns are
+// copied; len = rows · width; one thread per element copied
 
 struct Params { len: u32, width: u32, x_row: u32, x_first: u32, y_row: u32, y_first: u32 }
 

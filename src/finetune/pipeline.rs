@@ -35,7 +35,7 @@ pub struct Pipeline {
 /// A stage and what came of it.
 pub struct Outcome {
     pub name: &'static str,
-    /// Of the likeliest replies, or of a reward model its calibration.
+    /// The figures of greedy replies; of a reward model, its calibration.
     pub report: Report,
     /// `None` for a reward model.
     pub sampled: Option<Sampled>,

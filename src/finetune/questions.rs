@@ -57,8 +57,8 @@ impl Questions {
         prompts.map(|(prompt, asked)| Prompt { exchange: Some(asked.clone()), ..prompt }).collect()
     }
 
-    /// Judges the likeliest replies of the model whose parameters the device holds, and by a constitution if there is
-    /// one; nothing is reported where no program can judge.
+    /// Grades greedy replies of the model on the device, and counts those that violate a constitution if one is given.
+    /// Questions that no program can grade have no figures.
     pub fn evaluate(
         &self,
         Setup { model, tokenizer, .. }: &Setup,

@@ -203,7 +203,7 @@ impl Container {
         })
     }
 
-    /// Gives the bytes of a tensor as they are in the file, in parts.
+    /// Passes the raw bytes of a tensor to `give`, part by part.
     pub fn read_bytes(&self, tensor: &Tensor, mut give: impl FnMut(&[u8])) -> Result<(), ContainerError> {
         let most = PART.min(usize::try_from(tensor.bytes).unwrap_or(PART));
         let mut part = vec![0; most];

@@ -4,6 +4,7 @@
 //! both: none of them knows what a model computes. That is in [`families`]: how a `config.json`, read by [`keys`], describes
 //! a model, and which tensors hold its parameters.
 
+pub mod activations;
 pub mod container;
 pub mod dtype;
 pub mod error;

@@ -33,7 +33,7 @@ pub struct Details {
     /// Attention and the feed-forward half read the same stream, and their results are added to it together
     /// (GPT-NeoX).
     pub parallel: bool,
-    /// Tokens of the longest text that it was made for, where that is more than a block; 0 where nobody said.
+    /// `max_position_embeddings` of a published model, where that is more than a block; 0 where it is not known.
     pub max_positions: usize,
     /// What tokens' vectors are multiplied by (Gemma).
     pub embedding_scale: Option<f64>,

@@ -232,7 +232,10 @@ struct Source<'a> {
 /// How a family stores a parameter, and in which tensors. What is none of the model's is stored as it is.
 fn family_entries(family: &Family, heads: Heads, parameter: &Entry) -> (How, Vec<Entry>) {
     match family.row(&parameter.name) {
-        Some((row, layer)) => (row.how, row.entries(heads, parameter.shape, layer)),
+        Some((row, layer)) => {
+            let stored = row.stored(heads, parameter.shape, layer).into_iter();
+            (row.how, stored.map(|(name, shape)| Entry { name, shape }).collect())
+        }
         None => (How::Same, vec![parameter.clone()]),
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! `tests/golden/make_tokenizers.py` makes the tokenizers, and says what they give.
 
+mod changed;
 mod damage;
 
 use std::fs;

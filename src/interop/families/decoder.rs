@@ -63,15 +63,19 @@ pub fn gate(key: &str, name: &str) -> Result<FeedForward, String> {
 pub fn rope(keys: &mut Keys, base: f64, share: f64) -> Result<(f64, RopeScaling, f64), String> {
     let base = keys.number("rope_theta", base)?;
     let share = keys.number("partial_rotary_factor", share)?;
-    let older = keys.object("rope_scaling")?;
-    let Some(mut keys) = keys.object("rope_parameters")?.or(older) else {
-        return Ok((base, RopeScaling::None, share));
+    let mut keys = match (keys.object("rope_parameters")?, keys.object("rope_scaling")?) {
+        (None, None) => return Ok((base, RopeScaling::None, share)),
+        (Some(keys), None) | (None, Some(keys)) => keys,
+        (Some(_), Some(_)) => return Err(TWICE.into()),
     };
     let found =
         (keys.number("rope_theta", base)?, scaling(&mut keys)?, keys.number("partial_rotary_factor", share)?);
     keys.finish()?;
     Ok(found)
 }
+
+pub const TWICE: &str =
+    "rope_parameters and rope_scaling are both there: keep the one that the model was trained with";
 
 /// What `rope_type` says, or in older files `type`.
 pub fn scaling(keys: &mut Keys) -> Result<RopeScaling, String> {

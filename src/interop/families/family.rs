@@ -29,8 +29,7 @@ impl PartialEq for Family {
 
 impl Eq for Family {}
 
-/// Tokens that a model from elsewhere sees at once, where it was not made for fewer and nobody asks for more: its cache of
-/// keys and values grows with them.
+/// The longest context that a published model gets, in tokens: the key-value cache grows with it.
 const CONTEXT: usize = 2048;
 
 impl Family {

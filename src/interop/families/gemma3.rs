@@ -83,7 +83,11 @@ fn rope(keys: &mut Keys) -> Result<(f64, f64, RopeScaling), String> {
     let local = keys.number("rope_local_base_freq", 1e4)?;
     let global = keys.number("rope_theta", 1e6)?;
     let older = keys.object("rope_scaling")?;
-    let Some(mut both) = keys.object("rope_parameters")? else {
+    let newer = keys.object("rope_parameters")?;
+    if older.is_some() && newer.is_some() {
+        return Err(decoder::TWICE.into());
+    }
+    let Some(mut both) = newer else {
         let scaling =
             older.map(|mut keys| decoder::scaling(&mut keys).and_then(|found| keys.finish().map(|()| found)));
         return Ok((local, global, scaling.transpose()?.unwrap_or_default()));

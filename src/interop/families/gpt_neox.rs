@@ -3,10 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use super::activations::{activation, activation_name};
 use super::decoder;
 use super::family::Family;
 use super::tensors::{How, Tensor};
+use crate::interop::activations::{activation, activation_name};
 use crate::interop::keys::Keys;
 use crate::models::config::ModelConfig;
 use crate::models::details::Details;

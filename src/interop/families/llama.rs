@@ -13,8 +13,6 @@ pub static FAMILY: Family =
 
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {
     let config = decoder::read(keys, 1e4)?;
-    // An option of converters: the same numbers.
-    keys.fixed("rope_interleaved", false)?;
     Ok(ModelConfig { details: read_biases(keys, config.details.clone())?, ..config })
 }
 

@@ -1,7 +1,6 @@
 //! The families of published models, one file each: how a `config.json` of `transformers` becomes a [`ModelConfig`] and
 //! back, and under which names the tensors are stored.
 
-mod activations;
 mod decoder;
 mod family;
 mod gemma3;

@@ -13,7 +13,6 @@ pub static FAMILY: Family =
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {
     let mut config = decoder::read(keys, 1e4)?;
     decoder::read_window(keys, &mut config)?;
-    keys.fixed("use_mrope", false)?;
     config.details.qkv_bias = Some(true);
     Ok(config)
 }

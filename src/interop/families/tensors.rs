@@ -2,7 +2,6 @@
 
 use crate::engine::tensor::Shape;
 use crate::models::config::ModelConfig;
-use crate::run::tensor_file::Entry;
 
 /// How a parameter is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +64,8 @@ impl Tensor {
         }
     }
 
-    /// The stored tensors that hold a parameter of this shape, in order.
-    pub fn entries(&self, heads: Heads, shape: Shape, layer: usize) -> Vec<Entry> {
+    /// The names and shapes of the stored tensors that hold a parameter of this shape, in order.
+    pub fn stored(&self, heads: Heads, shape: Shape, layer: usize) -> Vec<(String, Shape)> {
         let rest = &shape.dims()[1..];
         let with_rows = |rows: usize| Shape::new(&[&[rows], rest].concat());
         let shapes = match self.how {
@@ -75,12 +74,12 @@ impl Tensor {
             How::Same | How::AddedToOne | How::ByHead => vec![shape],
         };
         let names = self.theirs.iter().map(|name| name.replace("{}", &layer.to_string()));
-        names.zip(shapes).map(|(name, shape)| Entry { name, shape }).collect()
+        names.zip(shapes).collect()
     }
 }
 
 impl How {
-    /// The elements of a parameter, from those of its [entries](Tensor::entries).
+    /// The elements of a parameter, from those that are [stored](Tensor::stored).
     pub fn join(self, heads: Heads, mut stored: Vec<Vec<f32>>) -> Vec<f32> {
         match self {
             Self::Joined => stored.concat(),
@@ -94,7 +93,7 @@ impl How {
         }
     }
 
-    /// The elements of entry `part` of a parameter; of a half, those of that half.
+    /// The elements of stored tensor `part` of a parameter; of a half, those of that half.
     pub fn split(self, heads: Heads, elements: Vec<f32>, part: usize) -> Vec<f32> {
         match self {
             Self::Joined => {
