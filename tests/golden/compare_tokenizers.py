@@ -64,7 +64,7 @@ def compare(lal, folder, scratch):
     ours = tokenized(lal, "--tokenizer", folder / "tokenizer.json", *files)
     took = time.time() - began
     theirs = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    # Nobody types a special token.
+    # A user cannot type a special token.
     theirs.encode_special_tokens = True
     theirs = [theirs.encode(text, add_special_tokens=False) for text in all_texts]
     wrong = [text[:40] for text, a, b in zip(all_texts, ours, theirs) if (a["ids"], a["tokens"]) != (b.ids, b.tokens)]

@@ -236,7 +236,7 @@ def main():
         config = {"tokenizer_class": "PreTrainedTokenizerFast", **roles}
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
         golden = {"texts": []}
-        # Nobody types a special token.
+        # A user cannot type a special token.
         tokenizer.encode_special_tokens = True
         for text in TEXTS:
             ids = tokenizer.encode(text, add_special_tokens=False).ids

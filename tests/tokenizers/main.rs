@@ -1,5 +1,5 @@
-//! Published tokenizers and chat templates: ids and texts are those of `tokenizers` and `transformers`, nobody types a
-//! special token, and what is damaged is named.
+//! Published tokenizers and chat templates: ids and texts are those of `tokenizers` and `transformers`, a user cannot
+//! type a special token, and what is damaged is named.
 //!
 //! `tests/golden/make_tokenizers.py` makes the tokenizers, and says what they give.
 

@@ -1,4 +1,4 @@
-//! Conversations as a prompt is made of them: whoever speaks last.
+//! Conversations to be rendered as prompts: the last message may be of any role.
 
 use std::path::Path;
 

@@ -1,15 +1,16 @@
-//! Texts of others inside the form of a conversation: none of their characters becomes part of a special token.
+//! Messages inside a rendered conversation: none of their characters becomes part of a special token.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-/// Where texts of others must be marked.
+/// Finds the characters of a message that must be marked, so that nothing a user types is a special token.
 ///
-/// A special token of a rendered conversation that holds a character of somebody's text lies whole in that text, or
-/// crosses an end of it, or holds all of it. So in each text one character is marked of every special token that is in
-/// it, its last character where it ends as one begins, its first where it begins as one ends, and its first where it
-/// is a part of one altogether. Spaces at the ends, which templates trim, are left out of account. A mark is another
-/// character while the template is rendered, and afterwards a place that no special token may hold. All other texts,
-/// and so what a template finds in them, are as they were: their tokens are those of `transformers`.
+/// A special token of the rendered conversation that includes a character of a message lies inside the message, crosses
+/// one of its ends, or contains all of it. So these characters are marked: the first of each special token inside the
+/// message; the last character, if the message ends with the beginning of a special token; the first, if it begins with
+/// the end of one or is a part of one. Spaces at the ends do not count, as templates trim them.
+///
+/// While the template is rendered, another character takes the place of a marked one; afterwards no special token may
+/// include that place. A message without marks is not changed: its tokens are those of `transformers`.
 #[derive(Debug)]
 pub struct Guard {
     tokens: Vec<String>,

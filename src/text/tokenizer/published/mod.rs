@@ -1,8 +1,7 @@
 //! A tokenizer that others published: any `tokenizer.json`, run by Hugging Face's `tokenizers`.
 //!
-//! The library normalizes, splits and models; what is around it is done here, since a text of somebody else must never
-//! become a special token ([`added`]), tokens must be bytes ([`spelling`]), and what else the folder says of them
-//! must agree ([`settings`]).
+//! The library normalizes, splits and models. The rest is done here: special tokens, which no text of a user may become
+//! ([`added`]), the bytes of each token ([`spelling`]), and the settings in the other files of the folder ([`settings`]).
 
 mod added;
 mod caught;
@@ -201,12 +200,12 @@ impl Published {
         self.0.settings.template.as_ref()
     }
 
-    /// What keeps special tokens out of the texts of others.
+    /// What keeps special tokens out of messages.
     pub fn guard(&self) -> &Guard {
         &self.0.guard
     }
 
-    /// Whether a token is one that no text of others has.
+    /// Whether a token is special: no message contains it.
     pub fn is_control(&self, id: u32) -> bool {
         self.0.added.is_control(id)
     }
