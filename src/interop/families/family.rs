@@ -33,8 +33,8 @@ impl Eq for Family {}
 const CONTEXT: usize = 2048;
 
 impl Family {
-    /// The model that a `config.json` describes. Where it was made for longer texts than [`CONTEXT`], its `block_size` is
-    /// that.
+    /// The model that a `config.json` describes. Its `block_size` is at most 2,048 tokens; `max_positions` has what the file
+    /// says.
     pub fn read(&self, json: &Value) -> Result<ModelConfig, String> {
         let mut keys = Keys::of(json)?;
         let mut config = (self.read)(&mut keys)?;

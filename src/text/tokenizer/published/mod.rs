@@ -1,7 +1,7 @@
 //! A tokenizer that others published: any `tokenizer.json`, run by Hugging Face's `tokenizers`.
 //!
 //! The library normalizes, splits and models. The rest is done here: special tokens, which no text of a user may become
-//! ([`added`]), the bytes of each token ([`spelling`]), and the settings in the other files of the folder ([`settings`]).
+//! (`added`), the bytes of each token (`spelling`), and the settings in the other files of the folder (`settings`).
 
 mod added;
 mod caught;
