@@ -54,7 +54,7 @@ fn pass() -> Result<Pass, Box<dyn Error>> {
     let mut tape = Tape::new("step");
     let x = tape.input("x", Spec::f32([4, 2]));
     let [targets, weights] = ["targets", "weights"].map(|name| tape.input(name, Spec::f32([4, 1])));
-    let linear = Linear { bias: true, std: 1.0, lora_rank: 0 };
+    let linear = Linear { bias: true, std: 1.0 };
     let hidden = tape.scoped("layer1", |tape| linear.record(tape, x, HIDDEN))?;
     let active = tape.apply_one(Activation(ActivationFunction::Tanh), &[hidden])?;
     let logits = tape.scoped("layer2", |tape| linear.record(tape, active, 1))?;

@@ -76,7 +76,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let defaults = SftOptions {}.defaults(Some(TALES));
     let config = size.finetuning.over(&defaults)?.over(base.settings())?.resolve()?;
     let tokenizer = base.chat_tokenizer();
-    let model = base.for_chat(config.model.block_size, 0.0, 0)?;
+    let model = base.for_chat(config.model.block_size, 0.0)?;
     let dataset =
         SftDataset::of_tales(false, size.conversations, size.questions, model.block_size, &tokenizer)?;
     let held_out = &dataset.held_out.examples;

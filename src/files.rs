@@ -29,6 +29,11 @@ impl FileError {
     }
 }
 
+/// A hash in hexadecimal, in lower case.
+pub fn hexadecimal(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn advice(error: &io::Error) -> &'static str {
     use io::ErrorKind::{
         FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,

@@ -17,11 +17,13 @@
 //! | [`objective`] | losses: cross-entropy, negative sampling, DPO, reward models, PPO and GRPO |
 //! | [`optim`] | AdamW, Muon, SGD, clipping and learning-rate schedules |
 //! | [`interop`] | published models: their families; safetensors and GGUF files in their number formats |
+//! | [`hub`] | published models of the Hugging Face Hub: its cache, and downloads into it |
 //! | [`text`] | tokenizers, corpora, conversations, the Tales world |
 //! | [`run`] | settings and presets, run folders, checkpoints, model files |
 //! | [`train`] | pretraining: batches, the training loop, evaluation |
 //! | [`finetune`] | SFT, reward models, DPO, PPO, GRPO and Constitutional AI: a stage each |
 //! | [`sample`] | generating text: sampling strategies, the key-value cache, conversations |
+//! | [`embed`] | vectors of texts, by pooling what a Transformer makes of their tokens |
 //! | [`inspect`] | looking into a model: attention maps, logits, nearest embeddings |
 //! | [`verify`] | checks of kernels against the f64 oracle, of derivatives, and mutation tests of the checks |
 //! | [`profile`] | the time of each kernel, and the rooflines of the device |
@@ -68,9 +70,11 @@
 //! ```
 
 pub mod cli;
+pub mod embed;
 pub mod engine;
 pub mod files;
 pub mod finetune;
+pub mod hub;
 pub mod inspect;
 pub mod interop;
 pub mod models;

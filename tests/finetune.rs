@@ -10,6 +10,7 @@ use lal::engine::device::Device;
 use lal::engine::device::cpu::Cpu;
 use lal::finetune::scorer::{Head, Scorer};
 use lal::models::config::ModelConfig;
+use lal::nn::lora::Lora;
 use lal::run::tensor_file::{Entry, TensorFile};
 use lal::sample::generator::Generator;
 use lal::sample::load::{Model, load};
@@ -94,7 +95,7 @@ fn merged_adapters_give_the_logits_of_adapters() {
     let merged = Generator::new(config.clone()).start(&mut cpu, &prompt).unwrap();
 
     let mut cpu = Cpu::<f32>::default();
-    let adapted = ModelConfig { lora_rank: 3, ..config };
+    let adapted = ModelConfig { lora: Lora::of_rank(3), ..config };
     let scorer = Scorer::load(&mut cpu, &adapted, "", Head::Tokens, [1, 8]).unwrap();
     let state = TensorFile::open(&run.join("state.safetensors")).unwrap();
     let (adapters, frozen): (Vec<Entry>, Vec<Entry>) =

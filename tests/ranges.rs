@@ -83,7 +83,7 @@ impl Verb {
 }
 
 /// Every verb that takes values; `{base}` and so on stand for what the test prepares.
-const VERBS: [(&str, &str); 22] = [
+const VERBS: [(&str, &str); 26] = [
     (
         "train",
         "{tiny} --data {text} --n-head 1 --n-embd 4 --n-layer 1 --block-size 8 --tokenizer byte --out {own}/out",
@@ -104,13 +104,17 @@ const VERBS: [(&str, &str); 22] = [
     ("verify", "--device cpu --op none"),
     ("inspect attention", "--device cpu --model {base} --prompt a"),
     ("inspect logits", "--device cpu --model {base} --prompt a"),
+    ("inspect masked", "--device cpu --model {base} --prompt a"),
     ("inspect embeddings", "--model {base} --word a"),
     ("inspect tensors", "--model {base}"),
+    ("embed", "--device cpu --model {base} --text a"),
+    ("pull", "none"),
     ("ops", ""),
     ("data get", "none"),
     ("data prepare", "{own}/out --chars 10 --questions 1 --held-out 1"),
     ("data list", ""),
     ("tokenize", "--tokenizer byte --text a"),
+    ("convert", "--model {base} --to hf --out {own}/out"),
     ("completions", "bash"),
 ];
 

@@ -230,7 +230,7 @@ fn every_option_of_a_stage_is_refused_by_name() {
     for method in methods {
         let verb = ["finetune", method.name()].map(str::to_owned);
         let again = || resume(&verb.each_ref().map(String::as_str), &dpo);
-        let stage = StageConfig { model: start.run.clone(), lora_rank: 0, method };
+        let stage = StageConfig { model: start.run.clone(), adapter: None, lora_rank: 0, lora: None, method };
         stage.write(&dpo).unwrap();
         let recorded = table(&dpo.join("finetune.toml"));
         let options = recorded["method"].as_table().unwrap().iter();
@@ -246,6 +246,16 @@ fn every_option_of_a_stage_is_refused_by_name() {
                 let mut command = again();
                 command.args([flag(key), beyond.clone()]);
                 refused(command, &dpo, &[&flag(key), &beyond]);
+                // Nor can a file that has it be compared with what is asked for.
+                let path = dpo.join("finetune.toml");
+                let text = fs::read_to_string(&path).unwrap();
+                let large = text.replace(&format!("\n{key} = {value}\n"), &format!("\n{key} = {beyond}\n"));
+                if key != "lora_rank" {
+                    assert_ne!(large, text, "{key}");
+                    fs::write(&path, large).unwrap();
+                    refused(again(), &dpo, &[&beyond]);
+                    fs::write(&path, text).unwrap();
+                }
             }
         }
         let mut command = again();

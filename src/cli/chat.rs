@@ -13,12 +13,13 @@ use serde::Serialize;
 use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
 use super::interrupt::stop_on_interrupt;
+use super::model::ModelArgs;
 use super::output::{Output, is_lost};
 use super::sampling::Sampling;
 use super::values::{MOST_TOKENS, whole};
 use crate::engine::device::Device;
 use crate::sample::conversation::{Conversation, ConversationError};
-use crate::sample::load::{Model, load};
+use crate::sample::load::Model;
 use crate::sample::reply::ReplyError;
 use crate::sample::strategy::{Sampler, Strategy};
 use crate::text::chat::{ChatError, Role, line};
@@ -27,9 +28,8 @@ use crate::text::corpus::cache_dir;
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("temperature", |arg| arg.default_value("0.5")))]
 pub struct Args {
-    /// Folder of a fine-tuned model
-    #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// System message, at the start of the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -66,7 +66,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let strategy = args.sampling.strategy()?;
     let sampler = Sampler::new(strategy.clone())?;
     let mut opened = args.device.open(output)?;
-    let model = load(opened.device(), &args.model)?;
+    let model = args.model.load(opened.device(), output)?;
     if !model.tokenizer.has_chat() {
         model.config.answers()?;
         return Err(ChatError::NoChatTokens(model.tokenizer.name()).into());

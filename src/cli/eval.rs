@@ -11,26 +11,28 @@ use self::data::{Data, Own};
 use self::event::Event;
 use super::device::{DeviceArgs, Opened};
 use super::failure::{Exit, Usage, of_a_model};
+use super::hub::located_if;
+use super::model::ModelArgs;
 use super::output::Output;
 use super::places::DataPlaces;
 use super::values::{MOST, MOST_TOKENS, whole};
 use crate::finetune::examples::TALES_HELD_OUT;
 use crate::finetune::sft_dataset::{FLAWED_TALES, SftDataset};
-use crate::sample::load::{Model, load};
+use crate::models::config::Architecture;
+use crate::sample::load::Model;
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::corpus::{DEFAULT, TALES};
-use crate::text::dataset::{Dataset, Split};
+use crate::text::dataset::Dataset;
 use crate::text::pack::{TooLong, pack};
-use crate::train::evaluate::{Loss, floor, loss, text_windows};
+use crate::train::evaluate::{Loss, Windows, floor, loss, text_windows};
 
 /// `--data` is a text, by path or name; the loss is that of its last tenth, the validation part. For a fine-tuned model
 /// it may be a .jsonl of conversations, or `tales` for held-out questions about the built-in world.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a trained model
-    #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// A text or conversations, by name or path [default: the data of the run, or else tinyshakespeare]
     #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH")]
     data: Option<String>,
@@ -40,6 +42,12 @@ pub struct Args {
     /// Folder of the reward model that compares them [default: the program that scores answers about tales]
     #[arg(long, value_name = "DIR", requires = "against")]
     reward: Option<PathBuf>,
+    /// The part of a text whose loss is taken
+    #[arg(long, value_enum, default_value_t = Part::Val)]
+    split: Part,
+    /// Which tokens count: all; or as others count them for a perplexity
+    #[arg(long, value_enum, default_value_t = Count::Blocks)]
+    windows: Count,
     /// Tokens between the windows of a text; fewer give each token more context [default: the block size]
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MOST_TOKENS))]
     stride: Option<usize>,
@@ -58,14 +66,35 @@ pub struct Args {
     device: DeviceArgs,
 }
 
-pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+/// Parts of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The last tenth
+    Val,
+    All,
+}
+
+/// Which tokens of a text count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Count {
+    /// Every token but the first
+    Blocks,
+    /// As the guide of transformers on perplexity counts them, with its max_length as --context
+    Sliding,
+    /// As llama-perplexity of llama.cpp counts them, with its -c as --context
+    Halves,
+}
+
+pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
+    args.against = located_if(args.against, output)?;
+    args.reward = located_if(args.reward, output)?;
     let strategy = Strategy { temperature: args.temperature, ..Strategy::default() };
     strategy.check()?;
     let mut opened = args.device.open(output)?;
-    let mut model = load(opened.device(), &args.model)?;
+    let mut model = args.model.load(opened.device(), output)?;
     model.config.predicts_next()?;
     let chats = model.tokenizer.has_chat();
-    let own = Own::of(&args.model)?;
+    let own = Own::of(&args.model.located(output)?)?;
     let data = args.data.as_deref().or(own.data.as_deref()).unwrap_or(DEFAULT);
     let own = args.data.is_none().then_some(&own);
     let has_answers = match data {
@@ -110,19 +139,52 @@ fn text_loss(
         Some(own) => args.places.of_run(&mut own.origin.clone(), own.data.as_deref(), None, output)?.0,
         None => args.places.locate(Some(data), output)?,
     };
-    let dataset = Dataset::new(&corpus.name, &corpus.text, &model.tokenizer)?;
+    if args.windows != Count::Blocks && model.config.architecture == Architecture::Mlp {
+        let what = "a model of fixed windows predicts one token after each: leave out --windows";
+        return Err(Usage(what.into()).into());
+    }
+    if args.windows == Count::Halves && args.stride.is_some() {
+        return Err(Usage("--windows halves has no stride: leave out --stride".into()).into());
+    }
+    let tokenizer = &model.tokenizer;
+    let dataset = Dataset::new(&corpus.name, &corpus.text, tokenizer)?;
     let block_size = model.config.block_size;
-    dataset.check(block_size).map_err(of_a_model)?;
+    if args.split == Part::Val {
+        dataset.check(block_size).map_err(of_a_model)?;
+    }
     let stride = args.stride.unwrap_or(block_size);
     if !(1..=block_size).contains(&stride) {
         let what = format!("--stride {stride} is outside its range: 1 to {block_size}, the model's block");
         return Err(Usage(what).into());
     }
-    let tokens = dataset.tokens(Split::Val);
-    let windows = text_windows(tokens, &model.config, stride);
+    let (part, part_bytes) = match args.split {
+        Part::Val => (&corpus.text[corpus.text.len() - dataset.val_bytes..], dataset.val_bytes),
+        Part::All => (corpus.text.as_str(), corpus.text.len()),
+    };
+    // Others count from the token that begins a text, where a tokenizer has one.
+    let (tokens, windows) = match args.windows {
+        Count::Blocks if args.split == Part::Val => (dataset.val.clone(), Windows::Blocks { stride }),
+        Count::Blocks => (tokenizer.encode(part)?, Windows::Blocks { stride }),
+        Count::Sliding => (tokenizer.encode_prompt(part)?, Windows::Sliding { stride }),
+        Count::Halves => {
+            let begin = tokenizer.published().and_then(|published| published.around()[0].first().copied());
+            (tokenizer.encode_prompt(part)?, Windows::Halves { begin })
+        }
+    };
+    let least = if args.windows == Count::Blocks { block_size + 1 } else { block_size };
+    if tokens.len() < least {
+        let what = format!(
+            "{} has {} tokens, and the model reads {least} at a time: give a longer text, or a smaller --context",
+            corpus.name,
+            tokens.len()
+        );
+        return Err(Usage(what).into());
+    }
+    let windows = text_windows(&tokens, &model.config, windows);
     let loss = loss(opened.device(), &model.config, &windows, false)?;
-    let bytes = dataset.val_bytes as f64 * loss.tokens as f64 / tokens.len() as f64;
-    tell_loss(&corpus.name, loss, bytes, floor(&corpus, &dataset, &model.config), output)
+    let bytes = part_bytes as f64 * loss.tokens as f64 / tokens.len() as f64;
+    let floor = floor(&corpus, &dataset, &model.config).filter(|_| args.split == Part::Val);
+    tell_loss(&corpus.name, loss, bytes, floor, output)
 }
 
 /// Of the answers alone.

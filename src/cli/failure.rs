@@ -5,20 +5,26 @@ use std::process::ExitCode;
 
 use super::output::tell;
 use super::visible::is_steering;
+use crate::embed::EmbedError;
 use crate::engine::device::DeviceError;
 use crate::finetune::base::BaseError;
 use crate::finetune::config::StageConfigError;
 use crate::finetune::constitution::ConstitutionError;
+use crate::finetune::lora::LoraError;
 use crate::finetune::stage::OptionsError;
+use crate::hub::HubError;
 use crate::inspect::attention::InspectError;
 use crate::models::abilities::Inability;
 use crate::models::config::SizeError;
 use crate::run::config_error::ConfigError;
+use crate::run::convert::ConvertError;
 use crate::run::folder::FolderError;
 use crate::run::lock::LockError;
+use crate::run::model_file::ModelError;
 use crate::run::origin::OriginError;
 use crate::run::resume::Kept;
 use crate::sample::conversation::ConversationError;
+use crate::sample::load::LoadError;
 use crate::sample::strategy::StrategyError;
 use crate::text::chat::ChatError;
 use crate::text::corpus::CorpusError;
@@ -111,13 +117,25 @@ fn classify(error: &anyhow::Error) -> Exit {
             BaseError::NoConversations(_)
             | BaseError::Differs { .. }
             | BaseError::Positions { .. }
+            | BaseError::TooLong { .. }
+            | BaseError::Window { .. }
             | BaseError::OtherTokenizer(_)
             | BaseError::NoRewards(_),
         ) = cause.downcast_ref()
         {
             return Exit::Usage;
         }
-        if let Some(InspectError::TooLong { .. } | InspectError::Empty) = cause.downcast_ref() {
+        if let Some(InspectError::TooLong { .. } | InspectError::Empty | InspectError::Inability(_)) =
+            cause.downcast_ref()
+        {
+            return Exit::Usage;
+        }
+        if let Some(EmbedError::Inability(_) | EmbedError::Empty { .. } | EmbedError::Recipe { .. }) =
+            cause.downcast_ref()
+        {
+            return Exit::Usage;
+        }
+        if let Some(LoadError::Positions { .. } | LoadError::NoContext(_)) = cause.downcast_ref() {
             return Exit::Usage;
         }
         if let Some(ConversationError::TooLong { .. }) = cause.downcast_ref() {
@@ -132,13 +150,20 @@ fn classify(error: &anyhow::Error) -> Exit {
             || cause.is::<ChatError>()
             || cause.is::<ConstitutionError>()
             || cause.is::<StageConfigError>()
+            || cause.downcast_ref().is_some_and(|error| !matches!(error, LoraError::Adapter(_)))
             || cause.is::<OptionsError>()
             || cause.is::<Kept>()
             || cause.is::<OriginError>()
             || matches!(cause.downcast_ref(), Some(SessionError::TooFewSteps { .. }))
             || cause.downcast_ref().is_some_and(is_usage)
+            || cause.downcast_ref().is_some_and(is_asked_wrong)
             || cause.is::<TooLong>()
             || cause.is::<TokenizerError>()
+            || matches!(cause.downcast_ref(), Some(ModelError::NoTokenizer(_) | ModelError::NoFolder(_)))
+            || matches!(
+                cause.downcast_ref(),
+                Some(ConvertError::Taken(_) | ConvertError::NoCounterpart { .. })
+            )
             || cause.is::<Usage>()
         {
             return Exit::Usage;
@@ -154,6 +179,12 @@ fn is_usage(error: &FolderError) -> bool {
         error,
         Taken(_) | Used(..) | NoRun(..) | Edited { .. } | Config(_) | Lock(LockError::Held { .. })
     )
+}
+
+/// Whether what was asked of the hub is not there, and nothing failed.
+fn is_asked_wrong(error: &HubError) -> bool {
+    use HubError::{NoFile, NoWeights, Offline, Several, Unknown};
+    matches!(error, Offline { .. } | Unknown { .. } | NoFile { .. } | NoWeights { .. } | Several { .. })
 }
 
 /// What a text is too short for, where the verb has no flag that would change the model's block.

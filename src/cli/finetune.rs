@@ -6,15 +6,18 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::adapter::AdapterArgs;
 use super::device::DeviceArgs;
 use super::failure::Exit;
 use super::given::Given;
+use super::hub::located_if;
 use super::launch::Launch;
 use super::output::Output;
 use super::running::{Verbs, autotune};
 use crate::finetune::base::Base;
 use crate::finetune::critique::Violations;
 use crate::finetune::job::{Asked, Job};
+use crate::finetune::lora::LoraOptions;
 use crate::finetune::ppo_options::PpoOptions;
 use crate::finetune::report::{Answers, Grades, Report};
 use crate::finetune::stage::Context;
@@ -73,13 +76,13 @@ struct StageArgs<T: clap::Args> {
 /// The model's sizes and its tokenizer are those of the base.
 #[derive(Debug, clap::Args)]
 struct RunArgs {
-    /// Folder of the model to begin with
-    #[arg(long, env = "LAL_MODEL", value_name = "DIR", required_unless_present = "resume")]
+    /// Folder of the model to begin with, or org/name of a published one
+    #[arg(long, env = "LAL_MODEL", value_name = "MODEL", required_unless_present = "resume")]
     model: Option<PathBuf>,
-    /// Train low-rank adapters of this rank on frozen weights; model.safetensors holds them merged. 0 trains every
-    /// weight
-    #[arg(long, visible_alias = "lora", env = "LAL_LORA_RANK", value_name = "R")]
-    lora_rank: Option<usize>,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    #[command(flatten)]
+    lora: LoraOptions,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -144,6 +147,7 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         verbs: Verbs { again: &again, next },
         describe: &|folder| {
             config.write(folder)?;
+            config.describe_adapter(setup, folder)?;
             Ok(origin.write(folder)?)
         },
     };
@@ -163,7 +167,15 @@ fn job(args: &RunArgs, method: Method, given: &BTreeSet<String>, output: Output)
         None => args.settings.clone(),
     };
     let drops_out = settings.dropout.is_some();
-    let asked = Asked { settings, model: args.model.as_deref(), lora_rank: args.lora_rank, method, given };
+    let model = located_if(args.model.clone(), output)?;
+    let asked = Asked {
+        settings,
+        model: model.as_deref(),
+        adapter: args.adapter.folder(),
+        lora: args.lora.clone(),
+        method,
+        given,
+    };
     if let Some(path) = &args.resume {
         return Job::resume(path, asked);
     }

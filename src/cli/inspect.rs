@@ -1,6 +1,8 @@
 //! `lal inspect`: attention, the distribution of the next token, embeddings, and what is in a file of tensors.
 
 mod embeddings;
+mod logits;
+mod masked;
 mod tensors;
 
 use std::iter::repeat_n;
@@ -11,16 +13,15 @@ use serde::Serialize;
 
 use super::device::{DeviceArgs, Opened};
 use super::failure::{Exit, Usage};
+use super::model::ModelArgs;
 use super::output::Output;
 use super::prompt::Prompt;
-use super::sampling::Sampling;
-use super::values::{MOST, MOST_TOKENS, whole};
+use super::values::{MOST, whole};
 use crate::files::write_output;
 use crate::inspect::attention::{Head, heads};
-use crate::inspect::logits::{Expectation, Expected, expectation};
 use crate::inspect::svg::svg;
 use crate::profile::columns::COLUMNS;
-use crate::sample::load::{Model, load};
+use crate::sample::load::Model;
 use crate::text::tokenizer::Tokenizer;
 
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,9 @@ enum What {
     /// Attention weights of each head, as a heat map
     Attention(AttentionArgs),
     /// Distribution of the token after a prompt
-    Logits(LogitsArgs),
+    Logits(logits::Args),
+    /// What a model that sees both sides puts in place of hidden tokens
+    Masked(masked::Args),
     /// Names, types and shapes of a file's tensors, and what it says of its model
     Tensors(tensors::Args),
 }
@@ -44,9 +47,8 @@ enum What {
 /// The model and what it reads.
 #[derive(Debug, clap::Args)]
 struct Reading {
-    /// Folder of a trained model
-    #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     #[command(flatten)]
     prompt: Prompt,
     #[command(flatten)]
@@ -68,68 +70,49 @@ struct AttentionArgs {
     svg: Option<PathBuf>,
 }
 
-#[derive(Debug, clap::Args)]
-#[command(mut_arg("temperature", |arg| arg.default_value("1")))]
-struct LogitsArgs {
-    #[command(flatten)]
-    reading: Reading,
-    /// Number of tokens to show
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole::<usize>(1..=MOST_TOKENS))]
-    top: usize,
-    #[command(flatten)]
-    sampling: Sampling,
-}
-
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event<'a> {
-    Head {
-        layer: usize,
-        head: usize,
-        entropy: f64,
-        distance: f64,
-        p: Vec<&'a [f64]>,
-    },
-    Token {
-        id: u32,
-        token: String,
-        logit: f32,
-        probability: f32,
-        drawn: f32,
-    },
-    Done {
-        tokens: Vec<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        entropy: Option<f32>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        drawn_entropy: Option<f32>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        kept: Option<usize>,
-    },
+    Head { layer: usize, head: usize, entropy: f64, distance: f64, p: Vec<&'a [f64]> },
+    Done { tokens: Vec<String> },
 }
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     match &args.what {
         What::Embeddings(args) => embeddings::run(args, output),
         What::Attention(args) => attention(args, output),
-        What::Logits(args) => logits(args, output),
+        What::Logits(args) => logits::run(args, output),
+        What::Masked(args) => masked::run(args, output),
         What::Tensors(args) => tensors::run(args, output),
     }
 }
 
 impl Reading {
-    /// The model on its device, and the tokens of the prompt.
-    fn open(&self, output: Output) -> anyhow::Result<(Opened, Model, Vec<u32>)> {
+    /// The model on its device, and the tokens that `read` makes of the prompt.
+    fn open(
+        &self,
+        output: Output,
+        read: impl FnOnce(&Tokenizer, &str) -> anyhow::Result<Vec<u32>>,
+    ) -> anyhow::Result<(Opened, Model, Vec<u32>)> {
         let Some(prompt) = self.prompt.read()? else {
             return Err(
                 Usage("give what the model reads: --prompt TEXT, or --prompt-file FILE".into()).into()
             );
         };
-        let mut opened = self.device.open(output)?;
-        let model = load(opened.device(), &self.model)?;
-        let tokens = model.tokenizer.encode(&prompt).context("the prompt cannot be read")?;
+        let (opened, model) = self.load(output)?;
+        let tokens = read(&model.tokenizer, &prompt)?;
         Ok((opened, model, tokens))
     }
+
+    fn load(&self, output: Output) -> anyhow::Result<(Opened, Model)> {
+        let mut opened = self.device.open(output)?;
+        let model = self.model.load(opened.device(), output)?;
+        Ok((opened, model))
+    }
+}
+
+fn encode(tokenizer: &Tokenizer, prompt: &str) -> anyhow::Result<Vec<u32>> {
+    tokenizer.encode(prompt).context("the prompt cannot be read")
 }
 
 /// Tokens as text: for a person, a space is shown as `␣`, a line's end as `⏎`, a tab as `⇥`; a program gets them as they
@@ -147,7 +130,7 @@ fn shown(token: &str) -> String {
 }
 
 fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
-    let (mut opened, model, tokens) = args.reading.open(output)?;
+    let (mut opened, model, tokens) = args.reading.open(output, encode)?;
     model.config.attends()?;
     let wanted = |head: &Head| {
         args.layer.is_none_or(|layer| layer == head.layer) && args.head.is_none_or(|h| h == head.head)
@@ -175,7 +158,7 @@ fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
         }
     }
     if output.json {
-        output.event(&Event::Done { tokens: names, entropy: None, drawn_entropy: None, kept: None })?;
+        output.event(&Event::Done { tokens: names })?;
     }
     Ok(Exit::Done)
 }
@@ -199,51 +182,4 @@ fn map(output: Output, head: &Head, names: &[String]) -> anyhow::Result<()> {
         output.line(format!("{name:>width$} {row}"))?;
     }
     Ok(())
-}
-
-fn logits(args: &LogitsArgs, output: Output) -> anyhow::Result<Exit> {
-    let strategy = args.sampling.strategy()?;
-    let (mut opened, mut model, tokens) = args.reading.open(output)?;
-    let logits = model.generator.start(opened.device(), &tokens)?;
-    let Expectation { tokens: expected, entropy, drawn_entropy, kept } =
-        expectation(&logits, &tokens, strategy)?;
-    let shown = &expected[..expected.len().min(args.top)];
-    let name = |token: &Expected| names(&model.tokenizer, &[token.id], output).remove(0);
-    if output.json {
-        for token in shown {
-            let Expected { id, logit, probability, drawn } = *token;
-            output.event(&Event::Token { id, token: name(token), logit, probability, drawn })?;
-        }
-        let (tokens, kept) = (names(&model.tokenizer, &tokens, output), Some(kept));
-        output.event(&Event::Done {
-            tokens,
-            entropy: Some(entropy),
-            drawn_entropy: Some(drawn_entropy),
-            kept,
-        })?;
-        return Ok(Exit::Done);
-    }
-    let width = shown.iter().map(|token| name(token).chars().count()).max().unwrap_or(0).max(5);
-    output.line(format!("{:<width$}    logit    model    drawn", "token"))?;
-    for token in shown {
-        let bar = "━".repeat((30.0 * token.drawn).round() as usize);
-        let drawn = if token.drawn > 0.0 { format!("{:.2}%", 100.0 * token.drawn) } else { "-".into() };
-        let line = format!(
-            "{:<width$} {:>8.3} {:>7.2}% {drawn:>8}  {bar}",
-            name(token),
-            token.logit,
-            100.0 * token.probability
-        );
-        output.line(line.trim_end())?;
-    }
-    let rest: f32 = expected[shown.len()..].iter().map(|token| token.probability).sum();
-    if expected.len() > shown.len() {
-        output.line(format!("and {} more, {:.2}% together", expected.len() - shown.len(), 100.0 * rest))?;
-    }
-    output.line(format!(
-        "\nthe model: {entropy:.2} bits, as uncertain as {:.1} equal choices\n\
-         drawn from {kept} tokens: {drawn_entropy:.2} bits",
-        entropy.exp2()
-    ))?;
-    Ok(Exit::Done)
 }

@@ -1,25 +1,31 @@
 //! The command line: one file per verb, each of them parse → call the library → print.
 
+mod adapter;
 mod bars;
 mod bench;
 mod chat;
 mod completions;
+mod convert;
 mod data;
 mod device;
 mod devices;
+mod embed;
 mod eval;
 mod failure;
 mod finetune;
 mod given;
 mod help;
+mod hub;
 mod inspect;
 mod interrupt;
 mod launch;
+mod model;
 mod ops;
 mod output;
 mod places;
 mod profile;
 mod prompt;
+mod pull;
 mod running;
 mod sample;
 mod sampling;
@@ -71,12 +77,18 @@ enum Verb {
     Verify(Box<verify::Args>),
     /// Look inside a trained model: attention, next-token distribution, embeddings
     Inspect(inspect::Args),
+    /// Turn texts into vectors that tell how alike they are
+    Embed(embed::Args),
     /// List the ops with their formulas, kernels and shaders
     Ops(ops::Args),
     /// List the adapters and their limits
     Devices,
     /// Show the tokens of texts and of conversations
     Tokenize(tokenize::Args),
+    /// Download a published model, or list those in the cache
+    Pull(pull::Args),
+    /// Write a model as transformers or llama.cpp loads it
+    Convert(convert::Args),
     /// List, download and prepare corpora
     Data(data::Args),
     /// Print a completion script for a shell
@@ -118,13 +130,16 @@ pub fn lal() -> ExitCode {
         Verb::Chat(args) => chat::run(args, output),
         Verb::Sample(args) => sample::run(args, output),
         Verb::Eval(args) => eval::run(args, output),
-        Verb::Profile(args) => profile::run(&args, output),
+        Verb::Profile(args) => profile::run(*args, output),
         Verb::Bench(args) => bench::run(&args, output),
-        Verb::Verify(args) => verify::run(&args, output),
+        Verb::Verify(args) => verify::run(*args, output),
         Verb::Inspect(args) => inspect::run(&args, output),
+        Verb::Embed(args) => embed::run(&args, output),
         Verb::Ops(args) => ops::run(&args, output),
         Verb::Devices => devices::run(output),
         Verb::Tokenize(args) => tokenize::run(&args, output),
+        Verb::Pull(args) => pull::run(&args, output),
+        Verb::Convert(args) => convert::run(&args, output),
         Verb::Data(args) => data::run(args, output),
         Verb::Completions(args) => {
             let command = match args.program.as_str() {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
+use super::hub::located_if;
 use super::output::Output;
 use super::subject::stored;
 use crate::engine::device::Device;
@@ -32,8 +33,8 @@ pub struct Args {
     settings: Settings,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Folder of a run whose model and settings to profile
-    #[arg(long, env = "LAL_MODEL", value_name = "DIR", conflicts_with = "preset")]
+    /// Folder of a run whose model and settings to profile, or org/name of a published model
+    #[arg(long, env = "LAL_MODEL", value_name = "MODEL", conflicts_with = "preset")]
     model: Option<PathBuf>,
     /// What to profile: a training step, or decoding one token
     #[arg(long, default_value = "train", value_name = "NAME")]
@@ -61,8 +62,9 @@ enum Event {
     Done { step_us: f64, gpu_us: f64, host_us: f64, submissions: usize },
 }
 
-pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let asked = asked(args)?;
+pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
+    args.model = located_if(args.model, output)?;
+    let asked = asked(&args)?;
     let mut opened = args.device.open(output)?;
     let workload = workload(args.mode, &asked, opened.device())?;
     let device = opened.subject();
@@ -73,7 +75,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let described = device.describe();
     let kind = opened.kind();
     drop(opened);
-    let errors = if kind == "gpu" { errors(args, &workload, output)? } else { Errors::default() };
+    let errors = if kind == "gpu" { errors(&args, &workload, output)? } else { Errors::default() };
     let report = Report::new(described, &workload, &times, roofline, &errors);
     if let Some(path) = &args.trace {
         write_output(path, serde_json::to_string(&Trace::new(&report, &workload, &times))?.as_bytes())?;

@@ -1,6 +1,5 @@
 //! `lal sample`: text from a trained model.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -10,24 +9,27 @@ use serde::Serialize;
 
 use super::device::DeviceArgs;
 use super::failure::Exit;
+use super::model::ModelArgs;
 use super::output::Output;
 use super::prompt::Prompt;
 use super::sampling::Sampling;
 use super::values::{MOST, MOST_TOKENS, whole};
-use crate::sample::load::{Model, load};
+use crate::sample::load::Model;
 use crate::sample::strategy::{Candidate, Sampler};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a trained model
-    #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     #[command(flatten)]
     prompt: Prompt,
     /// Tokens to write
     #[arg(long, visible_alias = "max-new-tokens", value_name = "N", default_value_t = 500)]
     #[arg(value_parser = whole::<usize>(0..=MOST_TOKENS))]
     max_tokens: usize,
+    /// Go on after a token that ends a text; only published tokenizers have one
+    #[arg(long)]
+    ignore_eos: bool,
     #[command(flatten)]
     sampling: Sampling,
     /// Random seed: the same seed gives the same text
@@ -49,16 +51,31 @@ const EXPLAINED: usize = 5;
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event {
-    Step { sample: usize, token: String, probability: f32, candidates: Vec<(String, f32)> },
-    Sample { sample: usize, text: String, tokens: usize },
-    Done { samples: usize, tokens: usize, tokens_per_second: f64 },
+    Step {
+        sample: usize,
+        token: String,
+        probability: f32,
+        candidates: Vec<(String, f32)>,
+    },
+    /// The text with its prompt, and the ids of what was written.
+    Sample {
+        sample: usize,
+        text: String,
+        tokens: usize,
+        ids: Vec<u32>,
+    },
+    Done {
+        samples: usize,
+        tokens: usize,
+        tokens_per_second: f64,
+    },
 }
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let mut sampler = Sampler::new(args.sampling.strategy()?)?;
     let prompt = args.prompt.read()?;
     let mut opened = args.device.open(output)?;
-    let mut model = load(opened.device(), &args.model)?;
+    let mut model = args.model.load(opened.device(), output)?;
     let begins = prompt.unwrap_or_else(|| model.tokenizer.opening());
     let prompt = model.tokenizer.encode_prompt(&begins).context("the prompt cannot be read")?;
 
@@ -76,6 +93,11 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         }
         let mut stream = tokenizer.continuing_stream();
         let mut recent = prompt.clone();
+        let stops = if args.ignore_eos {
+            &[]
+        } else {
+            tokenizer.published().map_or(&[][..], |t| t.settings().stops())
+        };
         let mut logits = generator.start(opened.device(), &prompt)?;
         // Reading the prompt is not writing: the rate counts from here.
         let begun = Instant::now();
@@ -90,12 +112,15 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
                 sampler.next(&logits, &recent, &mut rng)?
             };
             recent.push(token);
+            written += 1;
+            if stops.contains(&token) {
+                break;
+            }
             let piece = stream.push(token);
             if !output.json && !args.explain {
                 output.piece(&piece)?;
             }
             text += &piece;
-            written += 1;
             if n + 1 < args.max_tokens {
                 logits = generator.push(opened.device(), token)?;
             }
@@ -104,7 +129,8 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         let rest = stream.finish();
         text += &rest;
         if output.json {
-            output.event(&Event::Sample { sample, text, tokens: args.max_tokens })?;
+            let ids = recent[prompt.len()..].to_vec();
+            output.event(&Event::Sample { sample, text, tokens: ids.len(), ids })?;
         } else if args.explain {
             output.line(text)?;
         } else {

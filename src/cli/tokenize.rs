@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::failure::{Exit, Usage};
+use super::hub::located;
 use super::output::Output;
 use crate::files::open_within;
+use crate::run::model_file::tokenizer;
 use crate::text::chat::published::Form;
 use crate::text::chat::{Chat, ChatError, Row, encode, encode_prompt, rows};
 use crate::text::dataset::text_bytes;
@@ -17,8 +19,8 @@ use crate::text::tokenizer::{Tokenizer, TokenizerError};
 #[command(group = clap::ArgGroup::new("of").args(["model", "tokenizer"]).required(true))]
 #[command(group = clap::ArgGroup::new("what").args(["text", "file", "chat"]).required(true).multiple(true))]
 pub struct Args {
-    /// Folder of a model, whose tokenizer is taken
-    #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
+    /// Folder or org/name of a model, whose tokenizer is taken
+    #[arg(long, env = "LAL_MODEL", value_name = "MODEL")]
     model: Option<PathBuf>,
     /// A tokenizer.json, with the settings next to it; or byte or gpt2
     #[arg(long, value_name = "FILE")]
@@ -50,7 +52,7 @@ enum Event<'a> {
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let tokenizer = match (&args.model, &args.tokenizer) {
-        (Some(folder), _) => Tokenizer::load(folder)?,
+        (Some(model), _) => tokenizer(&located(model, output)?)?,
         (None, Some(file)) => named(file)?,
         (None, None) => return Err(Usage("give --model or --tokenizer".into()).into()),
     };

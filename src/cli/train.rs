@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
+use super::hub::located_if;
 use super::launch::Launch;
 use super::output::Output;
 use super::places::DataPlaces;
 use super::running::{Verbs, autotune, quoted};
+use crate::finetune::base::Base;
 use crate::finetune::config::{STAGE, StageConfig};
 use crate::inspect::embeddings::word;
 use crate::inspect::masked::restored;
@@ -15,6 +17,7 @@ use crate::models::abilities::Inability;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
 use crate::run::folder::RunFolder;
+use crate::run::model_file::read_config_for;
 use crate::run::origin::{Origin, Piece};
 use crate::run::resume::Kept;
 use crate::run::settings::Settings;
@@ -33,6 +36,11 @@ pub struct Args {
     device: DeviceArgs,
     #[command(flatten)]
     places: DataPlaces,
+    /// Continue the pretraining of this model, the folder of a run or of a published one or its org/name: begin with its
+    /// weights and its tokenizer.
+    /// It keeps its sizes; --dropout may change, and --block-size up to the tokens that it can read
+    #[arg(long, env = "LAL_INIT", value_name = "MODEL")]
+    init: Option<PathBuf>,
     /// A TOML file of settings, such as another run's config.toml; flags and variables override it
     #[arg(long, env = "LAL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -82,6 +90,13 @@ struct Plan {
     config: TrainConfig,
     corpus: Corpus,
     origin: Origin,
+    /// The model to begin with, before a first checkpoint.
+    base: Option<Base>,
+}
+
+/// The weights of a model to begin with.
+fn init_piece(folder: &str) -> anyhow::Result<Piece> {
+    Ok(Piece::of_model(Path::new(folder))?)
 }
 
 fn begin(args: &Args, output: Output) -> anyhow::Result<Plan> {
@@ -89,12 +104,23 @@ fn begin(args: &Args, output: Output) -> anyhow::Result<Plan> {
         Some(file) => args.settings.over(&Settings::from_file(file)?)?,
         None => args.settings.clone(),
     };
-    let mut config = settings.resolve()?;
+    let mut origin = Origin::default();
+    let base = args.init.as_deref().map(Base::open_any).transpose()?;
+    let mut config = match (&base, &args.init) {
+        (Some(base), Some(folder)) => {
+            // Numbers outside their range must not be compared.
+            let settings = settings.over(&Settings::default())?;
+            base.agrees(&settings)?;
+            origin.set("init", Piece::of_model(folder)?);
+            settings.over(base.settings())?.resolve()?
+        }
+        _ => settings.resolve()?,
+    };
     let corpus = args.places.locate(config.data.as_deref(), output)?;
-    let (data, mut origin) = (Piece::of_corpus(&corpus)?, Origin::default());
+    let data = Piece::of_corpus(&corpus)?;
     config.data = Some(data.place());
     origin.set("data", data);
-    Ok(Plan { resumed: None, config, corpus, origin })
+    Ok(Plan { resumed: None, config, corpus, origin, base })
 }
 
 fn resume(path: &Path, args: &Args, output: Output) -> anyhow::Result<Plan> {
@@ -109,24 +135,46 @@ fn resume(path: &Path, args: &Args, output: Output) -> anyhow::Result<Plan> {
     let (mut origin, asked) = (Origin::read(path)?, args.settings.data.as_deref());
     let (corpus, data) = args.places.of_run(&mut origin, config.data.as_deref(), asked, output)?;
     config.data = Some(data);
-    Ok(Plan { resumed: Some(folder), config, corpus, origin })
+    let mut base = None;
+    let asked = args.init.as_ref().map(|folder| folder.to_string_lossy().into_owned());
+    match (origin.part("init").map(Piece::place), asked) {
+        (Some(was), asked) => {
+            let needed = !folder.has_checkpoint();
+            let place = origin.again("init", &was, asked.as_deref(), needed, init_piece)?;
+            base = needed.then(|| Base::open_any(Path::new(&place))).transpose()?;
+        }
+        (None, Some(asked)) => {
+            let what = format!("--init is {asked}, and this run began with new weights: leave it out");
+            return Err(Usage(what).into());
+        }
+        (None, None) => {}
+    }
+    Ok(Plan { resumed: Some(folder), config, corpus, origin, base })
 }
 
-pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
+pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     let output = output.outlasting();
-    let Plan { resumed, config, corpus, origin } = match &args.resume {
+    args.init = located_if(args.init, output)?;
+    let Plan { resumed, config, corpus, origin, mut base } = match &args.resume {
         Some(path) => resume(path, &args, output)?,
         None => begin(&args, output)?,
     };
-    let tokenizer = match &resumed {
-        Some(folder) => Tokenizer::load(folder.path())?,
-        None => config.tokenizer(&corpus.text)?,
+    let tokenizer = match (&resumed, &base) {
+        (Some(folder), _) => Tokenizer::load(folder.path())?,
+        (None, Some(base)) => base.tokenizer.clone(),
+        (None, None) => config.tokenizer(&corpus.text)?,
     };
     let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
     dataset.check(config.model.block_size)?;
-    let model = config.model(tokenizer.vocab_size());
-    model.check()?;
+    let mut model = config.model(tokenizer.vocab_size());
     resumed.as_ref().map_or(Ok(()), |folder| folder.check_model(&model))?;
+    // What no setting has a word for.
+    if let Some(folder) = resumed.as_ref().filter(|_| origin.part("init").is_some()) {
+        model = ModelConfig { dropout: model.dropout, ..read_config_for(folder.path(), &tokenizer)? };
+    } else if let Some(base) = &base {
+        model = base.for_pretraining(model.block_size, model.dropout)?;
+    }
+    model.check()?;
     let floor = floor(&corpus, &dataset, &model);
 
     let mut opened = args.device.open_with(autotune(resumed.as_ref(), output)?, output)?;
@@ -136,6 +184,9 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     let hidden = fills_in_tales.then(|| dataset.val.clone());
     let source = pretraining(&config, &model, dataset);
     let trainer = Trainer::new(opened.device(), config, model.clone(), source)?;
+    if let Some(base) = &mut base {
+        base.write_to(opened.device(), &trainer.parameters(), trainer.config.seed)?;
+    }
     let steps = trainer.config.steps;
     let next = next(&model, &tokenizer);
     let launch = Launch {

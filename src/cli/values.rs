@@ -13,6 +13,8 @@ use crate::ops::OPS;
 
 /// The most tokens that are written at once: weeks of them.
 pub const MOST_TOKENS: u64 = 1_000_000_000;
+/// The most tokens that a model sees at once.
+pub const MOST_CONTEXT: u64 = 1 << 20;
 /// The most of other things that are asked for by number.
 pub const MOST: u64 = 1_000_000;
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::device::{DeviceArgs, LimitsName};
 use super::failure::{Exit, Usage};
+use super::hub::located_if;
 use super::output::Output;
 use super::places::DataPlaces;
 use super::values::{MOST, op, whole};
@@ -26,8 +27,8 @@ pub struct Args {
     /// Also check every op at the shapes that training and decoding this preset use
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     preset: Option<String>,
-    /// Also check every op at the shapes that training and decoding this model use
-    #[arg(long, value_name = "DIR")]
+    /// Also check every op at the shapes that training and decoding a model use: a folder, or org/name of a published one
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Train this many steps on the GPU and on the CPU side by side, and name the first node that differs
     #[arg(long, value_name = "STEPS", conflicts_with_all = ["op", "case"])]
@@ -45,16 +46,17 @@ pub struct Args {
     places: DataPlaces,
 }
 
-pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
+pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
+    args.model = located_if(args.model, output)?;
     // Whether all is right is also how the program ends.
     let output = output.outlasting();
     if args.self_test {
-        return self_test::run(args, output);
+        return self_test::run(&args, output);
     }
     if args.lockstep.is_some() {
-        return lockstep::run(args, output);
+        return lockstep::run(&args, output);
     }
-    registry::run(args, output)
+    registry::run(&args, output)
 }
 
 impl Args {

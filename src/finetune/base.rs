@@ -1,4 +1,4 @@
-//! The model that fine-tuning begins with, from the folder of its run or from the device it was trained on.
+//! The model that training begins with, from its folder or from the device it was trained on.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,11 +6,12 @@ use std::path::Path;
 use super::scorer::{Head, Scorer};
 use crate::engine::device::{Device, DeviceError, initial_values};
 use crate::engine::tape::Init;
-use crate::models::config::{ModelConfig, Position};
+use crate::interop::peft::modules::Modules;
+use crate::models::config::{Architecture, ModelConfig, Position};
 use crate::run::config::TrainConfig;
 use crate::run::config_error::ConfigError;
 use crate::run::folder::SETTINGS;
-use crate::run::model_file::{ModelError, TokenizerMark};
+use crate::run::model_file::{Layout, TokenizerMark};
 use crate::run::settings::Settings;
 use crate::run::tensor_file::Entry;
 use crate::sample::load::{LoadError, Stored};
@@ -57,13 +58,19 @@ pub enum BaseError {
          config.json and tokenizer.json belong together"
     )]
     Vocabulary { name: String, config: usize, tokenizer: usize },
-    #[error("{setting} is {asked}, and {base} in {name}: a fine-tuned model keeps what its base is")]
+    #[error("{setting} is {asked}, and {base} in {name}: a model keeps what its base is")]
     Differs { setting: String, asked: String, base: String, name: String },
     #[error(
         "block_size is {asked}, and {name} has learned {base} positions: choose --block-size {base} or less, or train \
          a base with a longer block, or with --position rope or alibi, which need no table"
     )]
     Positions { asked: usize, base: usize, name: String },
+    #[error(
+        "block_size is {asked}, and {name} is for texts of {base} tokens: choose --block-size {base} or less"
+    )]
+    TooLong { asked: usize, base: usize, name: String },
+    #[error("block_size is {asked}, and {name} reads windows of {base} tokens: leave out --block-size")]
+    Window { asked: usize, base: usize, name: String },
     #[error("the reward model in {0} has another tokenizer: train it from the same model")]
     OtherTokenizer(String),
     #[error("{0} has no score.weight: it is no reward model, such as finetune reward makes")]
@@ -75,7 +82,20 @@ pub enum BaseError {
 impl Base {
     /// The model of a run folder.
     pub fn open(folder: &Path) -> Result<Self, BaseError> {
-        let stored = Stored::open(folder)?;
+        Self::open_adapted(folder, None)
+    }
+
+    /// The model of a run folder, with the adapter of another merged into it.
+    pub fn open_adapted(folder: &Path, adapter: Option<&Path>) -> Result<Self, BaseError> {
+        Self::open_stored(folder, Stored::open_adapted(folder, adapter)?)?.answering()
+    }
+
+    /// A model of any kind, whose pretraining goes on.
+    pub fn open_any(folder: &Path) -> Result<Self, BaseError> {
+        Self::open_stored(folder, Stored::open(folder)?)
+    }
+
+    fn open_stored(folder: &Path, stored: Stored) -> Result<Self, BaseError> {
         let (config, tokenizer) = (stored.config.clone(), stored.tokenizer.clone());
         let written = folder.join(SETTINGS);
         // A model from elsewhere has none.
@@ -114,7 +134,13 @@ impl Base {
         let TrainConfig { preset, tokenizer: named, .. } = trainer.config.clone();
         let name = preset.clone();
         let settings = Settings { preset: Some(preset), tokenizer: Some(named), ..Settings::default() };
-        Self::new(name, settings, trainer.model.clone(), tokenizer.clone(), Weights::Memory(weights))
+        Self::new(name, settings, trainer.model.clone(), tokenizer.clone(), Weights::Memory(weights))?
+            .answering()
+    }
+
+    /// Itself, if it can learn to answer.
+    fn answering(self) -> Result<Self, BaseError> {
+        if self.config.answers().is_ok() { Ok(self) } else { Err(BaseError::NoConversations(self.name)) }
     }
 
     fn new(
@@ -124,14 +150,12 @@ impl Base {
         tokenizer: Tokenizer,
         weights: Weights,
     ) -> Result<Self, BaseError> {
-        if config.answers().is_err() {
-            return Err(BaseError::NoConversations(name));
-        }
         if config.vocab_size != tokenizer.vocab_size() {
             let (config, tokenizer) = (config.vocab_size, tokenizer.vocab_size());
             return Err(BaseError::Vocabulary { name, config, tokenizer });
         }
         let Settings { preset, tokenizer: named, .. } = settings;
+        let named = named.or_else(|| Some(tokenizer.name()));
         let settings = Settings { preset, tokenizer: named, ..Settings::of_model(&config) };
         Ok(Self { config, tokenizer, settings, name, weights })
     }
@@ -141,6 +165,23 @@ impl Base {
         match &self.weights {
             Weights::File(stored) => stored.has(SCORE),
             Weights::Memory(weights) => weights.contains_key(SCORE),
+        }
+    }
+
+    /// What its linear layers are called.
+    pub fn modules(&self) -> Modules {
+        self.layout().modules()
+    }
+
+    /// Whether an adapter, which is a difference from it, can be used with other programs.
+    pub fn is_published(&self) -> bool {
+        self.layout() != Layout::Plain
+    }
+
+    fn layout(&self) -> Layout {
+        match &self.weights {
+            Weights::File(stored) => stored.layout(),
+            Weights::Memory(_) => Layout::of(&self.config),
         }
     }
 
@@ -164,26 +205,44 @@ impl Base {
         self.tokenizer.clone().with_chat()
     }
 
-    /// The model to be trained: the base with rows for the tokens of a chat, perhaps with adapters, and with
-    /// another block size. Of a table of positions a shorter block keeps the first.
+    /// The model to be trained: the base with rows for the tokens of a chat, and with another block size. Of a table of
+    /// positions a shorter block keeps the first.
     ///
     /// # Errors
     /// When the block is longer than the base's table of positions.
-    pub fn for_chat(
-        &self,
-        block_size: usize,
-        dropout: f64,
-        lora_rank: usize,
-    ) -> Result<ModelConfig, BaseError> {
-        let base = self.config.block_size;
-        if self.config.position == Position::Learned && block_size > base {
-            return Err(BaseError::Positions { asked: block_size, base, name: self.name.clone() });
-        }
+    pub fn for_chat(&self, block_size: usize, dropout: f64) -> Result<ModelConfig, BaseError> {
+        self.check_positions(block_size)?;
         let vocab_size = self.chat_tokenizer().vocab_size();
-        Ok(ModelConfig { vocab_size, block_size, dropout, lora_rank, ..self.config.clone() })
+        Ok(ModelConfig { vocab_size, block_size, dropout, ..self.config.clone() })
     }
 
-    /// Writes its weights over `parameters`, those of a model from [`for_chat`](Self::for_chat) on `device`. A head
+    /// The model whose pretraining goes on, with another block size.
+    ///
+    /// # Errors
+    /// When the block is longer than the texts that the base can read.
+    pub fn for_pretraining(&self, block_size: usize, dropout: f64) -> Result<ModelConfig, BaseError> {
+        self.check_positions(block_size)?;
+        let (asked, name) = (block_size, || self.name.clone());
+        let ModelConfig { architecture, block_size: base, details, .. } = &self.config;
+        if *architecture == Architecture::Mlp && asked != *base {
+            return Err(BaseError::Window { asked, base: *base, name: name() });
+        }
+        if (1..asked).contains(&details.max_positions) {
+            return Err(BaseError::TooLong { asked, base: details.max_positions, name: name() });
+        }
+        Ok(ModelConfig { block_size, dropout, ..self.config.clone() })
+    }
+
+    fn check_positions(&self, asked: usize) -> Result<(), BaseError> {
+        let base = self.config.block_size;
+        if self.config.position == Position::Learned && asked > base {
+            return Err(BaseError::Positions { asked, base, name: self.name.clone() });
+        }
+        Ok(())
+    }
+
+    /// Writes its weights over `parameters`, those of a model from [`for_chat`](Self::for_chat) or
+    /// [`for_pretraining`](Self::for_pretraining) on `device`. A head
     /// that reads off rewards is left as it is.
     ///
     /// Tables with a row per token gain rows. They are drawn like the old ones, from the normal distribution with
@@ -233,7 +292,7 @@ impl Base {
 
     fn read(&mut self, entry: &Entry) -> Result<Vec<f32>, BaseError> {
         match &mut self.weights {
-            Weights::File(stored) => Ok(stored.read(entry).map_err(LoadError::from)?),
+            Weights::File(stored) => Ok(stored.read(entry)?),
             Weights::Memory(weights) => match weights.get(&entry.name) {
                 Some(elements) if elements.len() == entry.shape.len() => Ok(elements.clone()),
                 other => Err(BaseError::Shape {
@@ -244,12 +303,6 @@ impl Base {
                 }),
             },
         }
-    }
-}
-
-impl From<ModelError> for BaseError {
-    fn from(error: ModelError) -> Self {
-        Self::Load(error.into())
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf, absolute};
 use super::base::Base;
 use super::config::{STAGE, StageConfig};
 use super::examples::TALES_HELD_OUT;
+use super::lora::LoraOptions;
 use super::sft_dataset::FLAWED_TALES;
 use super::stage::{Context, OptionsError, Setup, Stage};
 use super::stages::Method;
@@ -14,7 +15,7 @@ use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
-use crate::run::folder::RunFolder;
+use crate::run::folder::{ADAPTER_CONFIG, RunFolder};
 use crate::run::origin::{Origin, Piece};
 use crate::run::resume::{Difference, Kept};
 use crate::run::settings::Settings;
@@ -37,7 +38,9 @@ pub struct Job {
 pub struct Asked<'a> {
     pub settings: Settings,
     pub model: Option<&'a Path>,
-    pub lora_rank: Option<usize>,
+    /// To be merged into the model before.
+    pub adapter: Option<&'a Path>,
+    pub lora: LoraOptions,
     pub method: Method,
     /// The options of the method that were given and are not by default.
     pub given: &'a BTreeSet<String>,
@@ -57,9 +60,19 @@ impl Job {
         let path = asked.model.ok_or(OptionsError::NoModel)?;
         // Numbers outside their range must not be compared with the base's first.
         let settings = settings.over(&Settings::default())?;
-        let base = Base::open(path)?;
-        let lora_rank = asked.lora_rank.unwrap_or(0);
-        let mut setup = Setup::new(&base, &*method, &settings, lora_rank)?;
+        let base = Base::open_adapted(path, asked.adapter)?;
+        let (lora_rank, mut lora) = asked.lora.of(&base)?;
+        let mut setup = Setup::new(&base, &*method, &settings)?;
+        for (part, path) in [("adapter", asked.adapter), ("lora-init", asked.lora.lora_init.as_deref())] {
+            if let Some(path) = path {
+                origin.set(part, Piece::of_adapter(path)?);
+            }
+        }
+        let place = |part: &str| origin.part(part).map(|piece| PathBuf::from(piece.place()));
+        let adapter = place("adapter");
+        if let Some(lora) = &mut lora {
+            lora.init = place("lora-init");
+        }
         // An absolute path holds wherever the run is resumed from.
         let data = &mut setup.config.data;
         *data = data.take().map(|data| match data.as_str() {
@@ -67,8 +80,13 @@ impl Job {
             path => absolute(path).ok().and_then(|path| path.to_str().map(str::to_owned)).unwrap_or(data),
         });
         let weights = Piece::of_model(path)?;
-        let config = StageConfig { model: weights.place().into(), lora_rank, method };
+        let config = StageConfig { model: weights.place().into(), adapter, lora_rank, lora, method };
         origin.set("model", weights);
+        setup.set_adapters(&config)?;
+        setup.init = config.init()?;
+        if may_export(&config, &setup, &base) {
+            setup.exports = Some(base.modules());
+        }
         Ok(Self { resumed: None, config, setup, base: Some(base), origin })
     }
 
@@ -80,20 +98,24 @@ impl Job {
             return Err(OptionsError::OtherStage(config.method.name().to_owned()).into());
         }
         // Counts beyond the integers of TOML cannot be compared.
-        if toml::Table::try_from(&asked.method).is_err() {
-            asked.method.check()?;
+        for method in [&config.method, &asked.method] {
+            if toml::Table::try_from(method).is_err() {
+                method.check()?;
+            }
         }
-        let (mut settings, mut differences) = folder.settings()?.resumed(&asked.settings)?;
+        let (settings, mut differences) = folder.settings()?.resumed(&asked.settings)?;
         differences.extend(config.method.differences(&asked.method, asked.given));
-        if let Some(rank) = asked.lora_rank.filter(|&rank| rank != config.lora_rank) {
-            let (asked, has) = (rank.to_string(), config.lora_rank.to_string());
-            differences.push(Difference { flag: "--lora-rank".into(), asked, has });
+        let mut setup = Setup::of_run(path, &config, settings)?;
+        differences.extend(asked.lora.differences(setup.model.lora, config.lora.as_ref(), &setup.model)?);
+        if let (Some(asked), None) = (asked.adapter, &config.adapter) {
+            let (flag, asked) = ("--adapter".into(), asked.display().to_string());
+            differences.push(Difference { flag, asked, has: "none".into() });
         }
         Kept::unless_none(path, differences)?;
 
         let mut origin = Origin::read(path)?;
-        if let Some(was) = &settings.data {
-            settings.data =
+        if let Some(was) = &setup.config.data {
+            setup.config.data =
                 Some(origin.again("data", was, asked.settings.data.as_deref(), true, data_piece)?);
         }
         let asked_path = asked.method.path().map(|(_, path)| path.clone());
@@ -103,8 +125,14 @@ impl Job {
         config.method.check()?;
         let needs_base = config.method.needs_base() || !folder.has_checkpoint();
         config.model = again(&mut origin, "model", &config.model, asked.model, needs_base)?;
-        let base = needs_base.then(|| Base::open(&config.model)).transpose()?;
-        let setup = Setup::of_run(path, &config, settings)?;
+        if let Some(adapter) = &mut config.adapter {
+            *adapter = again(&mut origin, "adapter", adapter, asked.adapter, needs_base)?;
+        }
+        let base = || Base::open_adapted(&config.model, config.adapter.as_deref());
+        let base = needs_base.then(base).transpose()?;
+        if !folder.has_checkpoint() {
+            setup.init = config.init()?;
+        }
         Ok(Self { resumed: Some(folder), config, setup, base, origin })
     }
 
@@ -117,7 +145,7 @@ impl Job {
         let config = StageConfig::read(folder)?;
         let (run, origin) = (RunFolder::open(folder)?, Origin::read(folder)?);
         let settings = settings.over(&run.settings()?)?.resolve()?;
-        let setup = Setup::of_run(folder, &config, settings)?;
+        let setup = Setup { init: config.init()?, ..Setup::of_run(folder, &config, settings)? };
         Ok(Some(Self { resumed: None, config, setup, base: None, origin }))
     }
 
@@ -132,12 +160,14 @@ impl Job {
 
     /// The model that a reopened stage began with, about to learn from as much data as `steps` steps need.
     pub fn rerun(&self, device: &mut dyn Device, steps: u64) -> anyhow::Result<Trainer> {
-        let Self { config: StageConfig { model, method, .. }, setup, .. } = self;
+        let Self { config: StageConfig { model, adapter, method, .. }, setup, .. } = self;
         let (mut origin, mut method) = (self.origin.clone(), method.clone());
         if let Some(data) = &setup.config.data {
             origin.again("data", data, None, true, data_piece)?;
         }
-        let mut base = Base::open(&again(&mut origin, "model", model, None, true)?)?;
+        let model = again(&mut origin, "model", model, None, true)?;
+        let adapter = adapter.as_ref().map(|adapter| again(&mut origin, "adapter", adapter, None, true));
+        let mut base = Base::open_adapted(&model, adapter.transpose()?.as_deref())?;
         if let Some((part, path)) = method.path() {
             again(&mut origin, part, path, None, true)?;
         }
@@ -163,9 +193,27 @@ impl Setup {
     /// The model of a run that was begun.
     fn of_run(folder: &Path, stage: &StageConfig, config: TrainConfig) -> anyhow::Result<Self> {
         let (model, tokenizer) = described(folder)?;
-        let model = ModelConfig { dropout: config.model.dropout, lora_rank: stage.lora_rank, ..model };
-        Ok(Self { config, model, tokenizer, held_out: TALES_HELD_OUT })
+        let model = ModelConfig { dropout: config.model.dropout, ..model };
+        let held_out = TALES_HELD_OUT;
+        let mut setup = Self { config, model, tokenizer, held_out, exports: None, init: None };
+        setup.set_adapters(stage)?;
+        if let Some(lora) = stage.lora.as_ref().filter(|_| folder.join(ADAPTER_CONFIG).is_file()) {
+            setup.exports = Some(lora.modules()?);
+        }
+        Ok(setup)
     }
+
+    fn set_adapters(&mut self, stage: &StageConfig) -> anyhow::Result<()> {
+        self.model.lora = stage.lora(&self.model)?;
+        Ok(self.model.check()?)
+    }
+}
+
+/// Whether the adapters alone make the trained model of a base that other programs have: it is as it was, without another
+/// adapter, new tokens, or the head of a reward model.
+fn may_export(config: &StageConfig, setup: &Setup, base: &Base) -> bool {
+    let is_whole = config.adapter.is_none() && setup.model.vocab_size == base.config.vocab_size;
+    setup.model.lora.is_on() && is_whole && base.is_published() && !matches!(config.method, Method::Reward(_))
 }
 
 /// What fine-tuning learns from under this name or path.
@@ -180,6 +228,7 @@ pub fn data_piece(data: &str) -> anyhow::Result<Piece> {
 fn piece_of(part: &str) -> fn(&str) -> anyhow::Result<Piece> {
     match part {
         "model" | "reward" => |folder| Ok(Piece::of_model(Path::new(folder))?),
+        "adapter" | "lora-init" => |folder| Ok(Piece::of_adapter(Path::new(folder))?),
         _ => |path| Ok(Piece::of_file(Path::new(path))?),
     }
 }

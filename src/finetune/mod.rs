@@ -7,7 +7,7 @@
 //! [`base`] is the model that a stage begins with. Its data are an [`sft_dataset`], a [`preference_dataset`] or
 //! [`questions`] about tales. Its batches are from conversations ([`sft_source`]), pairs of answers ([`pair_source`]) or
 //! the model's own replies ([`policy_source`]), which a [`rollout`] worker samples and which are learned by their
-//! [`advantages`]. A [`scorer`] is a model that is not trained: a reference or a reward model. A [`constitution`] has
+//! [`advantages`]. [`lora`] has the settings of low-rank adapters. A [`scorer`] is a model that is not trained: a reference or a reward model. A [`constitution`] has
 //! principles for replies, by which a [`critique`] makes training data of them. A [`report`] says how good a model is.
 
 pub mod advantages;
@@ -19,6 +19,7 @@ pub mod constitution;
 pub mod critique;
 pub mod examples;
 pub mod job;
+pub mod lora;
 pub mod pair_source;
 pub mod pipeline;
 pub mod policy_source;

@@ -49,14 +49,14 @@ fn predictions(example: &Example) -> impl Iterator<Item = usize> {
 fn shares(objective: &Objective, example: &Example) -> Vec<(usize, f32)> {
     match objective.token_share(example.answer_places().count()) {
         Some(share) => predictions(example).map(|at| (at, -share)).collect(),
-        None => vec![(example.tokens.len() - 1, 1.0)],
+        None => example.end().map(|end| (end, 1.0)).into_iter().collect(),
     }
 }
 
 /// The places of an example that the objective reads: where its answer's tokens are predicted, and for a reward also
 /// where it ends.
 fn places(objective: &Objective, example: &Example) -> Vec<usize> {
-    let end = objective.token_share(1).is_none().then_some(example.tokens.len() - 1);
+    let end = if objective.token_share(1).is_none() { example.end() } else { None };
     predictions(example).chain(end).collect()
 }
 

@@ -5,6 +5,7 @@ use super::scorer::{Head, Scorer, Scores};
 use super::stage::OptionsError;
 use crate::engine::device::Device;
 use crate::models::config::ModelConfig;
+use crate::nn::lora::Lora;
 use crate::sample::batch::{BatchGenerator, Reply};
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
@@ -92,8 +93,8 @@ impl RolloutWorker {
     ) -> anyhow::Result<Self> {
         let sizes = [SIDE_BY_SIDE, time];
         let head = if has_values { Head::Value } else { Head::Tokens };
-        let bare = ModelConfig { lora_rank: 0, ..model.clone() };
-        let scope = if model.lora_rank > 0 { "" } else { REFERENCE };
+        let bare = ModelConfig { lora: Lora::default(), ..model.clone() };
+        let scope = if model.lora.is_on() { "" } else { REFERENCE };
         Ok(Self {
             tokenizer: tokenizer.clone(),
             generator: BatchGenerator::new(model.clone(), SIDE_BY_SIDE),

@@ -28,7 +28,7 @@ pub fn run(
     held_out: usize,
 ) -> anyhow::Result<Trained> {
     method.check()?;
-    let setup = Setup { held_out, ..Setup::new(base, &**method, asked, 0)? };
+    let setup = Setup { held_out, ..Setup::new(base, &**method, asked)? };
     let mut stage = setup.load(&**method)?;
     let mut context = Context { device, base: Some(base), reward, progress: &mut |_, _| () };
     let source = stage.source(&setup, &mut context)?;

@@ -4,11 +4,15 @@ use std::path::PathBuf;
 
 use super::base::{Base, BaseError};
 use super::examples::{HELD_OUT_OF, TALES_HELD_OUT};
+use super::lora::LoraError;
 use super::report::Report;
 use super::scorer::{Head, Scorer};
 use crate::engine::device::Device;
 use crate::engine::single::is_positive;
+use crate::interop::peft::adapter::Adapter;
+use crate::interop::peft::modules::Modules;
 use crate::models::config::ModelConfig;
+use crate::nn::lora::Lora;
 use crate::run::config::TrainConfig;
 use crate::run::settings::Settings;
 use crate::sample::batch::Progress;
@@ -80,27 +84,27 @@ pub struct Setup {
     pub tokenizer: Tokenizer,
     /// How many questions or pairs about tales are held out.
     pub held_out: usize,
+    /// Whose names layers have in a file of the adapters alone, where the run writes one.
+    pub exports: Option<Modules>,
+    /// The adapter to begin with, and whose names its layers have.
+    pub init: Option<(PathBuf, Modules)>,
 }
 
 impl Setup {
     /// `base` about to be fine-tuned with the settings that are `asked` for, otherwise with the defaults of the stage.
-    pub fn new(
-        base: &Base,
-        options: &dyn Options,
-        asked: &Settings,
-        lora_rank: usize,
-    ) -> anyhow::Result<Self> {
+    pub fn new(base: &Base, options: &dyn Options, asked: &Settings) -> anyhow::Result<Self> {
         base.agrees(asked)?;
         let data = asked.over(base.settings())?.resolve()?.data;
         let config = asked.over(&options.defaults(data.as_deref()))?.over(base.settings())?.resolve()?;
-        let model = base.for_chat(config.model.block_size, config.model.dropout, lora_rank)?;
+        let model = base.for_chat(config.model.block_size, config.model.dropout)?;
         model.check()?;
-        Ok(Self { config, model, tokenizer: base.chat_tokenizer(), held_out: TALES_HELD_OUT })
+        let tokenizer = base.chat_tokenizer();
+        Ok(Self { config, model, tokenizer, held_out: TALES_HELD_OUT, exports: None, init: None })
     }
 
     /// The model without adapters.
     pub fn bare(&self) -> ModelConfig {
-        ModelConfig { lora_rank: 0, ..self.model.clone() }
+        ModelConfig { lora: Lora::default(), ..self.model.clone() }
     }
 
     /// Reads the data of the configuration.
@@ -119,11 +123,30 @@ impl Setup {
 
     /// The model before its first step, with the weights of the base if there is one.
     pub fn trainer(&self, source: Box<dyn Source>, context: &mut Context) -> anyhow::Result<Trainer> {
-        let trainer = Trainer::new(context.device, self.config.clone(), self.model.clone(), source)?;
+        let mut trainer = Trainer::new(context.device, self.config.clone(), self.model.clone(), source)?;
+        trainer.exports = self.exports;
         if let Some(base) = &mut context.base {
             base.write_to(context.device, &trainer.parameters(), self.config.seed)?;
         }
+        self.begin_adapters(context.device)?;
         Ok(trainer)
+    }
+
+    /// Writes the adapter to begin with over the first adapters, if there is one.
+    fn begin_adapters(&self, device: &mut dyn Device) -> anyhow::Result<()> {
+        let Some((folder, modules)) = &self.init else { return Ok(()) };
+        let adapter = Adapter::open(folder, &self.model, *modules)?;
+        for layer in 0..self.model.n_layer {
+            for (site, _) in self.model.adapters() {
+                let scope = format!("transformer.h.{layer}.{}", site.scope());
+                let factors =
+                    adapter.factors(&scope)?.ok_or_else(|| LoraError::SomeBlocks(folder.clone()))?;
+                for (name, elements) in ["lora_a", "lora_b"].into_iter().zip(factors) {
+                    device.write(&format!("{scope}.{name}"), &elements)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::engine::plan::Plan;
 use crate::engine::step::Step;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::Spec;
+use crate::models::abilities::Inability;
 use crate::models::config::{ModelConfig, Position};
 use crate::models::{ModelInputs, backbone};
 use crate::nn::Pass;
@@ -30,6 +31,23 @@ pub enum InspectError {
     UnknownToken { id: u32, vocab_size: usize },
     #[error("the prompt has no token")]
     Empty,
+    #[error(transparent)]
+    Inability(#[from] Inability),
+}
+
+impl InspectError {
+    /// Checks that there are tokens, no more than `most`, and that the model has a row for each.
+    pub(super) fn check(config: &ModelConfig, tokens: &[u32], most: usize) -> Result<(), Self> {
+        match tokens.len() {
+            0 => return Err(Self::Empty),
+            got if got > most => return Err(Self::TooLong { got, most }),
+            _ => {}
+        }
+        match tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
+            Some(&id) => Err(Self::UnknownToken { id, vocab_size: config.vocab_size }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One head: how much query t (a row) takes from key s (a column).
@@ -69,14 +87,7 @@ pub fn heads(
     config: &ModelConfig,
     tokens: &[u32],
 ) -> Result<Vec<Head>, InspectError> {
-    match tokens.len() {
-        0 => return Err(InspectError::Empty),
-        got if got > config.block_size => return Err(InspectError::TooLong { got, most: config.block_size }),
-        _ => {}
-    }
-    if let Some(&id) = tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
-        return Err(InspectError::UnknownToken { id, vocab_size: config.vocab_size });
-    }
+    InspectError::check(config, tokens, config.block_size)?;
     let mut tape = Tape::new("inspect");
     let input = tape.input("tokens", Spec::u32([1, tokens.len()]));
     backbone(&mut tape, config, ModelInputs { tokens: input, segments: None }, Pass::Evaluate)?;
@@ -95,6 +106,8 @@ pub fn heads(
 fn probabilities(layer: usize, qkv: &[f32], config: &ModelConfig, time: usize) -> Vec<Head> {
     let (n_head, row) = (config.n_head, qkv.len() / time);
     let width = row / (n_head + 2 * config.n_kv_head);
+    let scale = config.details.attention_scale.unwrap_or(1.0 / (width as f64).sqrt());
+    let window = config.details.window_of(layer);
     let part = |t: usize, part: usize| &qkv[t * row + part * width..][..width];
     let of_head = |head: usize| {
         let key = n_head + head * config.n_kv_head / n_head;
@@ -106,11 +119,12 @@ fn probabilities(layer: usize, qkv: &[f32], config: &ModelConfig, time: usize) -
                 terms.map(|(&q, &k)| f64::from(q) * f64::from(k)).sum()
             };
             let seen = if config.causal { t + 1 } else { time };
-            let score = |s: usize| dot(s) / (width as f64).sqrt() - slope * t.abs_diff(s) as f64;
-            let scores: Vec<_> = (0..seen).map(score).collect();
+            let first = if window > 0 { seen.saturating_sub(window) } else { 0 };
+            let score = |s: usize| dot(s) * scale - slope * t.abs_diff(s) as f64;
+            let scores: Vec<_> = (first..seen).map(score).collect();
             let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
-            for (p, score) in p[t * time..].iter_mut().zip(&scores) {
+            for (p, score) in p[t * time + first..].iter_mut().zip(&scores) {
                 *p = (score - largest).exp() / sum;
             }
         }
@@ -122,6 +136,7 @@ fn probabilities(layer: usize, qkv: &[f32], config: &ModelConfig, time: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::details::Details;
 
     /// Two tokens, two heads of width 1: q = 1 and k = 0, ln 3 in the first, k = 0 in the second.
     #[test]
@@ -134,6 +149,14 @@ mod tests {
             assert!((p - want).abs() < 1e-7, "{p} instead of {want}");
         }
         assert_eq!(heads[1].p, [1.0, 0.0, 0.5, 0.5]);
+        let mut narrow = ModelConfig::gpt(9, 2, 5, 2, 2);
+        narrow.details.window = 1;
+        assert_eq!(probabilities(4, &qkv, &narrow, 2)[0].p, [1.0, 0.0, 0.0, 1.0]);
+        // Scores doubled: ln 9 in place of ln 3.
+        let doubled = Details { attention_scale: Some(2.0), ..Details::default() };
+        let scaled = ModelConfig { details: doubled, ..ModelConfig::gpt(9, 2, 5, 2, 2) };
+        let p = &probabilities(4, &qkv, &scaled, 2)[0].p;
+        assert!((p[2] - 0.1).abs() < 1e-7 && (p[3] - 0.9).abs() < 1e-7, "{p:?}");
         // No bit in the first row, one in the second; one token back in half the cases of the second.
         assert_eq!((heads[1].entropy(), heads[1].distance()), (0.5, 0.25));
     }

@@ -1,5 +1,17 @@
 //! What a model expects next: its own distribution, and what a strategy makes of it.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::attention::InspectError;
+use crate::engine::device::{Device, HostData};
+use crate::engine::plan::Plan;
+use crate::engine::step::Step;
+use crate::engine::tape::Tape;
+use crate::engine::tensor::Spec;
+use crate::models::config::{Architecture, ModelConfig};
+use crate::models::{ModelInputs, backbone};
+use crate::nn::Pass;
 use crate::sample::strategy::{Candidate, Sampler, Strategy, StrategyError};
 
 /// A token that may come next.
@@ -53,6 +65,46 @@ pub fn expectation(logits: &[f32], recent: &[u32], strategy: Strategy) -> Result
         drawn_entropy: entropy(&drawn),
         kept: drawn.len(),
     })
+}
+
+/// The logits at each of `tokens`, (time, vocab_size): of the token after it, or of a model that sees both sides, of the
+/// token itself. The device holds the model's parameters.
+///
+/// # Errors
+/// When there is no token, one that the model has no row for, or more than it reads at once; and of word vectors, which
+/// have no logits of tokens.
+pub fn all_logits(
+    device: &mut dyn Device,
+    config: &ModelConfig,
+    tokens: &[u32],
+) -> Result<Vec<f32>, InspectError> {
+    if config.architecture == Architecture::Skipgram {
+        config.predicts_next()?;
+    }
+    config.predicts()?;
+    let is_bounded = config.architecture == Architecture::Transformer;
+    InspectError::check(config, tokens, if is_bounded { config.block_size } else { usize::MAX })?;
+    let (time, width) = (tokens.len(), config.block_size);
+    let mut model = Cow::Borrowed(config);
+    let (batch, read) = match config.architecture {
+        // It reads a window for each token; before the first ones stands the first token.
+        Architecture::Mlp => {
+            let at = |end: usize, back: usize| tokens[(end + back).saturating_sub(width - 1)];
+            (time, (0..time).flat_map(|end| (0..width).map(move |back| at(end, back))).collect())
+        }
+        _ => (1, tokens.to_vec()),
+    };
+    if config.is_recurrent() {
+        model.to_mut().block_size = time;
+    }
+    let mut tape = Tape::new("logits");
+    let input = tape.input("tokens", Spec::u32(model.tokens_shape(batch, read.len() / batch)));
+    let read_by = ModelInputs { tokens: input, segments: None };
+    let logits = backbone(&mut tape, &model, read_by, Pass::Evaluate)?.logits(&mut tape, 0, time)?;
+    let plan = device.load(&Arc::new(Plan::new(&tape, &[logits])?), 0)?;
+    device.set_input(plan, "tokens", HostData::U32(&read))?;
+    device.run(plan, 0, &Step::default())?;
+    Ok(device.results(true)?.unwrap_or_default().pop().unwrap_or_default())
 }
 
 /// -Σ p log₂ p.

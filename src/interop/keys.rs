@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 
 /// Keys that say nothing of the model's logits, whatever their value: who wrote the file, how weights began, how
 /// `transformers` writes texts, and heads that are not the language model's.
-const IRRELEVANT: [&str; 77] = [
+const IRRELEVANT: [&str; 78] = [
     "_attn_implementation",
     "_attn_implementation_autoset",
     "_commit_hash",
+    // What `transformers` keeps of a GGUF file's title.
+    "_model_name_or_path",
     "_name_or_path",
     "architectures",
     "attn_implementation",

@@ -7,8 +7,8 @@ use super::config::{Architecture, ModelConfig};
 pub enum Inability {
     #[error(
         "a model that sees both sides of a token (causal = false) fills in masked tokens and does not predict the \
-         next one: look into it with `lal inspect attention` or `lal inspect embeddings`, or take a causal model, such \
-         as one of the preset mini"
+         next one: let it fill in some with `lal inspect masked`, or take a causal model, such as one of the preset \
+         mini"
     )]
     SeesBothSides,
     #[error(
@@ -16,6 +16,11 @@ pub enum Inability {
          `lal inspect embeddings`, or take a model of another preset, such as mini"
     )]
     PredictsNeighbours,
+    #[error(
+        "this model makes vectors of texts and has no head that predicts tokens: use it with `lal embed`, or take \
+         another model"
+    )]
+    Encodes,
     #[error(
         "this model of the architecture {0} cannot learn to answer: conversations are for Transformers that read from \
          left to right, such as those of the presets mini and llama-mini"
@@ -31,11 +36,17 @@ pub enum Inability {
 impl ModelConfig {
     /// Checks that the model predicts the next token, so that it can generate text and has a loss on one.
     pub fn predicts_next(&self) -> Result<(), Inability> {
+        self.predicts()?;
         match self.architecture {
             Architecture::Skipgram => Err(Inability::PredictsNeighbours),
             _ if !self.causal => Err(Inability::SeesBothSides),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that the model predicts tokens: the next, or hidden ones.
+    pub fn predicts(&self) -> Result<(), Inability> {
+        if self.details.encoder { Err(Inability::Encodes) } else { Ok(()) }
     }
 
     /// Checks that the model can be fine-tuned to answer: a causal Transformer.

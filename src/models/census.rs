@@ -92,6 +92,14 @@ impl ModelConfig {
         let into = if self.feed_forward.is_gated() { 2 } else { 1 };
         self.linear(groups, layers.saturating_mul(into), [n, self.n_inner], mlp_bias);
         self.linear(groups, layers, [self.n_inner, n], mlp_bias);
+        for (_, [n_in, n_out]) in self.adapters() {
+            let factor = |shape: [usize; 2]| ParameterGroup {
+                hidden: true,
+                adapter: true,
+                ..ParameterGroup::new(layers, shape)
+            };
+            groups.extend([[self.lora.rank, n_in], [n_out, self.lora.rank]].map(factor));
+        }
         match details.qk_norm {
             Some(QkNorm::Head) => groups.push(ParameterGroup::new(layers.saturating_mul(2), [head])),
             Some(QkNorm::Token) => groups.extend([own, shared].map(|n| ParameterGroup::new(layers, [n]))),
@@ -103,7 +111,8 @@ impl ModelConfig {
 
         let place = self.norm_place;
         let of_block = if place == NormPlace::Sandwich { 4 } else { 2 };
-        let norms = layers.saturating_mul(of_block).saturating_add((place != NormPlace::Post).into());
+        let outside = usize::from(place != NormPlace::Post) + usize::from(details.embedding_norm);
+        let norms = layers.saturating_mul(of_block).saturating_add(outside);
         let vectors = match self.norm {
             Norm::None => 0,
             Norm::Layer if self.bias => 2,
@@ -114,16 +123,8 @@ impl ModelConfig {
 
     /// Layers of `n_in` → `n_out`.
     fn linear(&self, groups: &mut Vec<ParameterGroup>, count: usize, [n_in, n_out]: [usize; 2], bias: bool) {
-        let hidden = |shape: [usize; 2], adapter| ParameterGroup {
-            hidden: true,
-            adapter,
-            ..ParameterGroup::new(count, shape)
-        };
-        groups.push(hidden([n_out, n_in], false));
+        groups.push(ParameterGroup { hidden: true, ..ParameterGroup::new(count, [n_out, n_in]) });
         groups.extend(bias.then(|| ParameterGroup::new(count, [n_out])));
-        if self.lora_rank > 0 {
-            groups.extend([[self.lora_rank, n_in], [n_out, self.lora_rank]].map(|shape| hidden(shape, true)));
-        }
     }
 }
 
@@ -138,6 +139,7 @@ mod tests {
     use crate::models::details::Details;
     use crate::models::{ModelInputs, backbone};
     use crate::nn::Pass;
+    use crate::nn::lora::{Lora, Site};
     use crate::nn::mlp::FeedForward;
     use crate::run::presets;
 
@@ -191,12 +193,16 @@ mod tests {
                 details: Details {
                     qk_norm: [None, Some(QkNorm::Head), Some(QkNorm::Token)][one(&[0, 1, 2])],
                     qkv_bias: [None, Some(true), Some(false)][one(&[0, 1, 2])],
+                    embedding_norm: one(&[0, 1]) == 1,
                     attention_out_bias: [None, Some(true), Some(false)][one(&[0, 1, 2])],
                     mlp_bias: [None, Some(true), Some(false)][one(&[0, 1, 2])],
                     ..Details::default()
                 },
                 tied: one(&[0, 1]) == 1,
-                lora_rank: one(&[0, 0, 1, 3]),
+                lora: Lora {
+                    sites: Site::ALL.into_iter().filter(|_| one(&[0, 1]) == 1).collect(),
+                    ..Lora::of_rank(one(&[0, 0, 1, 3]))
+                },
                 ..ModelConfig::gpt(one(&[1, 17, 101]), one(&[1, 7]), one(&[1, 2, 3]), n_head, 2 * n_head)
             };
             check(&config);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::details::Details;
 use crate::engine::single::is_share;
+use crate::nn::lora::Lora;
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 
@@ -124,10 +125,9 @@ pub struct ModelConfig {
     pub details: Details,
     /// Whether a token sees only those before it. One that sees all is trained to fill in masked tokens.
     pub causal: bool,
-    /// The rank of the low-rank adapters of each linear layer; 0 for none (Hu et al. 2021). They are merged
-    /// before a model is written.
+    /// The low-rank adapters of a Transformer. They are merged before a model is written.
     #[serde(skip)]
-    pub lora_rank: usize,
+    pub lora: Lora,
 }
 
 /// What the sizes of a model may be. The greatest are far above those in use (1,000 layers are the deepest Transformer
@@ -222,7 +222,7 @@ impl ModelConfig {
             tied: true,
             details: Details::default(),
             causal: true,
-            lora_rank: 0,
+            lora: Lora::default(),
         }
     }
 
@@ -231,7 +231,7 @@ impl ModelConfig {
         let Self { vocab_size, block_size, n_layer, n_head, n_kv_head, head_size, n_embd, n_inner, .. } =
             *self;
         let sizes = [vocab_size, block_size, n_layer, n_head, n_kv_head, head_size, n_embd, n_inner];
-        let sizes = sizes.into_iter().chain([self.conv_kernel, self.lora_rank]);
+        let sizes = sizes.into_iter().chain([self.conv_kernel, self.lora.rank]);
         for (value, (name, range)) in sizes.zip(SIZES) {
             if !range.contains(&value) {
                 return Err(SizeError::Range { name, value, range });
@@ -297,6 +297,13 @@ impl ModelConfig {
         if self.head_size > 0 { self.head_size } else { self.n_embd / self.n_head }
     }
 
+    /// Bytes of the keys and values that a Transformer keeps of a whole context while it writes.
+    pub fn cache_bytes(&self) -> u64 {
+        let sizes = [2 * size_of::<f32>(), self.n_layer, self.n_kv_head, self.head_size(), self.block_size];
+        let is_kept = self.architecture == Architecture::Transformer && self.causal;
+        if is_kept { sizes.into_iter().fold(1, |all, size| all.saturating_mul(size as u64)) } else { 0 }
+    }
+
     /// Whether it reads one token after the other and carries a state.
     pub fn is_recurrent(&self) -> bool {
         matches!(self.architecture, Architecture::Rnn | Architecture::Gru | Architecture::Lstm)
@@ -312,7 +319,7 @@ impl ModelConfig {
             norm_eps: self.norm_eps,
             feed_forward: self.feed_forward,
             tied: self.tied,
-            lora_rank: self.lora_rank,
+            lora: self.lora,
             ..Self::gpt(self.vocab_size, self.block_size, self.n_layer, self.n_head, self.n_embd)
         };
         *self == plain && !self.feed_forward.is_gated()

@@ -37,6 +37,12 @@ pub struct Details {
     pub max_positions: usize,
     /// What tokens' vectors are multiplied by (Gemma).
     pub embedding_scale: Option<f64>,
+    /// A norm of what the first block reads (BERT).
+    pub embedding_norm: bool,
+    /// Kinds of tokens, of which all of a text are the first (BERT); 0 for none.
+    pub token_types: usize,
+    /// It makes vectors of tokens alone: what turns them into logits is not known.
+    pub encoder: bool,
     /// What q·k is multiplied by; `None` for 1/√head_size.
     pub attention_scale: Option<f64>,
 }
@@ -58,6 +64,9 @@ impl Default for Details {
             parallel: false,
             max_positions: 0,
             embedding_scale: None,
+            embedding_norm: false,
+            token_types: 0,
+            encoder: false,
             attention_scale: None,
         }
     }

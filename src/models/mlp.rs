@@ -25,8 +25,7 @@ pub fn backbone(tape: &mut Tape, config: &ModelConfig, tokens: Var, pass: Pass) 
         let side_by_side = Reshape([window.rows(), window.width() * n].into());
         let x = tape.apply_one(side_by_side, &[embedded])?;
         // Widths differ, so each layer starts at its own scale (LeCun et al. 1998).
-        let linear =
-            |n_in: usize| Linear { bias: true, std: 1.0 / (n_in as f32).sqrt(), lora_rank: config.lora_rank };
+        let linear = |n_in: usize| Linear { bias: true, std: 1.0 / (n_in as f32).sqrt() };
         let hidden = tape.scoped("c_fc", |t| linear(window.width() * n).record(t, x, config.n_inner))?;
         let active = tape.apply_one(Activation(ActivationFunction::Tanh), &[hidden])?;
         let active = dropout(tape, active, config.dropout as f32, pass)?;

@@ -1,6 +1,7 @@
 //! Language models, each recorded on a tape from the layers of [`nn`](crate::nn).
 
 pub mod abilities;
+pub mod adapters;
 pub mod bigram;
 pub mod census;
 pub mod config;

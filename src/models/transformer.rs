@@ -8,6 +8,7 @@ use crate::nn::Pass;
 use crate::nn::attention::{Positions, SelfAttention, rotary_table};
 use crate::nn::embedding::{embed, embed_at, table};
 use crate::nn::linear::Linear;
+use crate::nn::lora::Lora;
 use crate::nn::mlp::{dropout, feed_forward};
 use crate::nn::norm::Norms;
 use crate::ops::combine::Combine;
@@ -29,11 +30,12 @@ pub fn backbone(
         let n = config.n_embd;
         let p = config.dropout as f32;
         let details = &config.details;
-        let linear = Linear { bias: config.bias, std: 0.02, lora_rank: config.lora_rank };
+        let linear = Linear { bias: config.bias, std: 0.02 };
+        let lora = config.lora.during(pass);
         let feed = Linear { bias: details.mlp_bias.unwrap_or(config.bias), ..linear };
         let norms = Norms { kind: config.norm, bias: config.bias, eps: config.norm_eps as f32 };
         let segments = read.segments.map(|segments| segments.numbers);
-        let attention = attention(tape, config, linear, segments);
+        let attention = attention(tape, config, (linear, lora), segments);
         let wte = tape.scoped("wte", |t| table(t, config.vocab_size, n));
         let positions = positions(tape, config);
         let embedded = match (read.segments, positions) {
@@ -43,6 +45,10 @@ pub fn backbone(
         let embedded = match details.embedding_scale {
             Some(scale) => tape.apply_one(Combine::scale(scale as f32), &[embedded])?,
             None => embedded,
+        };
+        let embedded = match details.embedding_norm {
+            true => tape.scoped("ln_e", |t| norms.record(t, embedded))?,
+            false => embedded,
         };
         let mut x = dropout(tape, embedded, p, pass)?;
         // What the next half of a block reads: the stream itself, or its norm.
@@ -83,7 +89,7 @@ pub fn backbone(
             }
 
             let branch = tape.scoped(&format!("{block}.mlp"), |t| {
-                feed_forward(t, input, config.feed_forward, config.n_inner, feed, out_std(config))
+                feed_forward(t, input, config.feed_forward, config.n_inner, (feed, lora), out_std(config))
             })?;
             let branch = dropout(tape, branch, p, pass)?;
             let branch = of_branch(tape, "ln_2_branch", branch)?;
@@ -131,7 +137,7 @@ pub fn rotary_tables(config: &ModelConfig) -> Vec<Rotary> {
 fn attention(
     tape: &mut Tape,
     config: &ModelConfig,
-    linear: Linear,
+    (linear, lora): (Linear, Lora),
     segments: Option<Var>,
 ) -> Vec<SelfAttention> {
     let details = &config.details;
@@ -159,6 +165,7 @@ fn attention(
             segments,
             block_size: config.block_size,
             linear,
+            lora,
             dropout: config.dropout as f32,
             out_std: out_std(config),
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Pass;
 use super::linear::Linear;
+use super::lora::{Lora, Site};
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::{Init, Parameter, RopeScaling, Rotary, State, Tape};
 use crate::nn::norm::{Norm, Norms};
@@ -63,6 +64,7 @@ pub struct SelfAttention {
     /// Tokens that the key-value cache holds when decoding.
     pub block_size: usize,
     pub linear: Linear,
+    pub lora: Lora,
     pub dropout: f32,
     /// Standard deviation of the output projection's first weights.
     pub out_std: f32,
@@ -88,7 +90,12 @@ impl SelfAttention {
         let (n_head, n_kv_head, alibi) = (self.n_head, self.n_kv_head, self.positions == Positions::Alibi);
         let [width, own, shared] = [1, n_head, n_kv_head].map(|heads| heads * self.head_size);
         let [into, out] = self.biases.map(|bias| Linear { bias, ..self.linear });
-        let mut qkv = tape.scoped("c_attn", |t| into.record(t, x, own + 2 * shared))?;
+        let parts = [(Site::Query, own), (Site::Key, shared), (Site::Value, shared)];
+        let mut qkv = tape.scoped("c_attn", |t| {
+            let qkv = into.record(t, x, own + 2 * shared)?;
+            let qkv = self.lora.add(t, Site::Qkv, x, qkv)?;
+            self.lora.add_parts(t, parts, x, qkv)
+        })?;
         if self.conv_kernel > 0 {
             qkv = tape.scoped("c_conv", |t| self.convolve(t, qkv, pass))?;
         }
@@ -130,7 +137,10 @@ impl SelfAttention {
                 tape.apply(attention, &operands)?[0]
             }
         };
-        tape.scoped("c_proj", |t| out.with_std(self.out_std).record(t, mixed, n))
+        tape.scoped("c_proj", |t| {
+            let y = out.with_std(self.out_std).record(t, mixed, n)?;
+            self.lora.add(t, Site::Mixed, mixed, y)
+        })
     }
 
     /// qkv with its queries and its keys normalised, by `q_norm.weight` and `k_norm.weight`.

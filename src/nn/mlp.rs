@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Pass;
 use super::linear::Linear;
+use super::lora::{Lora, Site};
 use crate::engine::op::{OpError, Record, Var};
 use crate::engine::tape::Tape;
 use crate::ops::activation::{Activation, ActivationFunction};
@@ -45,28 +46,34 @@ pub fn feed_forward(
     x: Var,
     kind: FeedForward,
     n_inner: usize,
-    linear: Linear,
+    (linear, lora): (Linear, Lora),
     out_std: f32,
 ) -> Result<Var, OpError> {
     let n = tape.spec(x).shape.width();
-    let hidden = tape.scoped("c_fc", |t| linear.record(t, x, n_inner))?;
+    let layer = |tape: &mut Tape, site: Site, x: Var, n_out: usize, linear: Linear| {
+        let y = linear.record(tape, x, n_out)?;
+        lora.add(tape, site, x, y)
+    };
+    let mut hidden = tape.scoped("c_fc", |t| layer(t, Site::Up, x, n_inner, linear))?;
+    // Of a form without a gate, not used.
+    let mut gate = hidden;
+    if kind.is_gated() {
+        gate = tape.scoped("c_gate", |t| layer(t, Site::Gate, x, n_inner, linear))?;
+        [gate, hidden] = lora.add_split(tape, Site::GateUp, x, [gate, hidden])?;
+    }
     let active = match kind {
         FeedForward::Linear => hidden,
         FeedForward::Gelu => tape.apply_one(Gelu(GeluApproximation::Exact), &[hidden])?,
         FeedForward::GeluTanh => tape.apply_one(Gelu(GeluApproximation::Tanh), &[hidden])?,
         FeedForward::Relu => tape.apply_one(Activation(ActivationFunction::Relu), &[hidden])?,
         FeedForward::Relu2 => tape.apply_one(Activation(ActivationFunction::ReluSquared), &[hidden])?,
-        FeedForward::Swiglu => {
-            let gate = tape.scoped("c_gate", |t| linear.record(t, x, n_inner))?;
-            tape.apply_one(Gated, &[gate, hidden])?
-        }
+        FeedForward::Swiglu => tape.apply_one(Gated, &[gate, hidden])?,
         FeedForward::Geglu => {
-            let gate = tape.scoped("c_gate", |t| linear.record(t, x, n_inner))?;
             let gate = tape.apply_one(Gelu(GeluApproximation::Tanh), &[gate])?;
             tape.apply_one(Multiply, &[gate, hidden])?
         }
     };
-    tape.scoped("c_proj", |t| linear.with_std(out_std).record(t, active, n))
+    tape.scoped("c_proj", |t| layer(t, Site::Down, active, n, linear.with_std(out_std)))
 }
 
 /// x with a share `p` of its elements zeroed when training.

@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod embedding;
 pub mod linear;
+pub mod lora;
 pub mod mlp;
 pub mod norm;
 pub mod recurrent;

@@ -5,6 +5,7 @@
 //! them. It is renamed first: a run killed between the two renames goes back to the older state, makes the
 //! same steps again, and writes the same model again. The price is the weights' size once more on the disk.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::model_file::{self, Layout, ModelError, TokenizerMark};
 use super::ranges::STEPS;
 use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
+use crate::files::{AtomicFile, FileError};
+use crate::interop::peft::WEIGHTS;
+use crate::interop::peft::export::Factor;
 
 pub const STATE: &str = "state.safetensors";
+/// The folder of the adapters alone, as PEFT reads them.
+pub const ADAPTER: &str = "adapter";
 
 /// The key of [`Progress`] in the metadata of the state.
 const NOTE: &str = "lal";
@@ -40,6 +46,8 @@ pub struct Tensors<'a> {
     pub parameters: &'a [Entry],
     /// Low-rank adapters, which the model's file holds merged into its parameters.
     pub adapters: &'a [Entry],
+    /// Those of them that are written to a file of their own.
+    pub exported: &'a [Factor],
     /// Optimizer moments, and all other states that persist from step to step.
     pub states: &'a [Entry],
 }
@@ -78,9 +86,35 @@ pub fn save(
     let note = serde_json::to_string(progress).expect("progress is numbers and strings under fixed keys");
     let as_trained = |entry: &Entry, give: Give| read(entry, Adapters::Separate, give);
     let state = tensor_file::write(&folder.join(STATE), &all, (NOTE, &note), as_trained)?;
+    let adapter = write_adapter(&folder.join(ADAPTER), tensors.exported, read)?;
     model.commit()?;
+    adapter.map_or(Ok(()), AtomicFile::commit)?;
     state.commit()?;
     Ok(())
+}
+
+/// Writes the file of adapters, if there are some; the caller commits it.
+fn write_adapter(
+    folder: &Path,
+    factors: &[Factor],
+    mut read: impl FnMut(&Entry, Adapters, Give) -> Result<(), TensorError>,
+) -> Result<Option<AtomicFile>, TensorError> {
+    if factors.is_empty() {
+        return Ok(None);
+    }
+    std::fs::create_dir_all(folder).map_err(FileError::at("create", folder))?;
+    let entry = |name: &str, factor: &Factor| Entry { name: name.to_owned(), shape: factor.shape };
+    let entries: Vec<_> = factors.iter().map(|factor| entry(&factor.theirs, factor)).collect();
+    let by_name: HashMap<_, _> = factors.iter().map(|factor| (factor.theirs.as_str(), factor)).collect();
+    let file = tensor_file::write(&folder.join(WEIGHTS), &entries, ("format", "pt"), |theirs, give| {
+        let factor = by_name[theirs.name.as_str()];
+        let mut elements = Vec::with_capacity(factor.shape.len());
+        let take: Give = &mut |part| elements.extend_from_slice(part);
+        read(&entry(&factor.ours, factor), Adapters::Separate, take)?;
+        give(&factor.stored(elements));
+        Ok(())
+    })?;
+    Ok(Some(file))
 }
 
 /// A saved checkpoint, open for reading.

@@ -6,6 +6,7 @@
 //! | `origin.toml` | the data, and what else the run was made of, with hashes |
 //! | `finetune.toml` | the stage of a fine-tuning run |
 //! | `config.json`, `model.safetensors`, `tokenizer.json` | the model; if it has GPT-2's form, as `transformers` loads it |
+//! | `adapter/` | of low-rank adapters of a published model, these alone, as PEFT reads them |
 //! | `state.safetensors` | the checkpoint that `--resume` continues from |
 //! | `metrics.jsonl` | a line per step and per evaluation |
 //! | `samples.txt` | text that the model generated during training |
@@ -35,12 +36,14 @@ use crate::text::tokenizer::{FILES as TOKENIZER, Tokenizer, TokenizerError};
 
 pub const SETTINGS: &str = "config.toml";
 pub const STAGE: &str = "finetune.toml";
+/// Where the description of the adapters alone is; their weights are with it.
+pub const ADAPTER_CONFIG: &str = "adapter/adapter_config.json";
 pub const TUNING: &str = "tuning.json";
 pub const PLOT: &str = "loss.svg";
 pub const REWARD_PLOT: &str = "reward.svg";
 
 /// Written before [`SETTINGS`]: without it, what is left of a run that died before its first step.
-const BEFORE: [&str; 6] = [CONFIG, ORIGIN, STAGE, TUNING, TOKENIZER[0], TOKENIZER[1]];
+const BEFORE: [&str; 7] = [CONFIG, ORIGIN, STAGE, TUNING, ADAPTER_CONFIG, TOKENIZER[0], TOKENIZER[1]];
 /// Files that show that there is a run, or something else that must not be overwritten.
 const RUN: [&str; 7] = [SETTINGS, STATE, MODEL, METRICS, SAMPLES, PLOT, REWARD_PLOT];
 

@@ -12,19 +12,23 @@ use serde::{Deserialize, Serialize};
 
 use super::tensor_file::{self, Entry, Give, TensorError, TensorFile};
 use crate::engine::op::OpError;
-use crate::engine::tensor::Shape;
 use crate::files::{AtomicFile, FileError};
-use crate::interop::families::{FAMILIES, Family, Heads, How};
-use crate::models::config::{ModelConfig, SizeError};
-use crate::text::tokenizer::Tokenizer;
+use crate::interop::container::ContainerError;
+use crate::interop::families::FAMILIES;
+use crate::models::config::SizeError;
+use crate::text::tokenizer::{Tokenizer, TokenizerError};
 
 mod config;
+mod gguf;
 mod gpt2;
+mod layout;
 mod stored;
 
 pub use crate::interop::container::MODEL;
 use config::VERSION;
-pub use config::{CONFIG, config_json, read_config};
+pub use config::{CONFIG, config_json, config_value, read_config};
+pub use gguf::{config_of, tokenizer};
+pub use layout::{FileTensor, Layout};
 pub use stored::{StoredModel, read_config_for};
 
 /// Why a model cannot be loaded, and what to do about it.
@@ -34,6 +38,10 @@ pub enum ModelError {
     Tensors(#[from] TensorError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    NoTokenizer(#[from] TokenizerError),
+    #[error("{0} is a file, and no .gguf one: give the folder that it is in")]
+    NoFolder(PathBuf),
     #[error(
         "{path} describes no model that Lal can compute ({what}): it reads what `lal train` writes, and published models \
          of the families gpt2, {}", FAMILIES.map(|family| family.name).join(", ")
@@ -91,6 +99,12 @@ pub struct TokenizerMark {
     pub merges: Option<String>,
 }
 
+impl From<ContainerError> for ModelError {
+    fn from(error: ContainerError) -> Self {
+        Self::Tensors(error.into())
+    }
+}
+
 impl TokenizerMark {
     pub fn of(tokenizer: &Tokenizer) -> Self {
         Self {
@@ -120,30 +134,6 @@ impl TokenizerMark {
     }
 }
 
-/// How the file holds tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// As `transformers` wants them of GPT-2.
-    Gpt2,
-    /// As it wants them of another family.
-    Family(&'static Family, Heads),
-    /// As on the tape.
-    Plain,
-}
-
-impl Layout {
-    /// The layout in which a model of this kind is written; [`stored`](Self::stored) is that of a folder.
-    pub fn of(config: &ModelConfig) -> Self {
-        if config.is_gpt2() {
-            return Self::Gpt2;
-        }
-        match Family::of(config) {
-            Some(family) => Self::Family(family, Heads::of(config)),
-            None => Self::Plain,
-        }
-    }
-}
-
 /// Writes `model.safetensors`; the caller commits it.
 pub fn write(
     folder: &Path,
@@ -151,140 +141,19 @@ pub fn write(
     parameters: &[Entry],
     mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
 ) -> Result<AtomicFile, TensorError> {
-    let note = ("format", "pt");
-    match layout {
-        Layout::Plain => return tensor_file::write(&folder.join(MODEL), parameters, note, read),
-        Layout::Family(family, heads) => {
-            return write_family(&folder.join(MODEL), (family, heads), parameters, note, read);
-        }
-        Layout::Gpt2 => {}
-    }
-    let mut entries = Vec::new();
-    for parameter in parameters {
-        entries.push(in_file(parameter));
-        entries.extend(absent_bias(parameter, parameters));
-    }
-    tensor_file::write(&folder.join(MODEL), &entries, note, |entry, give| {
-        let Some(parameter) = parameters.iter().find(|parameter| parameter.name == entry.name) else {
-            give(&vec![0.0; entry.shape.len()]);
-            return Ok(());
-        };
-        if !is_matrix(parameter) {
-            return read(parameter, give);
-        }
-        let mut elements = Vec::with_capacity(parameter.shape.len());
-        read(parameter, &mut |part| elements.extend_from_slice(part))?;
-        give(&transposed(&elements, parameter.shape));
-        Ok(())
-    })
-}
-
-/// Writes the tensors under the names of a family.
-fn write_family(
-    path: &Path,
-    (family, heads): (&Family, Heads),
-    parameters: &[Entry],
-    note: (&str, &str),
-    mut read: impl FnMut(&Entry, Give) -> Result<(), TensorError>,
-) -> Result<AtomicFile, TensorError> {
-    // In the order of the tape; two halves make one tensor.
-    let mut tensors: Vec<FamilyTensor> = Vec::new();
-    for parameter in parameters {
-        let (how, entries) = family_entries(family, heads, parameter);
-        for (part, entry) in entries.into_iter().enumerate() {
-            let source = Source { parameter, how, part };
-            match tensors.iter_mut().find(|known| known.entry.name == entry.name) {
-                Some(known) => known.sources.push(source),
-                None => tensors.push(FamilyTensor { entry, sources: vec![source] }),
-            }
-        }
-    }
-    for tensor in &mut tensors {
-        tensor.sources.sort_by_key(|source| if let How::Half(half) = source.how { half } else { 0 });
-    }
+    let tensors = layout.tensors(parameters);
     let entries: Vec<_> = tensors.iter().map(|tensor| tensor.entry.clone()).collect();
-    let sources: HashMap<_, _> =
-        tensors.iter().map(|tensor| (tensor.entry.name.as_str(), &tensor.sources)).collect();
-    tensor_file::write(path, &entries, note, |entry, give| {
-        for &Source { parameter, how, part } in sources[entry.name.as_str()] {
-            let mut elements = Vec::with_capacity(parameter.shape.len());
-            read(parameter, &mut |part| elements.extend_from_slice(part))?;
-            give(&how.split(heads, elements, part));
-        }
-        Ok(())
+    let named: HashMap<_, _> = tensors.iter().map(|tensor| (tensor.entry.name.as_str(), tensor)).collect();
+    tensor_file::write(&folder.join(MODEL), &entries, ("format", "pt"), |entry, give| {
+        named[entry.name.as_str()].give(&mut read, give)
     })
-}
-
-/// A tensor of a family's file, and the parameters that it is made of, in order.
-struct FamilyTensor<'a> {
-    entry: Entry,
-    sources: Vec<Source<'a>>,
-}
-
-/// Entry `part` of those that a parameter is stored in.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    parameter: &'a Entry,
-    how: How,
-    part: usize,
-}
-
-/// How a family stores a parameter, and in which tensors. What is none of the model's is stored as it is.
-fn family_entries(family: &Family, heads: Heads, parameter: &Entry) -> (How, Vec<Entry>) {
-    match family.row(&parameter.name) {
-        Some((row, layer)) => {
-            let stored = row.stored(heads, parameter.shape, layer).into_iter();
-            (row.how, stored.map(|(name, shape)| Entry { name, shape }).collect())
-        }
-        None => (How::Same, vec![parameter.clone()]),
-    }
 }
 
 /// Reads a parameter as the tape has it.
 pub fn read(file: &TensorFile, layout: Layout, parameter: &Entry) -> Result<Vec<f32>, TensorError> {
-    match layout {
-        Layout::Plain => return file.read(parameter),
-        Layout::Family(family, heads) => {
-            let (how, entries) = family_entries(family, heads, parameter);
-            let parts = entries.iter().map(|entry| file.read(entry)).collect::<Result<_, _>>()?;
-            return Ok(how.join(heads, parts));
-        }
-        Layout::Gpt2 => {}
-    }
-    let stored = in_file(parameter);
-    let elements = file.read(&stored)?;
-    Ok(if is_matrix(parameter) { transposed(&elements, stored.shape) } else { elements })
-}
-
-/// The matrix of a linear layer: `…attn.c_attn.weight`, `…mlp.c_proj.weight`.
-fn is_matrix(parameter: &Entry) -> bool {
-    let mut parts = parameter.name.rsplit('.');
-    parts.next() == Some("weight") && parts.next().is_some_and(|layer| layer.starts_with("c_"))
-}
-
-fn in_file(parameter: &Entry) -> Entry {
-    match parameter.shape.dims() {
-        &[rows, columns] if is_matrix(parameter) => {
-            Entry { name: parameter.name.clone(), shape: [columns, rows].into() }
-        }
-        _ => parameter.clone(),
-    }
-}
-
-/// The bias that `transformers` expects with a weight, if the model has none.
-fn absent_bias(parameter: &Entry, all: &[Entry]) -> Option<Entry> {
-    let layer = parameter.name.strip_suffix(".weight")?;
-    let has_none = [".wte", ".wpe"].iter().any(|table| layer.ends_with(table));
-    let has_none = has_none || ["lm_head", "score"].contains(&layer);
-    let name = format!("{layer}.bias");
-    let wanted = !has_none && !all.iter().any(|other| other.name == name);
-    wanted.then(|| Entry { name, shape: [parameter.shape.dims()[0]].into() })
-}
-
-/// The columns of a (rows, columns) matrix one after the other.
-fn transposed(elements: &[f32], shape: Shape) -> Vec<f32> {
-    let columns = shape.width();
-    (0..columns).flat_map(|column| elements.iter().skip(column).step_by(columns).copied()).collect()
+    let (_, entries) = layout.entries(parameter);
+    let parts = entries.iter().map(|entry| file.read(entry)).collect::<Result<_, _>>()?;
+    Ok(layout.join(parameter, parts))
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 //! | part | of |
 //! |---|---|
 //! | `data` | every run |
-//! | `model` | fine-tuning: the weights that it began with |
+//! | `init` | pretraining that went on: the weights that it began with |
+//! | `model` | fine-tuning: the same |
+//! | `adapter` | the adapter that was merged into them |
+//! | `lora-init` | the adapter whose training went on |
 //! | `reward`, `principles` | stages that have them |
 
 use std::collections::BTreeMap;
@@ -14,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::model_file::MODEL;
-use crate::files::{FileError, open_within, read_any, write_whole};
-use crate::text::corpus::{Corpus, Source, TALES, hexadecimal, known};
+use crate::files::{FileError, hexadecimal, open_within, read_any, write_whole};
+use crate::interop::peft::WEIGHTS;
+use crate::text::corpus::{Corpus, Source, TALES, known};
 use crate::text::dataset::text_bytes;
 
 pub const ORIGIN: &str = "origin.toml";
@@ -90,9 +94,15 @@ impl Piece {
         Self::hashed(path, path, text_bytes())
     }
 
-    /// The weights in a folder.
-    pub fn of_model(folder: &Path) -> Result<Self, OriginError> {
-        Self::hashed(folder, &folder.join(MODEL), u64::MAX)
+    /// The weights in a folder, or a file of them.
+    pub fn of_model(place: &Path) -> Result<Self, OriginError> {
+        let file = if place.is_file() { place.to_owned() } else { place.join(MODEL) };
+        Self::hashed(place, &file, u64::MAX)
+    }
+
+    /// The factors of an adapter in a folder.
+    pub fn of_adapter(folder: &Path) -> Result<Self, OriginError> {
+        Self::hashed(folder, &folder.join(WEIGHTS), u64::MAX)
     }
 
     pub fn of_corpus(corpus: &Corpus) -> Result<Self, OriginError> {
@@ -169,6 +179,9 @@ impl Piece {
 impl Origin {
     /// What is known of the run in `folder`: nothing where it was begun by a Lal that did not write it down.
     pub fn read(folder: &Path) -> Result<Self, OriginError> {
+        if folder.is_file() {
+            return Ok(Self::default());
+        }
         let path = folder.join(ORIGIN);
         let Some(bytes) = read_any(&path)? else { return Ok(Self::default()) };
         toml::from_slice(&bytes).map_err(|source| OriginError::Bad { path, source: source.into() })

@@ -74,6 +74,11 @@ impl TensorFile {
         Ok(Self(Container::open(folder)?))
     }
 
+    /// All that the file has.
+    pub fn container(&self) -> &Container {
+        &self.0
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         self.0.path()

@@ -325,9 +325,14 @@ fn chat_token(tokenizer: &Tokenizer, special: Special) -> Result<u32, ChatError>
 impl Example {
     /// What precedes the assistant's last answer, and that answer without its end.
     pub fn last_exchange(&self) -> (&[u32], &[u32]) {
-        let end = self.tokens.len().saturating_sub(1);
-        let start = self.answer.iter().rposition(|&learned| !learned).map_or(0, |last| last + 1);
-        (&self.tokens[..start], &self.tokens[start..end.max(start)])
+        let Some(end) = self.end() else { return (&self.tokens, &[]) };
+        let start = self.answer[..end].iter().rposition(|&learned| !learned).map_or(0, |last| last + 1);
+        (&self.tokens[..start], &self.tokens[start..end])
+    }
+
+    /// Where the assistant's last answer ends: a template may write more after it.
+    pub fn end(&self) -> Option<usize> {
+        self.answer.iter().rposition(|&learned| learned)
     }
 
     /// Where the tokens to be learned stand that something precedes.

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::dataset::{DatasetError, read_text, text_bytes};
 use super::tales::Tales;
-use crate::files::{self, FileError, write_shared};
+use crate::files::{self, FileError, hexadecimal, write_shared};
 
 /// The corpus used when none is named.
 pub const DEFAULT: &str = "tinyshakespeare";
@@ -170,11 +170,6 @@ fn own(data: &str) -> Result<Corpus, CorpusError> {
         return Err(CorpusError::Unknown { data: data.to_owned() });
     }
     Ok(Corpus { name: data.to_owned(), text: read_text(&path)?, source: Source::Own(path) })
-}
-
-/// A hash in hexadecimal.
-pub(crate) fn hexadecimal(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -14,7 +14,7 @@ use crate::optim::{Optimizer, OptimizerConfig};
 /// those are what each layer hands to the next. Another objective adds a head and inputs of its own, which are left out.
 pub fn least_memory(config: &ModelConfig, shape: StepShape, optimizer: &OptimizerConfig) -> Memory {
     let census = config.census();
-    let frozen = config.lora_rank > 0;
+    let frozen = config.lora.is_on();
     let trained = |kind: &&ParameterGroup| !frozen || kind.adapter;
     let trained = census.iter().filter(trained);
 
@@ -78,6 +78,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::nn::lora::Lora;
     use crate::nn::mlp::FeedForward;
     use crate::nn::norm::Norm;
     use crate::run::config::TrainConfig;
@@ -132,9 +133,9 @@ mod tests {
                 optimizer: [O::AdamW, O::Muon, O::Sgd][one(&[0, 1, 2])],
                 ..presets::named("mini").unwrap()
             };
-            let model = ModelConfig { lora_rank: one(&[0, 0, 2]), ..config.model(one(&[1, 17])) };
-            let has_linear = matches!(model.architecture, A::Transformer | A::Mlp);
-            check(&config, &ModelConfig { lora_rank: if has_linear { model.lora_rank } else { 0 }, ..model });
+            let model = config.model(one(&[1, 17]));
+            let rank = if model.architecture == A::Transformer { one(&[0, 0, 2]) } else { 0 };
+            check(&config, &ModelConfig { lora: Lora::of_rank(rank), ..model });
         }
     }
 

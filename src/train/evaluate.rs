@@ -36,19 +36,37 @@ impl Loss {
     }
 }
 
-/// The windows in which `model` reads a text: each begins `stride` tokens after the one before and counts the
-/// tokens that it has not, so that all but the first see at least `block_size` − `stride` tokens before what they count. A
-/// model of fixed windows gets one for each token.
+/// Which tokens of a text a loss counts, and what the model reads before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// Every token but the first, each once. Windows begin so many tokens apart, so that all but the first see at least
+    /// `block_size` − `stride` tokens before what they count.
+    Blocks { stride: usize },
+    /// As the guide of `transformers` has it (<https://huggingface.co/docs/transformers/perplexity>): the targets are
+    /// tokens of the window itself, so that the last token of a window predicts nothing, and the last window is shorter.
+    Sliding { stride: usize },
+    /// As `llama-perplexity` of llama.cpp has it: whole windows one after the other, of which the second half counts. Each
+    /// begins with the token that begins a text, in place of its own first, if there is one.
+    Halves { begin: Option<u32> },
+}
+
+/// The windows in which `model` reads a text, each of a block of tokens. A model of fixed windows gets one for each token.
 ///
-/// The text must have more tokens than a block, and the stride be 1 to `block_size`.
-pub fn text_windows(tokens: &[u32], model: &ModelConfig, stride: usize) -> Vec<Window> {
+/// The text must have more tokens than a block, and a stride be 1 to `block_size`.
+pub fn text_windows(tokens: &[u32], model: &ModelConfig, windows: Windows) -> Vec<Window> {
     let time = model.block_size;
-    let ends_only = model.architecture == Architecture::Mlp;
+    match windows {
+        Windows::Blocks { .. } if model.architecture == Architecture::Mlp => blocks(tokens, time, 1, time),
+        Windows::Blocks { stride } => blocks(tokens, time, stride, 1),
+        Windows::Sliding { stride } => sliding(tokens, time, stride),
+        Windows::Halves { begin } => halves(tokens, time, begin),
+    }
+}
+
+/// `next` is the first target that counts.
+fn blocks(tokens: &[u32], time: usize, stride: usize, mut next: usize) -> Vec<Window> {
     let last = tokens.len() - 1 - time;
-    let stride = if ends_only { 1 } else { stride };
     let starts = (0..last).step_by(stride).chain([last]);
-    // The first target not counted yet.
-    let mut next = if ends_only { time } else { 1 };
     let window = |start: usize| {
         let target = start + 1..start + 1 + time;
         let counts = |at: usize| if at >= next { 1.0 } else { 0.0 };
@@ -62,6 +80,44 @@ pub fn text_windows(tokens: &[u32], model: &ModelConfig, stride: usize) -> Vec<W
         window
     };
     starts.map(window).collect()
+}
+
+fn sliding(tokens: &[u32], time: usize, stride: usize) -> Vec<Window> {
+    let (mut windows, mut next) = (Vec::new(), 1);
+    for start in (0..tokens.len()).step_by(stride) {
+        let end = tokens.len().min(start + time);
+        windows.push(inside(&tokens[start..end], time, |at| start + at >= next));
+        next = end;
+        if end == tokens.len() {
+            break;
+        }
+    }
+    windows
+}
+
+fn halves(tokens: &[u32], time: usize, begin: Option<u32>) -> Vec<Window> {
+    let window = |tokens: &[u32]| {
+        let mut window = inside(tokens, time, |at| at > time / 2);
+        window.tokens[0] = begin.unwrap_or(tokens[0]);
+        window
+    };
+    tokens.chunks_exact(time).map(window).collect()
+}
+
+/// A window that predicts tokens of its own, those whose places count; what is after its end is padding that no token
+/// before it sees.
+fn inside(tokens: &[u32], time: usize, counts: impl Fn(usize) -> bool) -> Window {
+    let padded = |first: usize| -> Vec<u32> {
+        let rest = tokens[first.min(tokens.len())..].iter().copied();
+        rest.chain(std::iter::repeat(0)).take(time).collect()
+    };
+    let weight = |at: usize| if at < tokens.len() && counts(at) { 1.0 } else { 0.0 };
+    Window {
+        tokens: padded(0),
+        targets: padded(1),
+        weights: (1..=time).map(weight).collect(),
+        segments: vec![0; time],
+    }
 }
 
 /// The lowest loss that a causal model can reach, in nats per token, where the entropy of the text is known; `None` for
@@ -151,7 +207,7 @@ mod tests {
         let text: Vec<u32> = (0..26).collect();
         let model = ModelConfig::gpt(26, 8, 1, 1, 4);
         for stride in [1, 3, 4, 8] {
-            let windows = text_windows(&text, &model, stride);
+            let windows = text_windows(&text, &model, Windows::Blocks { stride });
             assert_eq!(counted(&windows), (1..26).collect::<Vec<_>>(), "{stride}");
             for window in &windows[1..] {
                 let first = window.weights.iter().position(|&counts| counts > 0.0).unwrap();
@@ -159,7 +215,27 @@ mod tests {
             }
         }
         let fixed = ModelConfig { architecture: Architecture::Mlp, ..model };
-        assert_eq!(counted(&text_windows(&text, &fixed, 8)), (8..26).collect::<Vec<_>>());
+        assert_eq!(
+            counted(&text_windows(&text, &fixed, Windows::Blocks { stride: 8 })),
+            (8..26).collect::<Vec<_>>()
+        );
+    }
+
+    /// The targets that `transformers`' guide and llama.cpp's program count, worked out by hand from their loops.
+    #[test]
+    fn others_count_what_they_count() {
+        let text: Vec<u32> = (0..11).collect();
+        let model = ModelConfig::gpt(26, 4, 1, 1, 4);
+        let sliding = text_windows(&text, &model, Windows::Sliding { stride: 3 });
+        let read: Vec<_> = sliding.iter().map(|window| window.tokens.clone()).collect();
+        assert_eq!(read, [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9], [9, 10, 0, 0]]);
+        assert_eq!(counted(&sliding), (1..11).collect::<Vec<_>>());
+        // At the stride of a block the first token of each window is never predicted.
+        let apart = text_windows(&text, &model, Windows::Sliding { stride: 4 });
+        assert_eq!(counted(&apart), [1, 2, 3, 5, 6, 7, 9, 10]);
+        let halves = text_windows(&text, &model, Windows::Halves { begin: Some(25) });
+        assert_eq!(halves.iter().map(|window| window.tokens[0]).collect::<Vec<_>>(), [25, 25]);
+        assert_eq!(counted(&halves), [3, 7]);
     }
 
     /// With a head of zeros every token is as likely as any other: ln 26 nats each, whatever the architecture.
@@ -177,7 +253,7 @@ mod tests {
             for (name, shape, _) in plan.parameters().filter(|(name, ..)| name.ends_with("wte.weight")) {
                 cpu.write(name, &vec![0.0; shape.len()]).unwrap();
             }
-            let windows = text_windows(&text, &model, 4);
+            let windows = text_windows(&text, &model, Windows::Blocks { stride: 4 });
             let loss = loss(&mut cpu, &model, &windows, false).unwrap();
             let tokens = if architecture == Architecture::Mlp { 92 } else { 99 };
             assert_eq!(loss.tokens, tokens);

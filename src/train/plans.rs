@@ -96,7 +96,7 @@ pub fn training(
 ) -> Result<Plan, OpError> {
     let accumulates = shape.grad_accum > 1;
     let mut tape = Tape::new(if accumulates { "begin" } else { "step" });
-    if config.lora_rank > 0 {
+    if config.lora.is_on() {
         tape.freeze();
     }
     let read = shape.reading(&mut tape, config);
@@ -152,6 +152,7 @@ mod tests {
     use crate::engine::step::Step;
     use crate::engine::tape::Class;
     use crate::models::config::Position;
+    use crate::nn::lora::Lora;
     use crate::objective::policy::Policy;
     use crate::objective::preference::Preference;
     use crate::objective::reward::Reward;
@@ -213,9 +214,12 @@ mod tests {
             Objective::Reward(Reward::default()),
             Objective::Policy(rewarded),
         ];
-        let models = |lora_rank| {
-            let gpt =
-                ModelConfig { position: Position::Rope, lora_rank, ..ModelConfig::gpt(17, BLOCK, 1, 2, 8) };
+        let models = |rank| {
+            let gpt = ModelConfig {
+                position: Position::Rope,
+                lora: Lora::of_rank(rank),
+                ..ModelConfig::gpt(17, BLOCK, 1, 2, 8)
+            };
             [ModelConfig { architecture: Architecture::Lstm, ..gpt.clone() }, gpt]
         };
         let preset = presets::named("mini").unwrap().optimizer_config();
@@ -229,7 +233,7 @@ mod tests {
             let is_added = |name: &str| {
                 ["lora_a", "lora_b", "score", "value_head"].iter().any(|part| name.contains(part))
             };
-            let trained = plan.parameters().filter(|(name, ..)| model.lora_rank == 0 || is_added(name));
+            let trained = plan.parameters().filter(|(name, ..)| !model.lora.is_on() || is_added(name));
             let mut want: Vec<String> = trained
                 .flat_map(|(name, shape, _)| match optimizer {
                     Optimizer::Sgd => vec![format!("sgd.v.{name}")],
@@ -265,8 +269,8 @@ mod tests {
     #[test]
     fn adapters_learn_preferences_in_three_fifths_of_the_memory() {
         let preset = presets::named("tales-mini").unwrap();
-        let memory = |lora_rank| {
-            let model = ModelConfig { lora_rank, ..preset.model(1027) };
+        let memory = |rank| {
+            let model = ModelConfig { lora: Lora::of_rank(rank), ..preset.model(1027) };
             let shape = StepShape {
                 objective: Objective::Preference(Preference::default()),
                 batch_size: 1,

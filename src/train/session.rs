@@ -112,7 +112,13 @@ impl<'a> Session<'a> {
             let mut saved = Saved::open(folder.path())?;
             layout = Layout::stored(folder.path())?;
             let [parameters, adapters, states] = [trainer.parameters(), trainer.adapters(), trainer.states()];
-            let tensors = Tensors { layout, parameters: &parameters, adapters: &adapters, states: &states };
+            let tensors = Tensors {
+                layout,
+                parameters: &parameters,
+                adapters: &adapters,
+                exported: &[],
+                states: &states,
+            };
             saved.restore(tensors, &mark, |entry, elements| {
                 let name = || entry.name.clone();
                 device
@@ -306,7 +312,13 @@ impl<'a> Session<'a> {
         let layout = self.layout;
         let (device, trainer) = (&mut *self.device, &self.trainer);
         let [parameters, adapters, states] = [trainer.parameters(), trainer.adapters(), trainer.states()];
-        let tensors = Tensors { layout, parameters: &parameters, adapters: &adapters, states: &states };
+        let tensors = Tensors {
+            layout,
+            parameters: &parameters,
+            adapters: &adapters,
+            exported: &trainer.exported(),
+            states: &states,
+        };
         checkpoint::save(self.folder.path(), tensors, &self.progress, |entry, adapters, give| {
             trainer.read(device, entry, adapters, give)
         })

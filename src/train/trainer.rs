@@ -12,8 +12,11 @@ use crate::engine::op::OpError;
 use crate::engine::plan::{Memory, Plan};
 use crate::engine::step::Step;
 use crate::engine::tape::{Class, Parameter, State};
+use crate::interop::peft::export::{Factor, factors};
+use crate::interop::peft::modules::Modules;
+use crate::models::adapters::AdapterPart;
 use crate::models::config::{ModelConfig, SizeError};
-use crate::nn::linear::merged;
+use crate::nn::lora::{Lora, merge};
 use crate::objective::Objective;
 use crate::objective::inputs::Input;
 use crate::optim::schedule::LearningRate;
@@ -61,6 +64,8 @@ pub struct Estimate {
 pub struct Trainer {
     pub config: TrainConfig,
     pub model: ModelConfig,
+    /// Whose names layers have in a file of the adapters alone, where the run has one.
+    pub exports: Option<Modules>,
     /// Steps handed to the device.
     pub step: u64,
     source: Box<dyn Source>,
@@ -99,6 +104,7 @@ impl Trainer {
         Ok(Self {
             config,
             model,
+            exports: None,
             step: 0,
             source,
             shape,
@@ -292,9 +298,14 @@ impl Trainer {
         self.entries(|class| matches!(class, Class::Parameter(kind) if !kind.is_exported()))
     }
 
+    /// The adapters that are written to a file of their own.
+    pub fn exported(&self) -> Vec<Factor> {
+        self.exports.map_or(Vec::new(), |modules| factors(&self.model, modules))
+    }
+
     /// How many numbers are trained: where there are low-rank adapters, these and the objective's head.
     pub fn n_trained(&self) -> usize {
-        let is_trained = |kind: Parameter| self.model.lora_rank == 0 || kind.is_added();
+        let is_trained = |kind: Parameter| !self.model.lora.is_on() || kind.is_added();
         let trained = self.plan.parameters().filter(|(.., kind)| is_trained(*kind));
         trained.map(|(_, shape, _)| shape.len()).sum()
     }
@@ -313,13 +324,19 @@ impl Trainer {
         adapters: Adapters,
         give: Give,
     ) -> Result<(), TensorError> {
-        let layer = entry.name.strip_suffix(".weight").unwrap_or(&entry.name);
-        let factors = ["lora_a", "lora_b"].map(|factor| format!("{layer}.{factor}"));
-        let has_adapter = self.adapters().iter().any(|adapter| adapter.name == factors[0]);
-        let read = if adapters == Adapters::Merged && has_adapter {
-            let mut read_all =
-                || Ok((device.read(&entry.name)?, device.read(&factors[0])?, device.read(&factors[1])?));
-            read_all().map(|(weight, a, b)| give(&merged(weight, &a, &b, self.model.lora_rank)))
+        let parts = self.model.adapters_of(&entry.name);
+        let read = if adapters == Adapters::Merged && !parts.is_empty() {
+            let merged = || {
+                let mut weight = device.read(&entry.name)?;
+                let (Lora { rank, scale, .. }, n_in) = (self.model.lora, entry.shape.width());
+                for AdapterPart { scope, row, of_b } in parts {
+                    let [a, b] = ["lora_a", "lora_b"].map(|factor| device.read(&format!("{scope}.{factor}")));
+                    let rows = &mut weight[row * n_in..][..of_b.len() * n_in];
+                    merge(rows, &a?, &b?[of_b.start * rank..of_b.end * rank], rank, scale);
+                }
+                Ok(weight)
+            };
+            merged().map(|weight| give(&weight))
         } else {
             device.read_parts(&entry.name, give)
         };

@@ -9,7 +9,7 @@ use lal::interop::dtype::Dtype;
 use lal::interop::writer::{NewTensor, safetensors};
 use serde_json::{Map, Value, json};
 
-use crate::targets::{NO_RUN, SHARDED};
+use crate::targets::{FAMILY, NO_RUN, SHARDED};
 
 /// Runs, each in a folder of this name, and how they are made.
 const RUNS: [(&str, &str); 11] = [
@@ -45,8 +45,13 @@ const SHAPE: &str = "--n-layer 1 --n-head 2 --n-embd 8 --block-size 4";
 const SHORT: &str = "--batch-size 2 --steps 2 --eval-iters 1 --eval-every 2 --save-every 1 --sample-tokens 2 \
                      --warmup-steps 1 --quiet --out n";
 /// Verbs that compute nothing, or not by default.
-const NO_DEVICE: [&str; 7] =
-    ["data", "tokenize", "ops", "devices", "completions", "inspect embeddings", "inspect tensors"];
+const NO_DEVICE: [&str; 8] =
+    ["convert", "data", "tokenize", "ops", "devices", "completions", "inspect embeddings", "inspect tensors"];
+
+/// How a published model has conversations.
+const TEMPLATE: &str = "{%- if messages[0]['role'] == 'system' %}{{ messages[0]['content'] | trim }}{% set messages = \
+messages[1:] %}{% endif %}{% for message in messages %}{{ 'a' + message['role'] + 'b' + message['content'].strip() + \
+'c' }}{% if not loop.last %}{{ 'd' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'aassistantb' }}{% endif %}";
 
 pub struct Seeds {
     root: PathBuf,
@@ -78,6 +83,7 @@ impl Seeds {
         json.as_object_mut().expect("it is an object").remove("lal");
         fs::write(config, json.to_string()).expect("the scratch folder can be written to");
         seeds.shard();
+        FAMILY.iter().for_each(|name| seeds.publish(name));
         fs::copy(seeds.root.join("gpt/config.toml"), seeds.root.join("own.toml"))
             .expect("a run has settings");
         seeds
@@ -102,6 +108,8 @@ impl Seeds {
         for (name, bytes) in [
             ("types.gguf", &include_bytes!("../golden/containers/types.gguf")[..]),
             ("values.gguf", include_bytes!("../golden/containers/values.gguf")),
+            ("llama.gguf", include_bytes!("../golden/gguf/llama_scaled.gguf")),
+            ("gemma.gguf", include_bytes!("../golden/gguf/gemma3.gguf")),
         ] {
             fs::write(self.path(name), bytes).expect("the scratch folder can be written to");
         }
@@ -132,6 +140,29 @@ impl Seeds {
         }
         let index = json!({"metadata": {"total_size": 1}, "weight_map": Value::Object(map)});
         self.put(&format!("{SHARDED}/model.safetensors.index.json"), &index.to_string());
+    }
+
+    /// Makes a tiny published model with a tokenizer and the form of its conversations.
+    fn publish(&self, name: &str) {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families").join(name);
+        fs::create_dir(self.path(name)).expect("the folder is new");
+        for file in ["config.json", "model.safetensors"] {
+            fs::copy(golden.join(file), self.path(name).join(file)).expect("there is room for a copy");
+        }
+        let letters: Map<_, _> = ('a'..='z')
+            .chain('A'..='C')
+            .chain(['\u{120}', '\u{10a}'])
+            .map(String::from)
+            .zip((0..31).map(Value::from))
+            .collect();
+        let bytes =
+            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+        let tokenizer = json!({
+            "version": "1.0", "pre_tokenizer": bytes, "decoder": bytes, "added_tokens": [],
+            "model": {"type": "BPE", "vocab": Value::Object(letters), "merges": []},
+        });
+        self.put(&format!("{name}/tokenizer.json"), &tokenizer.to_string());
+        self.put(&format!("{name}/chat_template.jinja"), TEMPLATE);
     }
 
     fn put(&self, name: &str, text: &str) {

@@ -1,6 +1,8 @@
 //! What is damaged, and what then reads it.
 
-use crate::damage::Damage::{self, Bytes, Endless, Exchange, Gguf, Mark, Size, Tensors, Text, Values};
+use crate::damage::Damage::{
+    self, Bytes, Endless, Exchange, Gguf, Mark, Size, Template, Tensors, Text, Values,
+};
 
 /// Files, one of which is damaged.
 pub struct Target {
@@ -20,6 +22,9 @@ pub type Reader = (&'static [&'static str], &'static [&'static str]);
 
 /// The model of the run `published` in two files.
 pub const SHARDED: &str = "sharded";
+
+/// Published models, of the folders of these names.
+pub const FAMILY: [&str; 4] = ["gemma3", "phi3", "smollm3", "qwen2_window"];
 
 /// Where a command needs no run.
 pub const NO_RUN: &str = "";
@@ -113,6 +118,35 @@ const GGUF: &[Reader] = &[(
         "inspect tensors --model values.gguf",
     ],
 )];
+const MODELS: &[Reader] = &[(
+    &[NO_RUN],
+    &[
+        "sample --model llama.gguf --prompt abc --max-tokens 3",
+        "sample --model gemma.gguf --prompt abc --max-tokens 3",
+        "inspect logits --model gemma.gguf --prompt abc",
+        "tokenize --model llama.gguf --text abc",
+        "convert --model llama.gguf --to hf --out c",
+        "convert --model gemma.gguf --to hf --out c",
+        "convert --model gemma.gguf --to gguf --dtype f16 --out c.gguf",
+    ],
+)];
+const FAMILIES: &[Reader] = &[(
+    &FAMILY,
+    &[
+        "sample --model m --prompt abc --max-tokens 3",
+        "inspect logits --model m --prompt abc",
+        "convert --model m --to hf --out c",
+        "convert --model m --to gguf --out c.gguf",
+    ],
+)];
+const TEMPLATES: &[Reader] = &[(
+    &FAMILY,
+    &[
+        "tokenize --model m --chat turns.jsonl",
+        "tokenize --model m --chat turns.jsonl --json",
+        "chat --model m --max-tokens 5",
+    ],
+)];
 const SHARDS: &[Reader] = &[(
     &[SHARDED],
     &[
@@ -144,6 +178,9 @@ pub const TARGETS: &[Target] = &[
     target(6, "sizes", Size, &["m/config.json"], READERS),
     target(10, "model.safetensors", Tensors, &["m/model.safetensors"], READERS),
     target(6, "gguf", Gguf, &["types.gguf", "values.gguf"], GGUF),
+    target(8, "a model in gguf", Gguf, &["llama.gguf", "gemma.gguf"], MODELS),
+    target(6, "a family's config.json", Values, &["m/config.json"], FAMILIES),
+    target(4, "a chat template", Template, &["m/chat_template.jinja"], TEMPLATES),
     target(3, "shards' index", Values, &["m/model.safetensors.index.json"], SHARDS),
     target(2, "a shard", Tensors, &["m/one.safetensors", "m/two.safetensors"], SHARDS),
     target(8, "state.safetensors", Tensors, &["m/state.safetensors"], RUNS),

@@ -59,7 +59,7 @@ const MODELS: [Model; 15] = [
 
 const SIZES: &str = "--n-layer 1 --n-head 4 --n-embd 16 --block-size 32";
 
-const NO_NEXT: [&str; 2] = ["sees both sides of a token", "`lal inspect attention`"];
+const NO_NEXT: [&str; 2] = ["sees both sides of a token", "`lal inspect masked`"];
 const NEIGHBOURS: [&str; 2] = ["which words stand near", "`lal inspect embeddings`"];
 const NO_CHAT: [&str; 2] = ["no chat tokens", "fine-tune the model for conversations first"];
 const NO_ANSWERS: [&str; 2] = ["cannot learn to answer", "such as those of the presets mini and llama-mini"];

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{names, shown};
 use crate::cli::failure::{Exit, Usage};
+use crate::cli::hub::located;
 use crate::cli::output::Output;
 use crate::cli::values::{MOST_TOKENS, whole};
 use crate::files::write_output;
@@ -17,8 +18,8 @@ use crate::text::tokenizer::Tokenizer;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a trained model
-    #[arg(long, env = "LAL_MODEL", value_name = "DIR")]
+    /// Folder of a trained model, or org/name of a published one
+    #[arg(long, env = "LAL_MODEL", value_name = "MODEL")]
     model: PathBuf,
     /// Show the nearest neighbours of these words
     #[arg(long, value_name = "WORD,…", value_delimiter = ',')]
@@ -65,7 +66,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         let ways = "--word WORD, --analogy A,B,C, --analogies or --svg FILE.svg";
         return Err(Usage(format!("there is nothing to show: give one of {ways}")).into());
     }
-    let mut stored = Stored::open(&args.model)?;
+    let mut stored = Stored::open(&located(&args.model, output)?)?;
     let entry = table(&stored.config)?;
     let (tokens, width) = (entry.shape.rows(), entry.shape.width());
     let embeddings = Embeddings::new(&stored.read(&entry)?, width);

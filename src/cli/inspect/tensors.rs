@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::cli::failure::Exit;
+use crate::cli::hub::located;
 use crate::cli::output::Output;
 use crate::interop::container::{Container, ContainerError, Format, Tensor, shown};
 use crate::interop::gguf::value::{Array, Value};
@@ -12,8 +13,8 @@ use crate::profile::columns::COLUMNS;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a model, or a .safetensors or .gguf file
-    #[arg(long, env = "LAL_MODEL", value_name = "PATH")]
+    /// Folder of a model, a .safetensors or .gguf file, or org/name of a published model
+    #[arg(long, env = "LAL_MODEL", value_name = "MODEL")]
     model: PathBuf,
     /// Read all elements: least, greatest, mean and root mean square of each tensor
     #[arg(long)]
@@ -78,7 +79,7 @@ impl Stats {
 }
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
-    let container = Container::open(&args.model)?;
+    let container = Container::open(&located(&args.model, output)?)?;
     let format = match container.format() {
         Format::Gguf => "gguf",
         Format::Safetensors => "safetensors",

@@ -13,12 +13,12 @@ use crate::engine::device::gpu::GpuOptions;
 use crate::finetune::job::Job;
 use crate::models::config::ModelConfig;
 use crate::run::config::TrainConfig;
+use crate::run::model_file::tokenizer;
 use crate::run::origin::Origin;
 use crate::run::settings::Settings;
 use crate::sample::generator::Generator;
 use crate::sample::load::Stored;
 use crate::text::dataset::Dataset;
-use crate::text::tokenizer::Tokenizer;
 use crate::train::plans::{StepShape, training};
 use crate::train::pretraining::pretraining;
 use crate::train::trainer::Trainer;
@@ -54,7 +54,7 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
         }
         (None, Some(folder)) => {
             let (config, model) = stored(folder, &Settings::default())?;
-            (config, Some((model, Tokenizer::load(folder)?)))
+            (config, Some((model, tokenizer(folder)?)))
         }
     };
     let data = config.data.as_deref();

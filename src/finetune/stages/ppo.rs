@@ -159,7 +159,7 @@ impl Stage for Ppo {
         let sizes = [self.time, max_tokens];
         let device = &mut *context.device;
         let worker = RolloutWorker::new(device, model, tokenizer, rewards, has_values, temperature, sizes)?;
-        if let Some(base) = context.base.as_deref_mut().filter(|_| model.lora_rank == 0) {
+        if let Some(base) = context.base.as_deref_mut().filter(|_| !model.lora.is_on()) {
             base.write_under(REFERENCE, device, worker.reference().parameters(), config.seed)?;
         }
         let (prompts, options) = (take(&mut self.prompts), self.options.clone());

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::tensors::{How, Tensor};
 use crate::engine::tape::RopeScaling;
 use crate::interop::keys::Keys;
-use crate::models::config::{ModelConfig, Position};
+use crate::models::config::{ModelConfig, Position, SIZES};
 use crate::models::details::Details;
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
@@ -36,6 +36,11 @@ pub fn sizes(keys: &mut Keys) -> Result<ModelConfig, String> {
     let (vocab_size, block_size) = (keys.size("vocab_size")?, keys.size("max_position_embeddings")?);
     let [n_layer, n_head] = [keys.size("num_hidden_layers")?, keys.size("num_attention_heads")?];
     let n_embd = keys.size("hidden_size")?;
+    // Before lists of them are made.
+    let most = *SIZES[2].1.end();
+    if n_layer > most {
+        return Err(format!("num_hidden_layers is {n_layer}, more than {most}"));
+    }
     let head_size = keys.find_size("head_dim")?.unwrap_or(0);
     Ok(ModelConfig {
         head_size: if head_size.checked_mul(n_head) == Some(n_embd) { 0 } else { head_size },

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::tensors::Tensor;
+use super::gguf::Gguf;
+use super::tensors::{Tensor, row};
 use crate::interop::keys::Keys;
 use crate::models::config::ModelConfig;
 
@@ -13,12 +14,16 @@ pub struct Family {
     pub name: &'static str,
     /// What stands in `architectures` there.
     pub architecture: &'static str,
+    /// What is before the names of the tensors of a model with a head.
+    pub scope: &'static str,
     /// The model that the keys describe; what Lal cannot compute is an error that names the key.
     pub(super) read: fn(&mut Keys) -> Result<ModelConfig, String>,
     /// The keys that describe a model, as far as the family has words for it.
     pub(super) write: fn(&ModelConfig) -> Map<String, Value>,
     /// Where its parameters are stored: the first row that names one, of these tables in order.
     pub(super) tensors: &'static [&'static [Tensor]],
+    /// The same for GGUF; `None` where Lal has no words for it.
+    pub gguf: Option<Gguf>,
 }
 
 impl PartialEq for Family {
@@ -52,10 +57,14 @@ impl Family {
         keys.into()
     }
 
+    /// The tables of its tensors.
+    pub fn tensors(&self) -> &'static [&'static [Tensor]] {
+        self.tensors
+    }
+
     /// Where a parameter of the tape is stored: a row of its tables, and the number of its layer. `None` for what is none
     /// of the model's, such as the head of an objective.
     pub fn row(&self, parameter: &str) -> Option<(&'static Tensor, usize)> {
-        let mut rows = self.tensors.iter().flat_map(|table| table.iter());
-        rows.find_map(|row| Some((row, row.layer_of(parameter)?)))
+        row(self.tensors, parameter)
     }
 }

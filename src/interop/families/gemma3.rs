@@ -1,10 +1,13 @@
 //! Gemma 3 (Gemma team 2025), of text alone: norms around each half, local and global layers with rotary embeddings of
 //! their own, scaled embeddings.
 
+mod gguf;
+
 use serde_json::{Map, Value, json};
 
 use super::decoder::{self, layer};
 use super::family::Family;
+use super::gguf::Gguf;
 use super::tensors::{How, Tensor};
 use crate::engine::tape::RopeScaling;
 use crate::interop::keys::Keys;
@@ -16,6 +19,7 @@ use crate::nn::norm::Norm;
 pub static FAMILY: Family = Family {
     name: "gemma3_text",
     architecture: "Gemma3ForCausalLM",
+    scope: "model.",
     read,
     write,
     tensors: &[
@@ -30,6 +34,12 @@ pub static FAMILY: Family = Family {
         ],
         decoder::TENSORS,
     ],
+    gguf: Some(Gguf {
+        adapt: gguf::adapt,
+        more: gguf::more,
+        global_every: gguf::GLOBAL_EVERY,
+        ..Gguf::named("gemma3")
+    }),
 };
 
 const fn added(ours: &'static str, theirs: &'static [&'static str; 1]) -> Tensor {

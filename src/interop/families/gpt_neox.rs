@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::decoder;
 use super::family::Family;
+use super::gguf::{FUSED, Gguf, NAMES};
 use super::tensors::{How, Tensor};
 use crate::interop::activations::{activation, activation_name};
 use crate::interop::keys::Keys;
@@ -21,6 +22,7 @@ macro_rules! layer {
 pub static FAMILY: Family = Family {
     name: "gpt_neox",
     architecture: "GPTNeoXForCausalLM",
+    scope: "gpt_neox.",
     read,
     write,
     tensors: &[&[
@@ -49,10 +51,12 @@ pub static FAMILY: Family = Family {
         Tensor::same("transformer.ln_f.bias", &["gpt_neox.final_layer_norm.bias"]),
         Tensor::same("lm_head.weight", &["embed_out.weight"]),
     ]],
+    gguf: Some(Gguf { tensors: &[FUSED, NAMES], head: true, ..Gguf::named("gptneox") }),
 };
 
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {
     let config = decoder::sizes(keys)?;
+    keys.fixed("num_key_value_heads", config.n_head)?;
     // Older files have keys of their own for what is in `rope_parameters` today.
     let base = keys.number("rotary_emb_base", 1e4)?;
     let older = keys.number("rotary_pct", 0.25)?;

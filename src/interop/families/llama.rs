@@ -4,12 +4,20 @@ use serde_json::{Map, Value};
 
 use super::decoder;
 use super::family::Family;
+use super::gguf::Gguf;
 use crate::interop::keys::Keys;
 use crate::models::config::ModelConfig;
 use crate::models::details::Details;
 
-pub static FAMILY: Family =
-    Family { name: "llama", architecture: "LlamaForCausalLM", read, write, tensors: &[decoder::TENSORS] };
+pub static FAMILY: Family = Family {
+    name: "llama",
+    architecture: "LlamaForCausalLM",
+    scope: "model.",
+    read,
+    write,
+    tensors: &[decoder::TENSORS],
+    gguf: Some(Gguf::paired("llama")),
+};
 
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {
     let config = decoder::read(keys, 1e4)?;

@@ -4,11 +4,19 @@ use serde_json::{Map, Value};
 
 use super::decoder;
 use super::family::Family;
+use super::gguf::Gguf;
 use crate::interop::keys::Keys;
 use crate::models::config::ModelConfig;
 
-pub static FAMILY: Family =
-    Family { name: "mistral", architecture: "MistralForCausalLM", read, write, tensors: &[decoder::TENSORS] };
+pub static FAMILY: Family = Family {
+    name: "mistral",
+    architecture: "MistralForCausalLM",
+    scope: "model.",
+    read,
+    write,
+    tensors: &[decoder::TENSORS],
+    gguf: Some(Gguf::paired("llama")),
+};
 
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {
     let mut config = decoder::read(keys, 1e4)?;

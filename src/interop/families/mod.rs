@@ -1,9 +1,11 @@
 //! The families of published models, one file each: how a `config.json` of `transformers` becomes a [`ModelConfig`] and
 //! back, and under which names the tensors are stored.
 
+mod bert;
 mod decoder;
 mod family;
 mod gemma3;
+pub mod gguf;
 mod gpt_neox;
 mod llama;
 mod mistral;
@@ -12,17 +14,19 @@ mod phi3;
 mod qwen2;
 mod qwen3;
 mod smollm3;
-mod tensors;
+pub(in crate::interop) mod tensors;
 
+use crate::engine::tape::RopeScaling;
 use crate::models::config::{ModelConfig, Position};
 use crate::models::details::Details;
+use crate::nn::lora::Lora;
 use crate::nn::norm::Norm;
 
 pub use family::Family;
-pub use tensors::{Heads, How, Tensor};
+pub use tensors::{Heads, How, Tensor, row};
 
 /// All of them. A model that several can describe is written as the first.
-pub static FAMILIES: [&Family; 9] = [
+pub static FAMILIES: [&Family; 10] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &qwen2::FAMILY,
@@ -32,6 +36,7 @@ pub static FAMILIES: [&Family; 9] = [
     &olmo2::FAMILY,
     &phi3::FAMILY,
     &gpt_neox::FAMILY,
+    &bert::FAMILY,
 ];
 
 impl Family {
@@ -42,10 +47,22 @@ impl Family {
 
     /// The family that has words for all of a model.
     pub fn of(config: &ModelConfig) -> Option<&'static Self> {
-        FAMILIES.into_iter().find(|family| {
-            family.read(&family.describe(config)).is_ok_and(|read| canonical(&read) == canonical(config))
-        })
+        FAMILIES.into_iter().find(|family| family.has(config))
     }
+
+    /// The same among those of one architecture in GGUF.
+    pub fn of_gguf(gguf: &gguf::Gguf, config: &ModelConfig) -> Option<&'static Self> {
+        FAMILIES.into_iter().find(|family| family.gguf.as_ref() == Some(gguf) && family.has(config))
+    }
+
+    fn has(&self, config: &ModelConfig) -> bool {
+        self.read(&self.describe(config)).is_ok_and(|read| are_equal(&read, config))
+    }
+}
+
+/// Whether two models compute the same.
+pub fn are_equal(one: &ModelConfig, other: &ModelConfig) -> bool {
+    canonical(one) == canonical(other)
 }
 
 /// The same model with every default filled in, and without what says nothing of its logits: two that compute the same
@@ -64,6 +81,23 @@ fn canonical(config: &ModelConfig) -> ModelConfig {
     if details.rope_width == config.head_size() {
         details.rope_width = 0;
     }
+    if let RopeScaling::Llama3 {
+        factor,
+        low_freq_factor: low,
+        high_freq_factor,
+        original_max_position_embeddings: length,
+    } = details.rope_scaling
+        && low > 0.0
+        && (length as f64 / low).fract() == 0.0
+    {
+        // With twice the context and twice both factors it is the same.
+        details.rope_scaling = RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: 1.0,
+            high_freq_factor: high_freq_factor / low,
+            original_max_position_embeddings: (length as f64 / low) as usize,
+        };
+    }
     let full = (0..config.n_layer).all(|layer| details.window_of(layer) == 0);
     if full {
         (details.window, details.rope_local_base, details.full_attention) = (0, None, Vec::new());
@@ -76,7 +110,7 @@ fn canonical(config: &ModelConfig) -> ModelConfig {
         head_size: config.head_size(),
         block_size: 0,
         dropout: 0.0,
-        lora_rank: 0,
+        lora: Lora::default(),
         details,
         ..config.clone()
     }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::decoder::{self, layer};
 use super::family::Family;
+use super::gguf::Gguf;
 use super::tensors::Tensor;
 use crate::interop::keys::Keys;
 use crate::models::config::{ModelConfig, NormPlace};
@@ -12,6 +13,7 @@ use crate::nn::attention::QkNorm;
 pub static FAMILY: Family = Family {
     name: "olmo2",
     architecture: "Olmo2ForCausalLM",
+    scope: "model.",
     read,
     write,
     tensors: &[
@@ -24,6 +26,7 @@ pub static FAMILY: Family = Family {
         ],
         decoder::TENSORS,
     ],
+    gguf: Some(Gguf { head: true, ..Gguf::named("olmo2") }),
 };
 
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {

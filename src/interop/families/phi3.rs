@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::decoder::{self, layer};
 use super::family::Family;
+use super::gguf::{FUSED, Gguf, NAMES};
 use super::tensors::{How, Tensor};
 use crate::interop::keys::Keys;
 use crate::models::config::ModelConfig;
@@ -13,6 +14,7 @@ const GATE_UP: &[&str] = &[layer!("mlp.gate_up_proj.weight")];
 pub static FAMILY: Family = Family {
     name: "phi3",
     architecture: "Phi3ForCausalLM",
+    scope: "model.",
     read,
     write,
     tensors: &[
@@ -23,6 +25,17 @@ pub static FAMILY: Family = Family {
         ],
         decoder::TENSORS,
     ],
+    gguf: Some(Gguf {
+        tensors: &[
+            &[
+                Tensor::new("transformer.h.{}.mlp.c_gate.weight", &["blk.{}.ffn_up.weight"], How::Half(0)),
+                Tensor::new("transformer.h.{}.mlp.c_fc.weight", &["blk.{}.ffn_up.weight"], How::Half(1)),
+            ],
+            FUSED,
+            NAMES,
+        ],
+        ..Gguf::named("phi3")
+    }),
 };
 
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {

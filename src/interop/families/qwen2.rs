@@ -4,15 +4,24 @@ use serde_json::{Map, Value};
 
 use super::decoder;
 use super::family::Family;
+use super::gguf::{Gguf, read_windows};
 use crate::interop::keys::Keys;
 use crate::models::config::ModelConfig;
 
-pub static FAMILY: Family =
-    Family { name: "qwen2", architecture: "Qwen2ForCausalLM", read, write, tensors: &[decoder::TENSORS] };
+pub static FAMILY: Family = Family {
+    name: "qwen2",
+    architecture: "Qwen2ForCausalLM",
+    scope: "model.",
+    read,
+    write,
+    tensors: &[decoder::TENSORS],
+    gguf: Some(Gguf { adapt: read_windows, ..Gguf::named("qwen2") }),
+};
 
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {
     let mut config = decoder::read(keys, 1e4)?;
     decoder::read_window(keys, &mut config)?;
+    keys.fixed("attention_bias", true)?;
     config.details.qkv_bias = Some(true);
     Ok(config)
 }

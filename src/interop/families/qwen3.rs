@@ -4,12 +4,20 @@ use serde_json::{Map, Value};
 
 use super::decoder;
 use super::family::Family;
+use super::gguf::{Gguf, read_windows};
 use crate::interop::keys::Keys;
 use crate::models::config::ModelConfig;
 use crate::nn::attention::QkNorm;
 
-pub static FAMILY: Family =
-    Family { name: "qwen3", architecture: "Qwen3ForCausalLM", read, write, tensors: &[decoder::TENSORS] };
+pub static FAMILY: Family = Family {
+    name: "qwen3",
+    architecture: "Qwen3ForCausalLM",
+    scope: "model.",
+    read,
+    write,
+    tensors: &[decoder::TENSORS],
+    gguf: Some(Gguf { adapt: read_windows, ..Gguf::named("qwen3") }),
+};
 
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {
     // Where nothing is said of it, `transformers` takes 128.

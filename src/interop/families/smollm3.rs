@@ -3,12 +3,20 @@
 use serde_json::{Map, Value};
 
 use super::family::Family;
+use super::gguf::{Gguf, read_windows};
 use super::{decoder, llama};
 use crate::interop::keys::Keys;
 use crate::models::config::ModelConfig;
 
-pub static FAMILY: Family =
-    Family { name: "smollm3", architecture: "SmolLM3ForCausalLM", read, write, tensors: &[decoder::TENSORS] };
+pub static FAMILY: Family = Family {
+    name: "smollm3",
+    architecture: "SmolLM3ForCausalLM",
+    scope: "model.",
+    read,
+    write,
+    tensors: &[decoder::TENSORS],
+    gguf: Some(Gguf { adapt: read_windows, ..Gguf::paired("smollm3") }),
+};
 
 fn read(keys: &mut Keys) -> Result<ModelConfig, String> {
     let mut config = decoder::read(keys, 2e6)?;

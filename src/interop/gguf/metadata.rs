@@ -127,7 +127,7 @@ pub struct Metadata {
 
 impl Metadata {
     /// Of the file at `path`, which errors name.
-    pub(in crate::interop) fn of(path: &Path) -> Self {
+    pub fn of(path: &Path) -> Self {
         Self { path: path.to_owned(), entries: Vec::new() }
     }
 

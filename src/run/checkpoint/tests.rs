@@ -32,7 +32,13 @@ fn elements(entry: &Entry, step: u64) -> Vec<f32> {
 
 fn save_step(folder: &Path, step: u64) -> Result<(), TensorError> {
     let (parameters, states) = (parameters(), states());
-    let tensors = Tensors { layout: Layout::Gpt2, parameters: &parameters, adapters: &[], states: &states };
+    let tensors = Tensors {
+        layout: Layout::Gpt2,
+        parameters: &parameters,
+        adapters: &[],
+        exported: &[],
+        states: &states,
+    };
     save(folder, tensors, &progress(step), |entry, _, give| {
         give(&elements(entry, step));
         Ok(())
@@ -49,7 +55,7 @@ fn restore_as(
     let step = saved.progress().step;
     let mut restored = Vec::new();
     saved.restore(
-        Tensors { layout: Layout::Gpt2, parameters, adapters: &[], states },
+        Tensors { layout: Layout::Gpt2, parameters, adapters: &[], exported: &[], states },
         tokenizer,
         |entry, data| {
             assert_eq!(data, elements(entry, step), "{}", entry.name);
@@ -128,7 +134,13 @@ fn a_failed_save_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     save_step(folder.path(), 250).unwrap();
     let (parameters, states) = (parameters(), states());
-    let tensors = Tensors { layout: Layout::Gpt2, parameters: &parameters, adapters: &[], states: &states };
+    let tensors = Tensors {
+        layout: Layout::Gpt2,
+        parameters: &parameters,
+        adapters: &[],
+        exported: &[],
+        states: &states,
+    };
     for failing in ["transformer.wte.weight", "adamw.v"] {
         let full = |entry: &Entry, _: Adapters, give: Give| {
             if entry.name != failing {

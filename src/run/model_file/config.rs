@@ -5,8 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::gguf;
 use super::gpt2::{self, gpt2_config};
-use super::{Layout, ModelError, TokenizerMark};
+use super::layout::Layout;
+use super::{ModelError, TokenizerMark};
 use crate::files::{self, FileError, SETTINGS_BYTES};
 use crate::interop::families::{Family, Heads};
 use crate::interop::keys::{says_nothing, unknown};
@@ -32,7 +34,11 @@ struct Own {
 
 /// The text of `config.json`.
 pub fn config_json(config: &ModelConfig, tokenizer: &Tokenizer) -> String {
-    let layout = Layout::of(config);
+    format!("{:#}\n", config_value(Layout::of(config), config, tokenizer))
+}
+
+/// `config.json` in a layout that has words for the model.
+pub fn config_value(layout: Layout, config: &ModelConfig, tokenizer: &Tokenizer) -> Value {
     let own = Own {
         version: VERSION,
         bias: config.bias,
@@ -47,7 +53,8 @@ pub fn config_json(config: &ModelConfig, tokenizer: &Tokenizer) -> String {
             json["eos_token_id"] = tokenizer.end().into();
             json
         }
-        Layout::Plain => {
+        // A folder is written as no GGUF file.
+        Layout::Plain | Layout::Gguf(..) => {
             let mut model = json!(config);
             model["vocab_size"] = config.vocab_size.into();
             model["norm_eps"] = config.norm_eps.into();
@@ -58,28 +65,38 @@ pub fn config_json(config: &ModelConfig, tokenizer: &Tokenizer) -> String {
         }
     };
     json["lal"] = json!(own);
-    format!("{json:#}\n")
+    json
 }
 
-/// Reads `config.json`. One without Lal's own part (GPT-2 as published) has biases and no known tokenizer.
+/// Reads the `config.json` of a folder, or what a GGUF file says of its model. One without Lal's own part (GPT-2 as published) has biases and no known tokenizer.
 ///
 /// # Errors
 /// When it is missing, of a newer Lal, neither a GPT-2 nor one of Lal's own models, or says something of the model
 /// that Lal does not know: the error names it.
-pub fn read_config(folder: &Path) -> Result<(ModelConfig, Option<TokenizerMark>), ModelError> {
-    let (config, own, _) = parse(folder)?;
-    Ok((config, own.map(|own| own.tokenizer)))
+pub fn read_config(place: &Path) -> Result<(ModelConfig, Option<TokenizerMark>), ModelError> {
+    let (config, mark, _) = described(place)?;
+    Ok((config, mark))
+}
+
+/// The same, and its layout.
+pub(super) fn described(place: &Path) -> Result<(ModelConfig, Option<TokenizerMark>, Layout), ModelError> {
+    let (config, own, layout) = parse(place)?;
+    Ok((config, own.map(|own| own.tokenizer), layout))
 }
 
 impl Layout {
-    /// The layout of the model in a folder, according to its `config.json`.
-    pub fn stored(folder: &Path) -> Result<Self, ModelError> {
-        Ok(parse(folder)?.2)
+    /// The layout of the model in a folder, according to its `config.json`, or of a GGUF file.
+    pub fn stored(place: &Path) -> Result<Self, ModelError> {
+        Ok(described(place)?.2)
     }
 }
 
-fn parse(folder: &Path) -> Result<(ModelConfig, Option<Own>, Layout), ModelError> {
-    let path = folder.join(CONFIG);
+fn parse(place: &Path) -> Result<(ModelConfig, Option<Own>, Layout), ModelError> {
+    if place.is_file() {
+        let (config, layout) = gguf::read_config(place)?;
+        return Ok((config, None, layout));
+    }
+    let path = place.join(CONFIG);
     let bytes = files::read(&path, SETTINGS_BYTES).map_err(FileError::at("read", &path))?;
     let bad = |what: String| ModelError::NotAConfig { path: path.clone(), what };
     let json: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;

@@ -1,10 +1,13 @@
-//! GPT-2's `config.json`.
+//! GPT-2's `config.json`, and its tensors: linear layers there are `Conv1D`, whose weights are (in, out) where ours are
+//! (out, in), and always have biases.
 
 use serde_json::{Value, json};
 
+use crate::engine::tensor::Shape;
 use crate::interop::activations::{activation, activation_name};
 use crate::interop::keys::Keys;
 use crate::models::config::ModelConfig;
+use crate::run::tensor_file::Entry;
 use crate::text::tokenizer::Tokenizer;
 
 /// What `transformers` takes where a key is missing.
@@ -68,4 +71,35 @@ pub(super) fn gpt2_config(json: &Value, bias: bool) -> Result<ModelConfig, Strin
     };
     keys.finish()?;
     Ok(config)
+}
+
+/// The matrix of a linear layer: `…attn.c_attn.weight`, `…mlp.c_proj.weight`.
+pub(super) fn is_matrix(parameter: &Entry) -> bool {
+    let mut parts = parameter.name.rsplit('.');
+    parts.next() == Some("weight") && parts.next().is_some_and(|layer| layer.starts_with("c_"))
+}
+
+pub(super) fn in_file(parameter: &Entry) -> Entry {
+    match parameter.shape.dims() {
+        &[rows, columns] if is_matrix(parameter) => {
+            Entry { name: parameter.name.clone(), shape: [columns, rows].into() }
+        }
+        _ => parameter.clone(),
+    }
+}
+
+/// The bias that `transformers` expects with a weight, if the model has none.
+pub(super) fn absent_bias(parameter: &Entry, all: &[Entry]) -> Option<Entry> {
+    let layer = parameter.name.strip_suffix(".weight")?;
+    let has_none = [".wte", ".wpe"].iter().any(|table| layer.ends_with(table));
+    let has_none = has_none || ["lm_head", "score"].contains(&layer);
+    let name = format!("{layer}.bias");
+    let wanted = !has_none && !all.iter().any(|other| other.name == name);
+    wanted.then(|| Entry { name, shape: [parameter.shape.dims()[0]].into() })
+}
+
+/// The columns of a (rows, columns) matrix one after the other.
+pub(super) fn transposed(elements: &[f32], shape: Shape) -> Vec<f32> {
+    let columns = shape.width();
+    (0..columns).flat_map(|column| elements.iter().skip(column).step_by(columns).copied()).collect()
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::models::config::Position;
+use crate::engine::tensor::Shape;
+use crate::models::config::{ModelConfig, Position};
 use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 

@@ -130,3 +130,14 @@ fn the_tales_questions_are_conversations() {
     }
     assert_eq!(chats.len(), 20);
 }
+
+/// Templates write a line's end after the token that ends a turn.
+#[test]
+fn an_answer_ends_where_learning_does() {
+    let answer = [0, 1, 0, 0, 1, 1, 0].map(|learned| learned == 1).to_vec();
+    let example = Example { tokens: (10..17).collect(), answer, place: String::new() };
+    assert_eq!(example.last_exchange(), (&[10, 11, 12, 13][..], &[14][..]));
+    assert_eq!(example.end(), Some(5));
+    let none = Example { answer: vec![false; 7], ..example };
+    assert_eq!((none.last_exchange().0.len(), none.end()), (7, None));
+}

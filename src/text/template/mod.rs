@@ -114,17 +114,17 @@ fn without_generation(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(at) = rest.find("{%") {
-        let (before, tag) = rest.split_at(at);
-        text += before;
-        let Some(end) = tag.find("%}") else { break };
-        let inner = tag[2..end].trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
-        let tag_text = &tag[..end + 2];
+        let Some(length) = rest[at + 2..].find("%}") else { break };
+        let end = at + length + 4;
+        let tag = &rest[at..end];
+        let inner = tag[2..length + 2].trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
+        text += &rest[..at];
         text += &match inner {
-            "generation" => tag_text.replace("generation", "if true"),
-            "endgeneration" => tag_text.replace("endgeneration", "endif"),
-            _ => tag_text.to_owned(),
+            "generation" => tag.replace("generation", "if true"),
+            "endgeneration" => tag.replace("endgeneration", "endif"),
+            _ => tag.to_owned(),
         };
-        rest = &tag[end + 2..];
+        rest = &rest[end..];
     }
     text + rest
 }
@@ -181,6 +181,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_and_nothing_goes_on_without_end() {
+        for open in ["{%}", "{%} %}", "a{%", "{%-%}"] {
+            assert!(Template::new(open).is_err(), "{open}");
+        }
         let deep = format!("{}1{}", "{{ (".to_owned() + &"(".repeat(100_000), ")".repeat(100_001));
         let endless = "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}";
         let huge = "{% set ns = namespace(a='aaaaaaaa') %}{% for i in range(100) %}{% set ns.a = ns.a + ns.a %}{% endfor %}";

@@ -147,7 +147,7 @@ impl Tokenizer {
         }
     }
 
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let base = match self {
             Self::Extended(extended) => extended.base(),
             plain => plain,

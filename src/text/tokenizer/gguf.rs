@@ -1,12 +1,15 @@
 //! The tokenizer of a GGUF file, from what its metadata says: turned into the `tokenizer.json` that it came from.
 
+mod describe;
+
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::Tokenizer;
+use super::folder::CHAT_TEMPLATE;
 use super::published::Files;
 use super::published_file::from_files;
+use super::{Special, Tokenizer};
 
 /// What the keys `tokenizer.ggml.*` of a GGUF file say, each by its name there, and `tokenizer.chat_template`.
 #[derive(Clone, Debug, Default)]
@@ -33,9 +36,12 @@ pub struct GgufTokenizer {
     pub chat_template: Option<String>,
 }
 
+const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
 
 /// Llama 3's rule, of whose digits there are up to as many.
 const LLAMA3: [&str; 2] = [
@@ -62,18 +68,21 @@ impl GgufTokenizer {
             "llama" => self.sentence_piece()?,
             other => return Err(format!("tokenizer.ggml.model is {other:?}, and Lal reads gpt2 and llama")),
         };
-        let token = |id: Option<u32>| id.map(|id| self.tokens[id as usize].as_str());
+        let published = self.published();
+        let is_published = |id: &u32| (*id as usize) < published;
+        let token = |id: Option<u32>| id.filter(is_published).map(|id| self.tokens[id as usize].as_str());
         let begins = self.add_bos.unwrap_or(match self.pre.as_deref() {
             _ if self.model == "llama" => true,
             Some(pre) => splits(pre).is_some_and(|split| matches!(split, Split::Llama3)),
             None => false,
         });
         let config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": token(self.bos), "eos_token": token(self.eos), "unk_token": token(self.unk),
             "pad_token": token(self.pad), "add_bos_token": begins && self.bos.is_some(),
             "chat_template": self.chat_template,
         });
-        let stops: Vec<u32> = [self.eos, self.eot].into_iter().flatten().collect();
+        let stops: Vec<u32> = [self.eos, self.eot].into_iter().flatten().filter(is_published).collect();
         let files = Files {
             tokenizer: json.to_string(),
             config: Some(config.to_string()),
@@ -122,8 +131,23 @@ impl GgufTokenizer {
         Ok(())
     }
 
+    /// How many tokens there are without those of Lal's own conversations, which extend what was published.
+    fn published(&self) -> usize {
+        let is_own = |id: &usize| {
+            self.has_type(*id, CONTROL) && Special::ALL.iter().any(|own| own.content() == self.tokens[*id])
+        };
+        let has_template = self.chat_template.as_deref() == Some(CHAT_TEMPLATE);
+        let own = (0..self.tokens.len()).rev().take_while(|id| has_template && is_own(id)).count();
+        self.tokens.len() - own
+    }
+
     fn vocabulary(&self) -> Map<String, Value> {
-        self.tokens.iter().enumerate().map(|(id, token)| (token.clone(), id.into())).collect()
+        self.tokens
+            .iter()
+            .enumerate()
+            .take(self.published())
+            .map(|(id, token)| (token.clone(), id.into()))
+            .collect()
     }
 
     fn has_type(&self, id: usize, kind: i32) -> bool {

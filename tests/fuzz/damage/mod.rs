@@ -2,6 +2,7 @@
 
 mod bytes;
 mod gguf;
+mod template;
 mod tensors;
 mod values;
 
@@ -23,6 +24,8 @@ pub enum Damage {
     Tensors,
     /// A GGUF file: its lengths, its numbers, or any byte.
     Gguf,
+    /// A chat template: its words removed, doubled, exchanged or replaced, or any byte.
+    Template,
     /// A text that is hard on tokenizers.
     Text,
     /// A byte order mark before a file that is otherwise right.
@@ -46,6 +49,7 @@ impl Damage {
             Self::Values => values::damage(dice, &mut file),
             Self::Tensors => tensors::damage(dice, &mut file),
             Self::Gguf => gguf::damage(dice, &mut file),
+            Self::Template => template::damage(dice, &mut file),
             Self::Text => bytes::text(dice, &mut file),
             Self::Mark => drop(file.splice(0..0, *b"\xef\xbb\xbf")),
             Self::Size => tensors::resize(dice, path, &mut file),

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokenizers::{
-    Encoding, Model, ModelWrapper, Normalizer, NormalizerWrapper, OffsetType, PreTokenizedString,
-    PreTokenizer, PreTokenizerWrapper, Token,
+    Encoding, Model, ModelWrapper, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType,
+    PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Token,
 };
 
 use super::{Special, TokenizerError, digits};
@@ -183,6 +183,23 @@ impl Published {
             all.push(token);
         }
         Ok(all)
+    }
+
+    /// The pieces of a text, each of which is made of tokens by itself.
+    pub(in crate::text::tokenizer) fn pieces(&self, text: &str) -> Result<Vec<String>, TokenizerError> {
+        let Inner { normalizer, pre_tokenizer, .. } = &*self.0;
+        caught(|| {
+            let mut split = PreTokenizedString::from(text);
+            if let Some(normalizer) = normalizer {
+                split.normalize(|part| normalizer.normalize(part))?;
+            }
+            if let Some(pre_tokenizer) = pre_tokenizer {
+                pre_tokenizer.pre_tokenize(&mut split)?;
+            }
+            let pieces = split.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+            Ok(pieces.into_iter().map(|(piece, ..)| piece.to_owned()).collect())
+        })
+        .map_err(TokenizerError::Library)
     }
 
     /// The ids before and after a text that is given to the model.

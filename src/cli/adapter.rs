@@ -1,0 +1,17 @@
+//! `--adapter`: low-rank adapters for a model.
+
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct AdapterArgs {
+    /// Folder of a LoRA adapter of the model, as PEFT or a run's adapter/ has it: it is merged into the weights when they
+    /// are loaded
+    #[arg(long, env = "LAL_ADAPTER", value_name = "DIR")]
+    adapter: Option<PathBuf>,
+}
+
+impl AdapterArgs {
+    pub fn folder(&self) -> Option<&Path> {
+        self.adapter.as_deref()
+    }
+}
