@@ -15,6 +15,7 @@ mod download;
 mod error;
 mod files;
 mod name;
+mod partial;
 mod pull;
 mod repository;
 
