@@ -81,6 +81,9 @@ fn tokens_and_their_text_are_the_same_prompt() {
     let refused =
         |tokens: &str| on(&["inspect", "logits", "--tokens", tokens], folder.path()).assert().code(2);
     refused("0,31").stderr(contains("there is no token 31"));
+    let all =
+        on(&["inspect", "logits", "--tokens", "0,31", "--out", "no.safetensors"], folder.path()).assert();
+    all.code(2).stderr(contains("there is no token 31"));
     refused("0,x").stderr(contains("invalid value"));
 }
 
@@ -213,4 +216,8 @@ fn texts_become_the_vectors_that_their_folder_asks_for() {
     // Its embeddings are no head, and what it would write without one is refused.
     assert!(said(&["inspect", "logits", "--tokens", "1,2", "--out", "no.safetensors"]).contains("lal embed"));
     assert!(said(&["sample"]).contains("lal embed"));
+    let out = folder.path().join("run").display().to_string();
+    let init = golden("bert/masked").display().to_string();
+    let mut train = tiny(&["train"], "tales", Path::new(&out));
+    train.args(["--init", &init]).assert().code(2).stderr(contains("lal embed"));
 }

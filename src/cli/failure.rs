@@ -24,6 +24,7 @@ use crate::run::model_file::ModelError;
 use crate::run::origin::OriginError;
 use crate::run::resume::Kept;
 use crate::sample::conversation::ConversationError;
+use crate::sample::generator::GenerateError;
 use crate::sample::load::LoadError;
 use crate::sample::strategy::StrategyError;
 use crate::text::chat::ChatError;
@@ -120,19 +121,27 @@ fn classify(error: &anyhow::Error) -> Exit {
             | BaseError::TooLong { .. }
             | BaseError::Window { .. }
             | BaseError::OtherTokenizer(_)
+            | BaseError::Inability(_)
             | BaseError::NoRewards(_),
         ) = cause.downcast_ref()
         {
             return Exit::Usage;
         }
-        if let Some(InspectError::TooLong { .. } | InspectError::Empty | InspectError::Inability(_)) =
-            cause.downcast_ref()
+        if let Some(
+            InspectError::TooLong { .. }
+            | InspectError::Empty
+            | InspectError::UnknownToken { .. }
+            | InspectError::Inability(_),
+        ) = cause.downcast_ref()
         {
             return Exit::Usage;
         }
         if let Some(EmbedError::Inability(_) | EmbedError::Empty { .. } | EmbedError::Recipe { .. }) =
             cause.downcast_ref()
         {
+            return Exit::Usage;
+        }
+        if let Some(GenerateError::UnknownToken { .. }) = cause.downcast_ref() {
             return Exit::Usage;
         }
         if let Some(LoadError::Positions { .. } | LoadError::NoContext(_)) = cause.downcast_ref() {

@@ -7,6 +7,7 @@ use super::scorer::{Head, Scorer};
 use crate::engine::device::{Device, DeviceError, initial_values};
 use crate::engine::tape::Init;
 use crate::interop::peft::modules::Modules;
+use crate::models::abilities::Inability;
 use crate::models::config::{Architecture, ModelConfig, Position};
 use crate::run::config::TrainConfig;
 use crate::run::config_error::ConfigError;
@@ -69,6 +70,8 @@ pub enum BaseError {
         "block_size is {asked}, and {name} is for texts of {base} tokens: choose --block-size {base} or less"
     )]
     TooLong { asked: usize, base: usize, name: String },
+    #[error(transparent)]
+    Inability(#[from] Inability),
     #[error("block_size is {asked}, and {name} reads windows of {base} tokens: leave out --block-size")]
     Window { asked: usize, base: usize, name: String },
     #[error("the reward model in {0} has another tokenizer: train it from the same model")]
@@ -209,7 +212,7 @@ impl Base {
     /// positions a shorter block keeps the first.
     ///
     /// # Errors
-    /// When the block is longer than the base's table of positions.
+    /// When it has no head that predicts tokens, or the block is longer than the base's table of positions.
     pub fn for_chat(&self, block_size: usize, dropout: f64) -> Result<ModelConfig, BaseError> {
         self.check_positions(block_size)?;
         let vocab_size = self.chat_tokenizer().vocab_size();
@@ -221,6 +224,7 @@ impl Base {
     /// # Errors
     /// When the block is longer than the texts that the base can read.
     pub fn for_pretraining(&self, block_size: usize, dropout: f64) -> Result<ModelConfig, BaseError> {
+        self.config.predicts()?;
         self.check_positions(block_size)?;
         let (asked, name) = (block_size, || self.name.clone());
         let ModelConfig { architecture, block_size: base, details, .. } = &self.config;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::Hub;
 use super::error::HubError;
-use super::files::{INDEX, WEIGHTS, shards};
 use super::name::{ModelName, is_plain};
+use crate::interop::container::{INDEX, MODEL, shards};
 
 /// The folder of one model in the cache.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ fn link(blob: &Path, path: &Path, _depth: usize) -> std::io::Result<()> {
 
 /// What of a snapshot a model can be read from: its folder if that has all weights, or its only `.gguf` file.
 fn usable(snapshot: &Path) -> Option<PathBuf> {
-    let whole = snapshot.join(WEIGHTS).is_file();
+    let whole = snapshot.join(MODEL).is_file();
     let sharded = || {
         let index = snapshot.join(INDEX);
         shards(&index).is_ok_and(|names| names.iter().all(|name| snapshot.join(name).is_file()))

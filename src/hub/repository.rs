@@ -6,8 +6,9 @@ use serde::Deserialize;
 
 use super::download::Client;
 use super::error::HubError;
-use super::files::{INDEX, Remote, WEIGHTS, is_inside, shards};
+use super::files::{Remote, is_inside};
 use super::name::{ModelName, is_plain};
+use crate::interop::container::{INDEX, MODEL, shards};
 
 /// Files besides the weights, where they are there: the model and its tokenizer, and how sentences are embedded.
 const SMALL: [&str; 12] = [
@@ -90,7 +91,7 @@ impl Repository {
 
     /// What lists the weights' files, where there are several.
     pub fn index(&self) -> Option<&Remote> {
-        self.find(INDEX).filter(|_| self.find(WEIGHTS).is_none())
+        self.find(INDEX).filter(|_| self.find(MODEL).is_none())
     }
 
     /// The file of this name, or the files that `index` lists, or the only one that weights can be in.
@@ -111,9 +112,11 @@ impl Repository {
             return Ok(vec![named(file)?]);
         }
         if let Some(index) = index {
-            return shards(index)?.iter().map(|file| named(file)).collect();
+            let bad = |what: String| HubError::NotUnderstood { url: index.display().to_string(), what };
+            let shards = shards(index).map_err(|error| bad(error.to_string()))?;
+            return shards.iter().map(|file| named(file)).collect();
         }
-        if let Some(whole) = self.find(WEIGHTS).or_else(|| self.find(ADAPTER)) {
+        if let Some(whole) = self.find(MODEL).or_else(|| self.find(ADAPTER)) {
             return Ok(vec![whole.clone()]);
         }
         let ends = |file: &&Remote, ends: &str| file.name.ends_with(ends);

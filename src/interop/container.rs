@@ -12,7 +12,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-pub use shards::INDEX;
+pub use shards::{INDEX, shards};
 
 use super::dtype::Dtype;
 pub use super::error::{ContainerError, shown};

@@ -39,7 +39,7 @@ pub struct Details {
     pub embedding_scale: Option<f64>,
     /// A norm of what the first block reads (BERT).
     pub embedding_norm: bool,
-    /// Kinds of tokens, of which all of a text are the first (BERT); 0 for none.
+    /// Rows of the table of token types (BERT's `type_vocab_size`); 0 for none. Every token of a text has type 0.
     pub token_types: usize,
     /// It makes vectors of tokens alone: what turns them into logits is not known.
     pub encoder: bool,

@@ -45,7 +45,7 @@ pub enum Windows {
     /// As the guide of `transformers` has it (<https://huggingface.co/docs/transformers/perplexity>): the targets are
     /// tokens of the window itself, so that the last token of a window predicts nothing, and the last window is shorter.
     Sliding { stride: usize },
-    /// As `llama-perplexity` of llama.cpp has it: whole windows one after the other, of which the second half counts. Each
+    /// As `llama-perplexity` of llama.cpp has it: whole windows one after the other. The second half of each counts. Each
     /// begins with the token that begins a text, in place of its own first, if there is one.
     Halves { begin: Option<u32> },
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Reading, encode, names};
-use crate::cli::failure::{Exit, Usage};
+use crate::cli::failure::Exit;
 use crate::cli::output::Output;
 use crate::cli::sampling::Sampling;
 use crate::cli::values::{MOST_TOKENS, whole};
@@ -56,15 +56,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             output.remark(format!("logits in {}", path.display()));
             all[all.len() - model.config.vocab_size..].to_vec()
         }
-        None => {
-            if let Some(id) = tokens.iter().find(|&&id| id as usize >= model.config.vocab_size) {
-                let tokens = model.config.vocab_size;
-                return Err(
-                    Usage(format!("there is no token {id}: the model has {tokens}, counted from 0")).into()
-                );
-            }
-            model.generator.start(opened.device(), &tokens)?
-        }
+        None => model.generator.start(opened.device(), &tokens)?,
     };
     let Expectation { tokens: expected, entropy, drawn_entropy, kept } =
         expectation(&logits, &tokens, strategy)?;

@@ -1,6 +1,6 @@
 //! A model in several safetensors files, and the index that says which tensor is in which.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Component, Path};
 
@@ -46,17 +46,31 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
-/// Opens an index and all files that it names, which have the tensors that it lists and no other.
-pub(super) fn open(path: &Path) -> Result<Container, ContainerError> {
+/// The files that an index lists, each in the folder of the index.
+pub fn shards(path: &Path) -> Result<BTreeSet<String>, ContainerError> {
+    Ok(listed(path)?.into_iter().map(|(_, shard)| shard).collect())
+}
+
+/// The tensors that an index lists, each with its file, as they stand there.
+fn listed(path: &Path) -> Result<Vec<(String, String)>, ContainerError> {
     let wrong = |what: String| ContainerError::Shards { path: path.to_owned(), what };
     let bytes = read(path, MOST).map_err(FileError::at("read", path))?;
     let index: Index = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    match index.weight_map.0.iter().find(|(_, shard)| !is_plain(shard)) {
+        Some((name, shard)) => {
+            Err(wrong(format!("{name} would be in {shard:?}, which is no file of this folder")))
+        }
+        None => Ok(index.weight_map.0),
+    }
+}
+
+/// Opens an index and all files that it names, which have the tensors that it lists and no other.
+pub(super) fn open(path: &Path) -> Result<Container, ContainerError> {
+    let wrong = |what: String| ContainerError::Shards { path: path.to_owned(), what };
+    let pairs = listed(path)?;
     let mut listed = HashMap::new();
     let mut shards = BTreeMap::new();
-    for (name, shard) in &index.weight_map.0 {
-        if !is_plain(shard) {
-            return Err(wrong(format!("{name} would be in {shard:?}, which is no file of this folder")));
-        }
+    for (name, shard) in &pairs {
         if listed.insert(name.as_str(), shard.as_str()).is_some() {
             return Err(wrong(format!("it lists {name} twice")));
         }

@@ -31,7 +31,7 @@ pub(super) fn read(json: &Value) -> Result<Scale, String> {
         keys.fixed(key, false)?;
     }
     match keys.get("init_lora_weights") {
-        // These leave the weights of the base as they are.
+        // With these the weights of the base are used unchanged.
         None | Some(Value::Bool(_)) => {}
         Some(Value::String(name)) if ["gaussian", "orthogonal", "eva"].contains(&name.as_str()) => {}
         Some(other) => {

@@ -7,7 +7,7 @@ use crate::interop::error::ContainerError;
 use crate::interop::families::decoder;
 use crate::interop::families::gguf::{GgufKeys, Numbers};
 
-/// Layers of which the last is global, where GGUF does not say.
+/// Every sixth layer is global, where GGUF does not say.
 pub const GLOBAL_EVERY: u64 = 6;
 /// The base of local layers there.
 const LOCAL_BASE: f64 = 1e4;

@@ -182,7 +182,7 @@ fn layer_types(keys: &mut GgufKeys, n_layer: usize) -> Result<Option<Value>, Con
         return Ok(each.map(|each| each.iter().map(|&has| name(has)).collect()));
     }
     match keys.get::<usize>(KEY)? {
-        0 => Err(keys.wrong(KEY, "is 0, and should be the number of layers of which the last has no window")),
+        0 => Err(keys.wrong(KEY, "is 0, and should be 1 or more: every so many layers one has no window")),
         every => Ok(Some((1..=n_layer).map(|layer| name(!layer.is_multiple_of(every))).collect())),
     }
 }

@@ -185,7 +185,7 @@ impl Published {
         Ok(all)
     }
 
-    /// The pieces of a text, each of which is made of tokens by itself.
+    /// The pieces of a text. Each is split into tokens by itself.
     pub(in crate::text::tokenizer) fn pieces(&self, text: &str) -> Result<Vec<String>, TokenizerError> {
         let Inner { normalizer, pre_tokenizer, .. } = &*self.0;
         caught(|| {
