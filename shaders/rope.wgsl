@@ -1,7 +1,7 @@
 // rope: heads below n_rotated are turned: y_i = x_i cos θ_i - x_j sin θ_i, y_j = x_j cos θ_i + x_i sin θ_i for
 // i < turned/2, j = i + turned/2, with -θ_i when INVERSE; all other channels are copied
-// x, y (rows, row), row = heads · width; their row 0 is row `first` of the whole tensor; table (T_max, turned), a row for
-// each position: turned/2 cosines, then as many sines; len = rows · row; one thread per element
+// x, y (rows, row), row = heads · width; their row 0 is row `first` of the whole tensor; table (T_max, turned), a row
+// for each position: turned/2 cosines, then as many sines; len = rows · row; one thread per element
 const INVERSE: u32 = 0u;
 
 struct Params { first: u32, len: u32, time: u32, row: u32, width: u32, turned: u32, n_rotated: u32 }

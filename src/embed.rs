@@ -1,5 +1,5 @@
-//! Vectors of texts: what a Transformer makes of their tokens, pooled, as the folder of a model of Sentence Transformers
-//! asks for (Reimers & Gurevych 2019).
+//! Vectors of texts: what a Transformer makes of their tokens, pooled, as the folder of a model of Sentence
+//! Transformers asks for (Reimers & Gurevych 2019).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

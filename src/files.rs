@@ -1,7 +1,7 @@
 //! Files, read and written with care.
 //!
-//! Written files are whole or not there ([`AtomicFile`]), nothing is written through a link, and all files have the mode
-//! that the process' mask gives them. [`read`] takes regular files alone, and up to a length.
+//! Written files are whole or not there ([`AtomicFile`]), nothing is written through a link, and all files have the
+//! mode that the process' mask gives them. [`read`] takes regular files alone, and up to a length.
 
 mod atomic_file;
 mod read;

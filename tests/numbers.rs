@@ -114,8 +114,8 @@ fn a_picture_names_what_the_loss_is_a_mean_of() {
     assert!(picture(&next).contains("floor"));
 }
 
-/// With a rate beyond all reason the first update leaves weights that are finite, in a model without norms whose loss is
-/// not: the checkpoint before it is kept, and is a model whose loss can be told.
+/// With a rate beyond all reason the first update leaves weights that are finite, in a model without norms whose loss
+/// is not: the checkpoint before it is kept, and is a model whose loss can be told.
 #[test]
 fn a_diverging_run_keeps_a_checkpoint_that_is_finite() {
     let folder = tempfile::tempdir().unwrap();

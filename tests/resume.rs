@@ -1,5 +1,5 @@
-//! What a run keeps when it is continued: every setting and option is taken and kept, or refused by name; and data, base
-//! and reward model are known again by their content.
+//! What a run keeps when it is continued: every setting and option is taken and kept, or refused by name; and data,
+//! base and reward model are known again by their content.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;

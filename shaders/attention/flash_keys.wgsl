@@ -1,10 +1,10 @@
 // attention_backward for keys and values: dv_s = Σ_t m_ts p_ts dout_t, dk_s = Σ_t ds_ts q_t,
 // ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D, p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
-// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
-// n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
-// With WINDOW > 0, a query sees so many keys, itself the last.
-// One workgroup of 128 threads per head of keys and 64 keys; the queries of the heads that share them come head by
-// head in tiles of 32, channels 32 at a time. f32 sums, channel by channel and query by query.
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head,
+// time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
+// score. With WINDOW > 0, a query sees so many keys, itself the last. One workgroup of 128 threads per head of keys and
+// 64 keys; the queries of the heads that share them come head by head in tiles of 32, channels 32 at a time. f32 sums,
+// channel by channel and query by query.
 const WIDTH: u32 = 32u;
 const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;

@@ -1,10 +1,9 @@
 // attention_backward for queries: dq_t = Σ_s ds_ts k_s, ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D,
 // p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
-// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
-// n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
-// With WINDOW > 0, a query sees so many keys, itself the last.
-// One workgroup of 128 threads per head and 64 queries; keys come in tiles of 32, channels 32 at a time.
-// f32 sums, channel by channel and key by key.
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head,
+// time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
+// score. With WINDOW > 0, a query sees so many keys, itself the last. One workgroup of 128 threads per head and 64
+// queries; keys come in tiles of 32, channels 32 at a time. f32 sums, channel by channel and key by key.
 const WIDTH: u32 = 32u;
 const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;

@@ -1,9 +1,9 @@
 // attention_backward for queries: dq_t = Σ_s ds_ts k_s, ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D,
 // p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
-// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head, time)
-// n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
-// With WINDOW > 0, a query sees so many keys, itself the last.
-// one thread per query, which meets its keys in order; f32 sums in that order
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head,
+// time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
+// score. With WINDOW > 0, a query sees so many keys, itself the last. one thread per query, which meets its keys in
+// order; f32 sums in that order
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
 const CAUSAL: u32 = 1u;

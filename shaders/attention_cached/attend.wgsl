@@ -101,7 +101,8 @@ fn main(
         weights[local] = sums[0];
         workgroupBarrier();
         for (var other = 1u; other < TEAMS; other++) {
-            // Thread i of the first team adds the sums of threads i + WIDTH, i + 2 WIDTH, …; what others add is not used.
+            // Thread i of the first team adds the sums of threads i + WIDTH, i + 2 WIDTH, …; what others add is not
+            // used.
             sums[0] += weights[min(local + other * WIDTH, WORKGROUP - 1u)];
         }
     }

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct AdapterArgs {
-    /// Folder of a LoRA adapter of the model, as PEFT or a run's adapter/ has it: it is merged into the weights when they
-    /// are loaded
+    /// Folder of a LoRA adapter of the model (PEFT's, or a run's adapter/), to merge into its weights on loading
     #[arg(long, env = "LAL_ADAPTER", value_name = "DIR")]
     adapter: Option<PathBuf>,
 }

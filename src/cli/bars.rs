@@ -65,8 +65,8 @@ impl Drop for Bar {
     }
 }
 
-/// Prints something where the bars stand, and draws them below it. ([`MultiProgress::suspend`] panics where the terminal
-/// has hung up.)
+/// Prints something where the bars stand, and draws them below it. ([`MultiProgress::suspend`] panics where the
+/// terminal has hung up.)
 pub fn aside<T>(print: impl FnOnce() -> T) -> T {
     let drawn = drawn();
     if !drawn.is_empty() {

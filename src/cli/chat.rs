@@ -33,7 +33,7 @@ pub struct Args {
     /// System message, at the start of the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Most tokens of an answer
+    /// Maximum tokens of an answer
     #[arg(long, visible_alias = "max-new-tokens", value_name = "N", default_value_t = 200)]
     #[arg(value_parser = whole::<usize>(1..=MOST_TOKENS))]
     max_tokens: usize,

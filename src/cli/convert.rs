@@ -18,7 +18,7 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     adapter: AdapterArgs,
-    /// Write the weights with the adapter merged into them: they always are, as those of a run are already
+    /// Merge the adapter into the weights: the default, since an exported model has no adapter of its own
     #[arg(long)]
     merge: bool,
     /// What to write: a folder that transformers loads, or a file that llama.cpp loads

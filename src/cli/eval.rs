@@ -39,13 +39,13 @@ pub struct Args {
     /// Folder of another fine-tuned model: report which of the two answers better
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// Folder of the reward model that compares them [default: the program that scores answers about tales]
+    /// Folder of a reward model that scores the answers [default: the program that scores answers about tales]
     #[arg(long, value_name = "DIR", requires = "against")]
     reward: Option<PathBuf>,
-    /// The part of a text whose loss is taken
+    /// Part of the text to measure
     #[arg(long, value_enum, default_value_t = Part::Val)]
     split: Part,
-    /// Which tokens count: all; or as others count them for a perplexity
+    /// Which tokens count in the loss and the perplexity
     #[arg(long, value_enum, default_value_t = Count::Blocks)]
     windows: Count,
     /// Tokens between the windows of a text; fewer give each token more context [default: the block size]

@@ -48,20 +48,20 @@ enum Stage {
     /// Teach a model to prefer the better of two answers (DPO or IPO)
     ///
     /// --data is a .jsonl of {"prompt", "chosen", "rejected"}, or `tales` for preferences about the built-in world. The
-    /// reference is the model itself at the start; it scores the pairs once. Dropout is off unless --dropout turns it on,
-    /// as the reference has none.
+    /// reference is the model itself at the start; it scores the pairs once. Dropout is off unless --dropout turns it
+    /// on, as the reference has none.
     Dpo(Box<StageArgs<DpoOptions>>),
     /// Teach a model by rewards of its own answers (PPO or GRPO)
     ///
-    /// --data is a .jsonl of conversations, whose last answers are left out, or `tales` for questions about the built-in
-    /// world. The program that knows that world gives the rewards, or the model of --reward. Dropout is off unless
-    /// --dropout turns it on, as replies are sampled without it.
+    /// --data is a .jsonl of conversations, whose last answers are left out, or `tales` for questions about the
+    /// built-in world. The program that knows that world gives the rewards, or the model of --reward. Dropout is off
+    /// unless --dropout turns it on, as replies are sampled without it.
     Ppo(Box<StageArgs<PpoOptions>>),
     /// Teach a model by principles that its own answers are judged and revised by
     ///
-    /// --data is `tales`: a program can judge replies to its questions. First the model's own replies are revised by the
-    /// principles, and the revisions learned; then, from that model and with --feedback prefer, it learns to prefer the
-    /// better of its replies, with dropout off unless --dropout turns it on.
+    /// --data is `tales`: a program can judge replies to its questions. First the model's own replies are revised by
+    /// the principles, and the revisions learned; then, from that model and with --feedback prefer, it learns to prefer
+    /// the better of its replies, with dropout off unless --dropout turns it on.
     Constitution(Box<StageArgs<ConstitutionOptions>>),
 }
 
@@ -76,7 +76,7 @@ struct StageArgs<T: clap::Args> {
 /// The model's sizes and its tokenizer are those of the base.
 #[derive(Debug, clap::Args)]
 struct RunArgs {
-    /// Folder of the model to begin with, or org/name of a published one
+    /// The model to start from: a folder, a .gguf file, or org/name of a published model
     #[arg(long, env = "LAL_MODEL", value_name = "MODEL", required_unless_present = "resume")]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -94,9 +94,9 @@ struct RunArgs {
     #[arg(long, env = "LAL_OUT", value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
     /// Continue the run in this folder from its last checkpoint. --steps, --schedule, --learning-rate,
-    /// --min-learning-rate, --warmup-steps, --eval-every, --eval-iters, --sample-tokens, --save-every and the device may
-    /// change, and --model, --data, --reward and --principles may name copies of the same; what changes is recorded. The
-    /// run keeps all else
+    /// --min-learning-rate, --warmup-steps, --eval-every, --eval-iters, --sample-tokens, --save-every and the device
+    /// may change; --model, --data, --reward and --principles may be moved copies of the same files. Changes are
+    /// recorded; everything else stays as in the run
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
 }

@@ -38,7 +38,7 @@ enum What {
     Attention(AttentionArgs),
     /// Distribution of the token after a prompt
     Logits(logits::Args),
-    /// What a model that sees both sides puts in place of hidden tokens
+    /// Predictions of a masked language model (BERT) for the hidden tokens of a text
     Masked(masked::Args),
     /// Names, types and shapes of a file's tensors, and what it says of its model
     Tensors(tensors::Args),
@@ -115,8 +115,8 @@ fn encode(tokenizer: &Tokenizer, prompt: &str) -> anyhow::Result<Vec<u32>> {
     tokenizer.encode(prompt).context("the prompt cannot be read")
 }
 
-/// Tokens as text: for a person, a space is shown as `␣`, a line's end as `⏎`, a tab as `⇥`; a program gets them as they
-/// are.
+/// Tokens as text: for a person, a space is shown as `␣`, a line's end as `⏎`, a tab as `⇥`; a program gets them as
+/// they are.
 fn names(tokenizer: &Tokenizer, tokens: &[u32], output: Output) -> Vec<String> {
     let text = |&id: &u32| tokenizer.decode(&[id]);
     match output.json {
@@ -163,8 +163,8 @@ fn attention(args: &AttentionArgs, output: Output) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A head's map: a row for each query, two signs for each key where there is room or one, by the root of p so that little
-/// is still seen.
+/// A head's map: a row for each query, two signs for each key where there is room or one, by the root of p so that
+/// little is still seen.
 fn map(output: Output, head: &Head, names: &[String]) -> anyhow::Result<()> {
     const SHADES: [char; 6] = ['·', '░', '▒', '▓', '█', '█'];
     output.line(format!(

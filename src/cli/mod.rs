@@ -77,7 +77,7 @@ enum Verb {
     Verify(Box<verify::Args>),
     /// Look inside a trained model: attention, next-token distribution, embeddings
     Inspect(inspect::Args),
-    /// Turn texts into vectors that tell how alike they are
+    /// Turn texts into embedding vectors, to compare their meaning
     Embed(embed::Args),
     /// List the ops with their formulas, kernels and shaders
     Ops(ops::Args),

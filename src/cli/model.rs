@@ -11,13 +11,13 @@ use crate::sample::load::{Changes, Model, load_with};
 
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Folder of a trained model, or org/name of a published one
+    /// Folder of a model, a .gguf file, or org/name of a published model
     #[arg(long, env = "LAL_MODEL", value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]
     adapter: AdapterArgs,
-    /// Tokens that the model sees at once, if not as many as it was trained with: more are kept in memory, but it may
-    /// not know what to do with them
+    /// Context length in tokens [default: the model's]. A longer one takes more memory, and a model may do badly
+    /// beyond the length that it was trained with
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=MOST_CONTEXT))]
     context: Option<usize>,
 }

@@ -40,8 +40,8 @@ impl DataPlaces {
         Ok(corpus)
     }
 
-    /// The text of a run that recorded `was` as its data, and what is written to `config.toml` for it: the run's own, or
-    /// what is `asked` for if it is the same. What is found is noted in `origin`.
+    /// The text of a run that recorded `was` as its data, and what is written to `config.toml` for it: the run's own,
+    /// or what is `asked` for if it is the same. What is found is noted in `origin`.
     ///
     /// # Errors
     /// When it is not there, or another.

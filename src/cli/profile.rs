@@ -33,7 +33,7 @@ pub struct Args {
     settings: Settings,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Folder of a run whose model and settings to profile, or org/name of a published model
+    /// Profile this model, with the settings of its run: a folder, a .gguf file, or org/name of a published model
     #[arg(long, env = "LAL_MODEL", value_name = "MODEL", conflicts_with = "preset")]
     model: Option<PathBuf>,
     /// What to profile: a training step, or decoding one token

@@ -11,10 +11,10 @@ use crate::text::dataset::text_bytes;
 
 #[derive(Debug, clap::Args)]
 pub struct Prompt {
-    /// The text that the model reads first; - for standard input
+    /// Prompt; - reads standard input
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
     prompt: Option<String>,
-    /// A file that holds it
+    /// File with the prompt
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
 }

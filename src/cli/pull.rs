@@ -10,8 +10,8 @@ use super::hub::{hub, pull};
 use super::output::Output;
 use crate::hub::ModelName;
 
-/// The files go into the cache of the Hugging Face Hub, where `transformers` finds them too, and later commands take the
-/// name as their --model. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured.
+/// The files go into the cache of the Hugging Face Hub, where `transformers` finds them too, and later commands take
+/// the name as their --model. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The model, with its branch, tag or commit if it is not the newest [default: list the models in the cache]

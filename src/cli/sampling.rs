@@ -5,7 +5,8 @@ use crate::sample::strategy::{Strategy, StrategyError};
 
 #[derive(Debug, clap::Args)]
 pub struct Sampling {
-    /// Sampling temperature: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the most likely token
+    /// Sampling temperature: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the most likely
+    /// token
     #[arg(long, value_name = "X", default_value_t = 0.8)]
     temperature: f32,
     /// Keep only this many of the most likely tokens

@@ -19,7 +19,7 @@ use crate::text::tokenizer::{Tokenizer, TokenizerError};
 #[command(group = clap::ArgGroup::new("of").args(["model", "tokenizer"]).required(true))]
 #[command(group = clap::ArgGroup::new("what").args(["text", "file", "chat"]).required(true).multiple(true))]
 pub struct Args {
-    /// Folder or org/name of a model, whose tokenizer is taken
+    /// Use the tokenizer of this model: a folder, a .gguf file, or org/name of a published model
     #[arg(long, env = "LAL_MODEL", value_name = "MODEL")]
     model: Option<PathBuf>,
     /// A tokenizer.json, with the settings next to it; or byte or gpt2
@@ -37,7 +37,7 @@ pub struct Args {
     /// speaks. A line may say otherwise: "add_generation_prompt": true or false, "continue_final_message": true.
     #[arg(long, value_name = "FILE.jsonl")]
     chat: Vec<PathBuf>,
-    /// Put the special tokens around a text that the tokenizer's file has for it
+    /// Add the special tokens that the tokenizer's file puts around a text, such as [CLS] and [SEP]
     #[arg(long)]
     special: bool,
 }

@@ -36,9 +36,9 @@ pub struct Args {
     device: DeviceArgs,
     #[command(flatten)]
     places: DataPlaces,
-    /// Continue the pretraining of this model, the folder of a run or of a published one or its org/name: begin with its
-    /// weights and its tokenizer.
-    /// It keeps its sizes; --dropout may change, and --block-size up to the tokens that it can read
+    /// Continue the pretraining of this model, the folder of a run or of a published one or its org/name: begin with
+    /// its weights and its tokenizer. It keeps its sizes; --dropout may change, and --block-size up to the tokens that
+    /// it can read
     #[arg(long, env = "LAL_INIT", value_name = "MODEL")]
     init: Option<PathBuf>,
     /// A TOML file of settings, such as another run's config.toml; flags and variables override it
@@ -48,8 +48,8 @@ pub struct Args {
     #[arg(long, env = "LAL_OUT", value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
     /// Continue the run in this folder from its last checkpoint. --steps, --schedule, --learning-rate,
-    /// --min-learning-rate, --warmup-steps, --eval-every, --eval-iters, --sample-tokens, --save-every and the device may
-    /// change, and --data may name a copy of the same text. Changes are recorded; all other settings are kept
+    /// --min-learning-rate, --warmup-steps, --eval-every, --eval-iters, --sample-tokens, --save-every and the device
+    /// may change, and --data may name a copy of the same text. Changes are recorded; all other settings are kept
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
 }

@@ -27,7 +27,8 @@ pub struct Args {
     /// Also check every op at the shapes that training and decoding this preset use
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     preset: Option<String>,
-    /// Also check every op at the shapes that training and decoding a model use: a folder, or org/name of a published one
+    /// Also check every op at the shapes that training and decoding this model use: a folder, a .gguf file, or
+    /// org/name of a published model
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Train this many steps on the GPU and on the CPU side by side, and name the first node that differs

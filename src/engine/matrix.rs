@@ -200,8 +200,8 @@ pub fn product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: M
     }
 }
 
-/// Up to so many rows are products of vectors that are at least so long: `gemm` would pack the other matrix first, which
-/// takes longer than the product.
+/// Up to so many rows are products of vectors that are at least so long: `gemm` would pack the other matrix first,
+/// which takes longer than the product.
 const FEW: usize = 32;
 const LONG: usize = 64;
 

@@ -1,5 +1,5 @@
-//! Whether a setting keeps its meaning as the f32 that kernels compute with: 0.99999999999 is below 1 as an f64 and 1 as
-//! an f32, 1e-50 is above 0 and becomes 0.
+//! Whether a setting keeps its meaning as the f32 that kernels compute with: 0.99999999999 is below 1 as an f64 and 1
+//! as an f32, 1e-50 is above 0 and becomes 0.
 
 /// Above 0, and neither 0 nor infinite as an f32. Denormals may be flushed to 0, so they count as that.
 pub fn is_positive(x: f64) -> bool {

@@ -7,7 +7,8 @@
 //!
 //! Programs judge, or the model itself, reminded of the principles by a system message. Its revision is then its reply
 //! with the reminder (context distillation, Askell et al. 2021), and the better of two replies the
-//! one whose likelihood the reminder raises more: ln π(reply | principles, prompt) − ln π(reply | prompt) is the higher.
+//! one whose likelihood the reminder raises more: ln π(reply | principles, prompt) − ln π(reply | prompt) is the
+//! higher.
 
 use serde::Serialize;
 

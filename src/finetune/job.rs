@@ -209,8 +209,8 @@ impl Setup {
     }
 }
 
-/// Whether the adapters alone make the trained model of a base that other programs have: it is as it was, without another
-/// adapter, new tokens, or the head of a reward model.
+/// Whether the adapters alone make the trained model of a base that other programs have: it is as it was, without
+/// another adapter, new tokens, or the head of a reward model.
 fn may_export(config: &StageConfig, setup: &Setup, base: &Base) -> bool {
     let is_whole = config.adapter.is_none() && setup.model.vocab_size == base.config.vocab_size;
     setup.model.lora.is_on() && is_whole && base.is_published() && !matches!(config.method, Method::Reward(_))

@@ -22,14 +22,13 @@ pub struct LoraOptions {
     /// Scale of adapters: their product is multiplied by A / R [default: twice the rank]
     #[arg(long, env = "LAL_LORA_ALPHA", value_name = "A")]
     pub lora_alpha: Option<f64>,
-    /// Layers that get adapters, by the names that PEFT has for them, as q_proj,v_proj, or c_attn of GPT-2 [default:
-    /// all-linear]
+    /// Layers that get adapters, by PEFT's names, such as q_proj,v_proj, or c_attn for GPT-2 [default: all-linear]
     #[arg(long, env = "LAL_LORA_TARGETS", value_name = "LIST", value_delimiter = ',')]
     pub lora_targets: Option<Vec<String>>,
-    /// Dropout probability of what adapters read, in training [default: 0]
+    /// Dropout probability of the adapters' input in training [default: 0]
     #[arg(long, env = "LAL_LORA_DROPOUT", value_name = "P")]
     pub lora_dropout: Option<f64>,
-    /// Train the adapter in this folder further, as PEFT or a run has it: it gives rank, alpha and targets
+    /// Continue training the adapter in this folder (PEFT's, or a run's adapter/); rank, alpha and targets are its own
     #[arg(long, value_name = "DIR", conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets"])]
     pub lora_init: Option<PathBuf>,
 }

@@ -74,8 +74,8 @@ impl PairSource {
         Self::new(name, objective, compare(train), compare(held_out), config)
     }
 
-    /// Pairs for a policy whose reference is `base`, written to the parameters in training: it scores the pairs once, and
-    /// is not needed afterwards.
+    /// Pairs for a policy whose reference is `base`, written to the parameters in training: it scores the pairs once,
+    /// and is not needed afterwards.
     pub fn against_base(
         objective: Objective,
         dataset: PreferenceDataset,

@@ -1,5 +1,5 @@
-//! Stages in memory on the Tales world. Each begins with the model that has learned from demonstrations, and is compared
-//! with it.
+//! Stages in memory on the Tales world. Each begins with the model that has learned from demonstrations, and is
+//! compared with it.
 
 use super::base::Base;
 use super::constitution::Constitution;

@@ -3,9 +3,9 @@
 //!
 //! An iteration rolls out replies to some prompts with the current model, scores them, and learns from them for a
 //! few epochs by their tokens' [advantages](super::advantages). PPO standardises rewards by the mean and
-//! standard deviation of the first replies: a reward model has units of its own, and the KL coefficient and the clip range
-//! of values do not know them. The KL coefficient adapts so that the divergence of a reply stays near a target (Ziegler et
-//! al. 2019, eq. 4).
+//! standard deviation of the first replies: a reward model has units of its own, and the KL coefficient and the clip
+//! range of values do not know them. The KL coefficient adapts so that the divergence of a reply stays near a target
+//! (Ziegler et al. 2019, eq. 4).
 
 use std::cell::Cell;
 
@@ -86,8 +86,8 @@ impl PolicySource {
     }
 }
 
-/// The mean and standard deviation that standardise rewards: those of the first replies of a run whose rewards are not all
-/// equal. `now` are those of the latest replies.
+/// The mean and standard deviation that standardise rewards: those of the first replies of a run whose rewards are not
+/// all equal. `now` are those of the latest replies.
 fn reward_moments(device: &mut dyn Device, now: [f64; 2]) -> Result<[f64; 2], DeviceError> {
     if let [mean, deviation] = device.read(REWARD_MOMENTS)?[..]
         && deviation > 0.0
@@ -207,10 +207,10 @@ impl Source for PolicySource {
         Ok(())
     }
 
-    /// Of the iteration: `reward` and its deviation, `kl` from the reference and `length` of a reply; for PPO also how much
-    /// of the returns' variance the value head explained, and what a nat of divergence cost. Of the step: the divergence
-    /// since the replies were rolled out, how many tokens were held by clipping, and the entropy where there is a bonus
-    /// for it.
+    /// Of the iteration: `reward` and its deviation, `kl` from the reference and `length` of a reply; for PPO also how
+    /// much of the returns' variance the value head explained, and what a nat of divergence cost. Of the step: the
+    /// divergence since the replies were rolled out, how many tokens were held by clipping, and the entropy where there
+    /// is a bonus for it.
     fn measures(&self, batch: &Batch, outputs: &[Vec<f32>]) -> Measures {
         let mut measures = self.iteration.measures.clone();
         let (Some(nll), Some(old)) = (outputs.first(), batch.get(Input::OldNll)) else { return measures };

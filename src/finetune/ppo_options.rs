@@ -62,7 +62,8 @@ pub struct PpoOptions {
     /// Target KL divergence of a reply from the reference, in nats; the coefficient adapts to it (ppo)
     #[arg(long, default_value_t = 2.0, value_name = "X")]
     pub kl_target: f64,
-    /// End an iteration early when the KL divergence from the policy that sampled the replies exceeds this, in nats per token
+    /// End an iteration early when the KL divergence from the policy that sampled the replies exceeds this, in nats per
+    /// token
     #[arg(long, default_value_t = 0.1, value_name = "X")]
     pub kl_stop: f64,
 }

@@ -17,8 +17,8 @@ pub struct Trained {
     pub measures: Vec<Measures>,
 }
 
-/// Trains a stage to its last step on a device that holds no model yet. The settings that are `asked` for name the data;
-/// those that they do not name are the stage's defaults. `held_out` questions or pairs about tales are held out.
+/// Trains a stage to its last step on a device that holds no model yet. The settings that are `asked` for name the
+/// data; those that they do not name are the stage's defaults. `held_out` questions or pairs about tales are held out.
 pub fn run(
     method: &Method,
     base: &mut Base,

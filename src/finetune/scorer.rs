@@ -48,8 +48,8 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// Loads `config` on `device`, for up to `sequences` sequences of `time` tokens at once. Its parameters are those of
-    /// that name under `scope`, or the ones in training if that is empty.
+    /// Loads `config` on `device`, for up to `sequences` sequences of `time` tokens at once. Its parameters are those
+    /// of that name under `scope`, or the ones in training if that is empty.
     pub fn load(
         device: &mut dyn Device,
         config: &ModelConfig,

@@ -112,8 +112,8 @@ impl Setup {
         options.load(self.config.data.as_deref().ok_or(OptionsError::NoData)?, self)
     }
 
-    /// The base without adapters as a reference, under the names of the model in training: for so many sequences at once,
-    /// of so many tokens.
+    /// The base without adapters as a reference, under the names of the model in training: for so many sequences at
+    /// once, of so many tokens.
     pub fn reference(&self, sizes: [usize; 2], context: &mut Context) -> anyhow::Result<Scorer> {
         let scorer = Scorer::load(context.device, &self.bare(), "", Head::Tokens, sizes)?;
         let base = context.base.as_deref_mut().ok_or_else(|| anyhow::anyhow!("the stage needs its base"))?;

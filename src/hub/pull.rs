@@ -24,8 +24,8 @@ impl Hub {
     /// folder of the snapshot, or the `.gguf` file. `file` names one of several.
     ///
     /// # Errors
-    /// When the hub cannot be reached, does not have the model or does not give it away, what comes is not what it says,
-    /// or the disk fails. What was downloaded is kept, and a second call goes on from there.
+    /// When the hub cannot be reached, does not have the model or does not give it away, what comes is not what it
+    /// says, or the disk fails. What was downloaded is kept, and a second call goes on from there.
     pub fn pull(
         &self,
         name: &ModelName,

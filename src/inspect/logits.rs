@@ -67,8 +67,8 @@ pub fn expectation(logits: &[f32], recent: &[u32], strategy: Strategy) -> Result
     })
 }
 
-/// The logits at each of `tokens`, (time, vocab_size): of the token after it, or of a model that sees both sides, of the
-/// token itself. The device holds the model's parameters.
+/// The logits at each of `tokens`, (time, vocab_size): of the token after it, or of a model that sees both sides, of
+/// the token itself. The device holds the model's parameters.
 ///
 /// # Errors
 /// When there is no token, one that the model has no row for, or more than it reads at once; and of word vectors, which

@@ -154,7 +154,8 @@ impl Container {
         Ok(())
     }
 
-    /// Fills `into` with the elements of a tensor from the element `first` on, where a block begins and so does every row.
+    /// Fills `into` with the elements of a tensor from the element `first` on, where a block begins and so does every
+    /// row.
     ///
     /// # Errors
     /// When its type is not one that Lal reads, the file cannot be read, or an element is NaN or infinite.

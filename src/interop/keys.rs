@@ -1,5 +1,5 @@
-//! The keys of a `config.json`, read one by one. A key that is not read may change what the model computes: it is refused
-//! by name.
+//! The keys of a `config.json`, read one by one. A key that is not read may change what the model computes: it is
+//! refused by name.
 
 use std::collections::HashSet;
 

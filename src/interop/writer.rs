@@ -48,8 +48,8 @@ impl NewTensor {
     }
 }
 
-/// Takes a tensor part by part, in its order: as numbers, or as bytes that are encoded already. What is wrong with them is
-/// said at the end.
+/// Takes a tensor part by part, in its order: as numbers, or as bytes that are encoded already. What is wrong with them
+/// is said at the end.
 pub struct Sink<'a> {
     tensor: &'a NewTensor,
     file: &'a mut AtomicFile,

@@ -23,8 +23,8 @@ pub struct Details {
     pub window: usize,
     /// Layers without the window.
     pub full_attention: Vec<usize>,
-    /// Whether queries, keys and values have a bias, where it is not as `bias` says (Qwen 2); the same for the output of
-    /// attention and for the feed-forward half.
+    /// Whether queries, keys and values have a bias, where it is not as `bias` says (Qwen 2); the same for the output
+    /// of attention and for the feed-forward half.
     pub qkv_bias: Option<bool>,
     pub attention_out_bias: Option<bool>,
     pub mlp_bias: Option<bool>,

@@ -172,8 +172,8 @@ impl Lora {
         Ok(ys)
     }
 
-    /// (x Aᵀ) Bᵀ, (…, n_out). Declares `lora_a` (rank, n_in), normal, and `lora_b` (n_out, rank), zero: at first an adapter
-    /// changes nothing.
+    /// (x Aᵀ) Bᵀ, (…, n_out). Declares `lora_a` (rank, n_in), normal, and `lora_b` (n_out, rank), zero: at first an
+    /// adapter changes nothing.
     fn product(self, tape: &mut Tape, x: Var, n_out: usize) -> Result<Var, OpError> {
         let (n_in, rank) = (tape.spec(x).shape.width(), self.rank);
         let std = 1.0 / (n_in as f32).sqrt();

@@ -76,8 +76,8 @@ impl Objective {
         }
     }
 
-    /// What each token of an answer of `len` tokens counts for in the difference of its pair; `None` where the end of the
-    /// answer alone counts, for a reward.
+    /// What each token of an answer of `len` tokens counts for in the difference of its pair; `None` where the end of
+    /// the answer alone counts, for a reward.
     pub fn token_share(&self, len: usize) -> Option<f32> {
         match self {
             Self::Preference(preference) => Some(preference.token_share(len)),
@@ -104,8 +104,8 @@ impl Objective {
         }
     }
 
-    /// Records the [head](Self::head) and its loss, and with `gradient` where its backward pass starts from. `into` holds tensors
-    /// that gradients of parameters are added to.
+    /// Records the [head](Self::head) and its loss, and with `gradient` where its backward pass starts from. `into`
+    /// holds tensors that gradients of parameters are added to.
     pub fn record(
         &self,
         tape: &mut Tape,

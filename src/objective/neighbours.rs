@@ -1,5 +1,5 @@
-//! The loss of word vectors: neighbours of a token are distinguished from other tokens (negative sampling, Mikolov et al.
-//! 2013): −ln σ(w·v) of the right one, −ln σ(−w·v) of each wrong one.
+//! The loss of word vectors: neighbours of a token are distinguished from other tokens (negative sampling, Mikolov et
+//! al. 2013): −ln σ(w·v) of the right one, −ln σ(−w·v) of each wrong one.
 
 use super::loss::Loss;
 use crate::engine::op::{OpError, Var};

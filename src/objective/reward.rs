@@ -1,7 +1,7 @@
 //! Reward models: of two answers the better one gets the higher score (Bradley & Terry 1952; Ouyang et al. 2022).
 //!
-//! A score is one number for a whole answer, and says little of what was wrong in it. So the better answer may count as a
-//! demonstration too (Yang et al. 2024), which trains the representation that the score is read from.
+//! A score is one number for a whole answer, and says little of what was wrong in it. So the better answer may count as
+//! a demonstration too (Yang et al. 2024), which trains the representation that the score is read from.
 
 use std::collections::HashMap;
 

@@ -21,7 +21,8 @@ pub static ATTENTION_CACHED: OpInfo = OpInfo {
 /// qkv (B, n, (n_head + 2 n_kv_head)·D) of n new tokens of each of B streams, keys (B, T_max, n_kv_head·D), values as
 /// keys → out (B, n, n_head·D), and keys and values in place.
 ///
-/// New token i of every stream is at position `position` + i, with `position` from the step; the caller keeps `position` + n within T_max.
+/// New token i of every stream is at position `position` + i, with `position` from the step; the caller keeps
+/// `position` + n within T_max.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionCached {
     pub n_head: usize,
@@ -269,8 +270,8 @@ impl Twin for AttentionCached {
     }
 }
 
-/// ((B, n, position, T_max, n_head, n_kv_head, D), window): of one key, shorter and longer than the kernel's tile of 256
-/// keys, and than what there is.
+/// ((B, n, position, T_max, n_head, n_kv_head, D), window): of one key, shorter and longer than the kernel's tile of
+/// 256 keys, and than what there is.
 const WINDOWS: [([usize; 7], usize); 5] = [
     ([1, 1, 5, 8, 3, 3, 5], 1),
     ([2, 1, 300, 303, 4, 2, 8], 40),

@@ -34,8 +34,8 @@ const SHAPES: [([usize; 4], bool, f32); 15] = [
     ([11, 8, 4, 1], true, 0.2),
 ];
 
-/// ((B, T, n_head, n_kv_head, D), window, dropout, segments) of causal attention: windows of one key, within a tile, across
-/// tiles and blocks, as long as the rows and longer; and packed rows.
+/// ((B, T, n_head, n_kv_head, D), window, dropout, segments) of causal attention: windows of one key, within a tile,
+/// across tiles and blocks, as long as the rows and longer; and packed rows.
 const WINDOWS: [([usize; 5], usize, f32, u32); 7] = [
     ([2, 9, 2, 2, 3], 1, 0.0, 0),
     ([1, 67, 4, 2, 5], 7, 0.2, 0),

@@ -9,8 +9,8 @@ pub static ROPE: OpInfo = OpInfo {
     cases,
 };
 
-/// (x (B, T, H·D), table (T_max, R)) → y, as x, with the first R ≤ D channels of its first `n_rotated` heads turned and all
-/// else copied.
+/// (x (B, T, H·D), table (T_max, R)) → y, as x, with the first R ≤ D channels of its first `n_rotated` heads turned and
+/// all else copied.
 ///
 /// Token t has the step's `position` + t, which is a row of the table: R/2 cosines, then as many sines
 /// ([`Init::Rotary`](crate::engine::tape::Init::Rotary)). They come as an operand because WGSL promises little of
@@ -111,8 +111,8 @@ impl Twin for Rope {
     }
 }
 
-/// (B, T, H, D), (heads, channels) that are turned, position, T_max: pairs that are neighbours and that are not, none and all
-/// of the heads, a part of their channels, and rows that small bindings can split.
+/// (B, T, H, D), (heads, channels) that are turned, position, T_max: pairs that are neighbours and that are not, none
+/// and all of the heads, a part of their channels, and rows that small bindings can split.
 const SHAPES: [([usize; 4], [usize; 2], [usize; 2]); 9] = [
     ([1, 1, 1, 2], [1, 2], [0, 1]),
     ([2, 3, 4, 6], [3, 6], [0, 3]),

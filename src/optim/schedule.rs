@@ -18,8 +18,8 @@ pub enum LrSchedule {
     Wsd,
 }
 
-/// Linear warm-up from 0 to the highest rate, which its last step has, then a fall to the lowest, which the last step of
-/// the run has.
+/// Linear warm-up from 0 to the highest rate, which its last step has, then a fall to the lowest, which the last step
+/// of the run has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearningRate {
     pub schedule: LrSchedule,

@@ -72,8 +72,8 @@ impl Tensors<'_> {
 /// parameter or state; one is in memory at a time.
 ///
 /// # Errors
-/// When `read` fails or gives a number that is not finite, or the disk is full or read-only; the checkpoint before stays
-/// as it was.
+/// When `read` fails or gives a number that is not finite, or the disk is full or read-only; the checkpoint before
+/// stays as it was.
 pub fn save(
     folder: &Path,
     tensors: Tensors,

@@ -2,9 +2,10 @@
 //!
 //! [`settings`] (flags, variables, a TOML file) laid over [`presets`] make a [`config`], of which [`ranges`] checks the
 //! numbers and [`choice`] the words. [`folder`] has the files of a run: [`journal`] appends its metrics and samples,
-//! [`checkpoint`] saves and restores it in a [`tensor_file`], [`model_file`] is the part that `transformers` loads where a
-//! model is a GPT-2, [`convert`] writes models for other programs, and [`plot`] draws the loss. [`origin`] identifies the inputs of a run, [`resume`] says which settings
-//! may change when it is continued, and [`lock`] keeps a second process out.
+//! [`checkpoint`] saves and restores it in a [`tensor_file`], [`model_file`] is the part that `transformers` loads
+//! where a model is a GPT-2, [`convert`] writes models for other programs, and [`plot`] draws the loss. [`origin`]
+//! identifies the inputs of a run, [`resume`] says which settings may change when it is continued, and [`lock`] keeps a
+//! second process out.
 
 pub mod checkpoint;
 pub mod choice;

@@ -1,9 +1,9 @@
 //! `model.safetensors` and `config.json`: GPT-2 models as Hugging Face `transformers` stores them, and others, which it
 //! cannot load, as they are on the tape.
 //!
-//! Names are the same as on the tape. For GPT-2's form two things differ: GPT-2's linear layers there are `Conv1D`, whose
-//! weights are (in, out) where ours are (out, in); and they always have biases, so a model without gets
-//! zeros, which change nothing.
+//! Names are the same as on the tape. For GPT-2's form two things differ: GPT-2's linear layers there are `Conv1D`,
+//! whose weights are (in, out) where ours are (out, in); and they always have biases, so a model without gets zeros,
+//! which change nothing.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -146,8 +146,8 @@ fn finite(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
     points.iter().filter(|(_, loss)| loss.is_finite()).map(|&(step, loss)| (step as f64, loss)).collect()
 }
 
-/// A fiftieth of all points, and each point's mean with those before it over so many: a line that can be read through the
-/// noise of batches.
+/// A fiftieth of all points, and each point's mean with those before it over so many: a line that can be read through
+/// the noise of batches.
 fn running_mean(points: &[(f64, f64)]) -> (usize, Vec<(f64, f64)>) {
     let window = (points.len() / 50).max(1);
     let mut sum = 0.0;

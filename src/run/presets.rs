@@ -1,7 +1,7 @@
 //! Presets: named sets of defaults for all settings of a run.
 //!
-//! In GPT-2's tokens TinyShakespeare is only 300,000 long, less than a hundredth of the weights of `tiny`: `tiny`, `small`,
-//! `medium` and `lal` overfit it, so they use dropout and take few steps, and fewer the larger they are.
+//! In GPT-2's tokens TinyShakespeare is only 300,000 long, less than a hundredth of the weights of `tiny`: `tiny`,
+//! `small`, `medium` and `lal` overfit it, so they use dropout and take few steps, and fewer the larger they are.
 
 use super::config::TrainConfig;
 use crate::models::config::{Architecture, ModelConfig, Position};
@@ -173,7 +173,8 @@ fn llama() -> TrainConfig {
 
 /// BERT (Devlin et al. 2019) in the size of `mini`: every token sees all others, and a seventh of them is masked and
 /// predicted. Rotary positions and norms before each half are ModernBERT's (Warner et al. 2024): with learned positions
-/// and norms after each half, as in the first BERT, 1,000 steps hardly teach it more than which characters are frequent.
+/// and norms after each half, as in the first BERT, 1,000 steps hardly teach it more than which characters are
+/// frequent.
 fn bert() -> TrainConfig {
     let model = ModelConfig { causal: false, bias: true, position: Position::Rope, ..gpt(4, 128, 64) };
     TrainConfig { model, learning_rate: 2e-3, ..mini() }

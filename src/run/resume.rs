@@ -9,9 +9,9 @@ use super::config_error::ConfigError;
 use super::ranges::FOLLOWS;
 use super::settings::Settings;
 
-/// The settings that may change: how long and how fast a run learns, and what it evaluates, writes and saves. A change is
-/// recorded, and holds from then on. The device may change too, and the paths of inputs whose [hash](super::origin) is
-/// the same.
+/// The settings that may change: how long and how fast a run learns, and what it evaluates, writes and saves. A change
+/// is recorded, and holds from then on. The device may change too, and the paths of inputs whose [hash](super::origin)
+/// is the same.
 pub const CHANGEABLE: [&str; 9] = [
     "steps",
     "schedule",

@@ -20,7 +20,8 @@ use crate::optim::schedule::LrSchedule;
 
 const ABOUT_PRESETS: &str = "A named set of defaults; other flags override it [default: mini]";
 
-/// Settings of one layer; `None` where the layer does not set one. As `clap` arguments, flags override `LAL_*` variables.
+/// Settings of one layer; `None` where the layer does not set one. As `clap` arguments, flags override `LAL_*`
+/// variables.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 #[command(allow_negative_numbers = true)]

@@ -53,8 +53,8 @@ impl Conversation {
         self.forgotten = 0;
     }
 
-    /// Sends `text` to the model and returns its answer; `tell` gets each piece as soon as it is whole. Where a block does
-    /// not hold the whole conversation, the oldest exchanges are left out.
+    /// Sends `text` to the model and returns its answer; `tell` gets each piece as soon as it is whole. Where a block
+    /// does not hold the whole conversation, the oldest exchanges are left out.
     pub fn say(
         &mut self,
         device: &mut dyn Device,

@@ -1,5 +1,5 @@
-//! Writing text: decoding strategies, the key-value cache, one stream or many side by side, models loaded from run folders,
-//! and conversations.
+//! Writing text: decoding strategies, the key-value cache, one stream or many side by side, models loaded from run
+//! folders, and conversations.
 
 pub mod batch;
 pub mod conversation;

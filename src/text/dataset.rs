@@ -12,7 +12,8 @@ use super::tokenizer::{Tokenizer, TokenizerError};
 use crate::engine::memory::available;
 use crate::files;
 
-/// The most bytes of a text: it is read whole, and its tokens and what is made on the way take up to eight times as much.
+/// The most bytes of a text: it is read whole, and its tokens and what is made on the way take up to eight times as
+/// much.
 pub fn text_bytes() -> u64 {
     available() / 8
 }

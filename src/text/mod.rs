@@ -2,8 +2,8 @@
 //!
 //! [`corpus`] finds a text (a file, a download, or the built-in [`tales`]), [`tokenizer`] turns it into
 //! numbers below the vocabulary size, and [`dataset`] splits those and draws random windows from them.
-//! [`template`] writes conversations in the form of a published model. [`ngram`] predicts them by counting. [`chat`] reads conversations, which [`pack`] puts into windows, and
-//! [`preferences`] which of two answers is the better;
+//! [`template`] writes conversations in the form of a published model. [`ngram`] predicts them by counting. [`chat`]
+//! reads conversations, which [`pack`] puts into windows, and [`preferences`] which of two answers is the better;
 //! [`skipgram`] pairs tokens with their neighbours, and [`masked`] hides tokens.
 
 pub mod chat;

@@ -11,7 +11,8 @@ use crate::ops::grad_norm::Squares;
 use crate::optim::{Optimizer, OptimizerConfig};
 
 /// Bytes of a [`training`](super::plans::training) plan. Of pretraining on whole rows all but `temporaries` are exact;
-/// those are what each layer hands to the next. Another objective adds a head and inputs of its own, which are left out.
+/// those are what each layer hands to the next. Another objective adds a head and inputs of its own, which are left
+/// out.
 pub fn least_memory(config: &ModelConfig, shape: StepShape, optimizer: &OptimizerConfig) -> Memory {
     let census = config.census();
     let frozen = config.lora.is_on();

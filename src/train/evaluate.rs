@@ -43,14 +43,16 @@ pub enum Windows {
     /// `block_size` − `stride` tokens before what they count.
     Blocks { stride: usize },
     /// As the guide of `transformers` has it (<https://huggingface.co/docs/transformers/perplexity>): the targets are
-    /// tokens of the window itself, so that the last token of a window predicts nothing, and the last window is shorter.
+    /// tokens of the window itself, so that the last token of a window predicts nothing, and the last window is
+    /// shorter.
     Sliding { stride: usize },
-    /// As `llama-perplexity` of llama.cpp has it: whole windows one after the other. The second half of each counts. Each
-    /// begins with the token that begins a text, in place of its own first, if there is one.
+    /// As `llama-perplexity` of llama.cpp has it: whole windows one after the other. The second half of each counts.
+    /// Each begins with the token that begins a text, in place of its own first, if there is one.
     Halves { begin: Option<u32> },
 }
 
-/// The windows in which `model` reads a text, each of a block of tokens. A model of fixed windows gets one for each token.
+/// The windows in which `model` reads a text, each of a block of tokens. A model of fixed windows gets one for each
+/// token.
 ///
 /// The text must have more tokens than a block, and a stride be 1 to `block_size`.
 pub fn text_windows(tokens: &[u32], model: &ModelConfig, windows: Windows) -> Vec<Window> {

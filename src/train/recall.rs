@@ -1,7 +1,8 @@
 //! The recall task: the model reads a symbol, then noise, and at the end it must name the symbol.
 //!
 //! What makes it hard is the distance between the two: a recurrent net has to carry the symbol through every step
-//! between, and the gradient has to come back the same way (Hochreiter 1991; Bengio et al. 1994). Attention looks it up.
+//! between, and the gradient has to come back the same way (Hochreiter 1991; Bengio et al. 1994). Attention looks it
+//! up.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

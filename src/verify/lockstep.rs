@@ -1,7 +1,7 @@
 //! Runs plans on the oracle and checks every node on a GPU against it.
 //!
-//! It is a [hook](Hook) of the CPU device: whatever trains or decodes can be watched by giving it that device. Each node
-//! is computed in f64 from the f32 values before it, and the GPU gets those same values, never what one of its own
+//! It is a [hook](Hook) of the CPU device: whatever trains or decodes can be watched by giving it that device. Each
+//! node is computed in f64 from the f32 values before it, and the GPU gets those same values, never what one of its own
 //! kernels made: a wrong kernel is named, and not the ten that come after it.
 
 use std::collections::HashSet;
@@ -192,7 +192,8 @@ pub fn exact(inputs: &[Elements<f32>]) -> Vec<Elements<Bounded>> {
 }
 
 /// How far a kernel may be from the f64 twin, in multiples of the bound that the twin's formula derives from the
-/// operands: room for another formula (an online softmax, a product by the reciprocal) and for the tail of a random walk.
+/// operands: room for another formula (an online softmax, a product by the reciprocal) and for the tail of a random
+/// walk.
 const LEEWAY: f64 = 4.0;
 
 /// The largest error that a kernel may have where its twin found `want`.

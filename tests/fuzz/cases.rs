@@ -133,8 +133,8 @@ impl Cases {
         }
     }
 
-    /// The readers that do not read what is right: runs that no command takes, and commands that take no run. What only some
-    /// of a reader's commands take is no finding later.
+    /// The readers that do not read what is right: runs that no command takes, and commands that take no run. What only
+    /// some of a reader's commands take is no finding later.
     pub fn wrong_readers(&mut self, scratch: &Path) -> Vec<String> {
         let ends = |(run, command): (&str, &str)| {
             let here = emptied(scratch);

@@ -18,7 +18,7 @@ use crate::text::tokenizer::Tokenizer;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of a trained model, or org/name of a published one
+    /// Folder of a model, a .gguf file, or org/name of a published model
     #[arg(long, env = "LAL_MODEL", value_name = "MODEL")]
     model: PathBuf,
     /// Show the nearest neighbours of these words

@@ -19,7 +19,7 @@ use crate::interop::writer::{NewTensor, safetensors};
 pub struct Args {
     #[command(flatten)]
     reading: Reading,
-    /// What the model reads, as the ids of tokens in place of a prompt
+    /// Token ids to read, instead of a prompt
     #[arg(long, value_name = "ID,…", value_delimiter = ',', conflicts_with_all = ["prompt", "prompt_file"])]
     tokens: Vec<u32>,
     /// Write the logits after every token: one tensor `logits` (time, vocabulary) of 32-bit numbers

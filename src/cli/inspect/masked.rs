@@ -1,4 +1,4 @@
-//! `lal inspect masked`: what a model that sees both sides puts in place of hidden tokens.
+//! `lal inspect masked`: predictions of a masked language model for the hidden tokens of a text.
 
 use anyhow::Context;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::text::tokenizer::{Special, Tokenizer};
 pub struct Args {
     #[command(flatten)]
     reading: Reading,
-    /// Number of tokens to show for each that is hidden
+    /// Number of predictions for each hidden token
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = whole::<usize>(1..=MOST_TOKENS))]
     top: usize,
 }

@@ -41,8 +41,8 @@ impl Default for DpoOptions {
     }
 }
 
-/// The defaults of learning from pairs against a reference. Nothing is dropped out, as in TRL: otherwise the model would
-/// differ from its reference before it has learned anything.
+/// The defaults of learning from pairs against a reference. Nothing is dropped out, as in TRL: otherwise the model
+/// would differ from its reference before it has learned anything.
 pub fn defaults() -> Settings {
     Settings {
         steps: Some(500),

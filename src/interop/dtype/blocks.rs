@@ -1,4 +1,5 @@
-//! The blocks of ggml: how their bytes become numbers. The order of operations is ggml's, since it decides the last bit.
+//! The blocks of ggml: how their bytes become numbers. The order of operations is ggml's, since it decides the last
+//! bit.
 
 use half::f16;
 
@@ -87,8 +88,8 @@ fn scales(block: &[u8], d: f32, least: f32) -> [[f32; 2]; 8] {
     })
 }
 
-/// Scales of the scales and of the offsets, scales and offsets, 4 × 32 pairs: the low halves of 32 bytes are one part of
-/// 32 elements, the high ones the next.
+/// Scales of the scales and of the offsets, scales and offsets, 4 × 32 pairs: the low halves of 32 bytes are one part
+/// of 32 elements, the high ones the next.
 pub fn q4_k(block: &[u8; 144], to: &mut [f32; 256]) {
     let scales = scales(&block[4..16], half(block, 0), half(block, 2));
     for (part, (to, [d, m])) in to.as_chunks_mut::<32>().0.iter_mut().zip(scales).enumerate() {

@@ -62,9 +62,9 @@ pub fn gate(key: &str, name: &str) -> Result<FeedForward, String> {
     }
 }
 
-/// The base of rotary embeddings, how they are scaled, and the share of a head that is turned; by the keys of newer files
-/// (`rope_parameters`) or of older ones (`rope_theta`, `rope_scaling`, `partial_rotary_factor`), and where neither says it
-/// as given.
+/// The base of rotary embeddings, how they are scaled, and the share of a head that is turned; by the keys of newer
+/// files (`rope_parameters`) or of older ones (`rope_theta`, `rope_scaling`, `partial_rotary_factor`), and where
+/// neither says it as given.
 pub fn rope(keys: &mut Keys, base: f64, share: f64) -> Result<(f64, RopeScaling, f64), String> {
     let base = keys.number("rope_theta", base)?;
     let share = keys.number("partial_rotary_factor", share)?;

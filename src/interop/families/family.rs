@@ -38,8 +38,8 @@ impl Eq for Family {}
 const CONTEXT: usize = 2048;
 
 impl Family {
-    /// The model that a `config.json` describes. Its `block_size` is at most 2,048 tokens; `max_positions` has what the file
-    /// says.
+    /// The model that a `config.json` describes. Its `block_size` is at most 2,048 tokens; `max_positions` has what the
+    /// file says.
     pub fn read(&self, json: &Value) -> Result<ModelConfig, String> {
         let mut keys = Keys::of(json)?;
         let mut config = (self.read)(&mut keys)?;
@@ -62,8 +62,8 @@ impl Family {
         self.tensors
     }
 
-    /// Where a parameter of the tape is stored: a row of its tables, and the number of its layer. `None` for what is none
-    /// of the model's, such as the head of an objective.
+    /// Where a parameter of the tape is stored: a row of its tables, and the number of its layer. `None` for what is
+    /// none of the model's, such as the head of an objective.
     pub fn row(&self, parameter: &str) -> Option<(&'static Tensor, usize)> {
         row(self.tensors, parameter)
     }

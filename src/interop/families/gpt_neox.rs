@@ -1,5 +1,5 @@
-//! GPT-NeoX (Black et al. 2022): Pythia. Both halves of a block read the same stream, and rotary embeddings turn a part of
-//! each head.
+//! GPT-NeoX (Black et al. 2022): Pythia. Both halves of a block read the same stream, and rotary embeddings turn a part
+//! of each head.
 
 use serde_json::{Map, Value};
 

@@ -78,8 +78,8 @@ impl Tensor {
         Self { ours, theirs, how: How::Same }
     }
 
-    /// The number of the layer that a parameter of this row belongs to, 0 for one of no layer; `None` for one of another
-    /// row.
+    /// The number of the layer that a parameter of this row belongs to, 0 for one of no layer; `None` for one of
+    /// another row.
     pub fn layer_of(&self, parameter: &str) -> Option<usize> {
         match self.ours.split_once("{}") {
             None => (self.ours == parameter).then_some(0),

@@ -5,8 +5,8 @@ use crate::interop::dtype::Dtype;
 /// The most dimensions of a tensor in ggml.
 pub const MAX_DIMS: usize = 4;
 
-/// Number, name, elements and bytes of a block: those of ggml, so that a file can be looked into whose tensors Lal does not
-/// all read.
+/// Number, name, elements and bytes of a block: those of ggml, so that a file can be looked into whose tensors Lal does
+/// not all read.
 const TYPES: [(u32, &str, usize, usize); 33] = [
     (0, "F32", 1, 4),
     (1, "F16", 1, 2),

@@ -20,8 +20,8 @@ impl Scale {
     }
 }
 
-/// What the keys of PEFT's `LoraConfig` say. A key that would change what the adapter computes, and that Lal has not, is
-/// refused by name.
+/// What the keys of PEFT's `LoraConfig` say. A key that would change what the adapter computes, and that Lal has not,
+/// is refused by name.
 pub(super) fn read(json: &Value) -> Result<Scale, String> {
     let mut keys = Keys::of(json)?;
     keys.fixed("peft_type", "LORA")?;

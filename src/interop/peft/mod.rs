@@ -1,7 +1,7 @@
 //! Adapters as PEFT has them: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! A layer's factors are `base_model.model.NAME.lora_A.weight` (r, n_in) and `….lora_B.weight` (n_out, r), where NAME is
-//! what [`modules`] call the layer. [`adapter`] reads a folder of them, [`export`] writes one.
+//! A layer's factors are `base_model.model.NAME.lora_A.weight` (r, n_in) and `….lora_B.weight` (n_out, r), where NAME
+//! is what [`modules`] call the layer. [`adapter`] reads a folder of them, [`export`] writes one.
 
 pub mod adapter;
 mod config;

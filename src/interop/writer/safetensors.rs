@@ -11,9 +11,9 @@ use crate::files::AtomicFile;
 use crate::interop::container::ContainerError;
 use crate::interop::dtype::Dtype;
 
-/// Writes F32, F16 and BF16, asking `give` for the elements of one tensor after the other, by its place among `tensors`.
-/// `note` is a key and value for the file's metadata; just one, so that equal tensors make equal files (the library keeps
-/// several in no fixed order).
+/// Writes F32, F16 and BF16, asking `give` for the elements of one tensor after the other, by its place among
+/// `tensors`. `note` is a key and value for the file's metadata; just one, so that equal tensors make equal files (the
+/// library keeps several in no fixed order).
 ///
 /// The file is [finished](AtomicFile::finish); the caller commits it.
 ///

@@ -22,8 +22,8 @@ const SHARD: u64 = 5_000_000_000;
 /// Writes a model as a folder, which is new or empty.
 ///
 /// # Errors
-/// When something is there already, the model is none that `transformers` has, or a file cannot be read or written: then
-/// nothing is left at `out`.
+/// When something is there already, the model is none that `transformers` has, or a file cannot be read or written:
+/// then nothing is left at `out`.
 pub fn hf(source: &mut Source, out: &Path, dtype: Option<Dtype>) -> Result<Converted, ConvertError> {
     source.check(TO)?;
     let layout = match source.model.layout() {

@@ -68,7 +68,8 @@ pub fn config_value(layout: Layout, config: &ModelConfig, tokenizer: &Tokenizer)
     json
 }
 
-/// Reads the `config.json` of a folder, or what a GGUF file says of its model. One without Lal's own part (GPT-2 as published) has biases and no known tokenizer.
+/// Reads the `config.json` of a folder, or what a GGUF file says of its model. One without Lal's own part (GPT-2 as
+/// published) has biases and no known tokenizer.
 ///
 /// # Errors
 /// When it is missing, of a newer Lal, neither a GPT-2 nor one of Lal's own models, or says something of the model

@@ -46,8 +46,8 @@ fn used(
     Ok(ModelConfig { vocab_size: tokens, ..config })
 }
 
-/// What is before the names of a backbone's tensors, other than the layout says: `transformers` writes a model without its
-/// head without the scope, and an encoder with a head with it.
+/// What is before the names of a backbone's tensors, other than the layout says: `transformers` writes a model without
+/// its head without the scope, and an encoder with a head with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     AsUsual,
@@ -222,7 +222,8 @@ fn is_known(name: &str, config: &ModelConfig) -> bool {
 }
 
 /// What `transformers` kept with the weights and can be computed without them: masks of causality (`h.3.attn.bias`,
-/// `layers.3.attention.masked_bias`) and the frequencies of rotary embeddings (`layers.3.self_attn.rotary_emb.inv_freq`).
+/// `layers.3.attention.masked_bias`) and the frequencies of rotary embeddings
+/// (`layers.3.self_attn.rotary_emb.inv_freq`).
 fn is_derived(name: &str, n_layer: usize) -> bool {
     let parts: Vec<_> = name.split('.').collect();
     let of_layer = parts.windows(2).any(|pair| {

@@ -15,8 +15,8 @@ pub struct Row {
     pub place: String,
 }
 
-/// The conversations of a file. After a message of the assistant they are whole, and after another the assistant speaks;
-/// `add_generation_prompt` and `continue_final_message` in a line say otherwise, as for `transformers`.
+/// The conversations of a file. After a message of the assistant they are whole, and after another the assistant
+/// speaks; `add_generation_prompt` and `continue_final_message` in a line say otherwise, as for `transformers`.
 pub fn rows(path: &Path) -> Result<Vec<Row>, ChatError> {
     let form = LineFormat { ..CONVERSATION };
     lines(&path.display().to_string(), &read_text(path)?, form, |object, place| {

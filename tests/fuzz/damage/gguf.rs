@@ -1,4 +1,5 @@
-//! GGUF: lengths, counts and types are little-endian numbers of four and eight bytes, strings have their length before them.
+//! GGUF: lengths, counts and types are little-endian numbers of four and eight bytes, strings have their length before
+//! them.
 
 use super::bytes;
 use crate::dice::Dice;

@@ -1,4 +1,5 @@
-//! `rope_freqs.weight`: what the frequencies of rotary embeddings are divided by, where `config.json` has Llama 3's rule.
+//! `rope_freqs.weight`: what the frequencies of rotary embeddings are divided by, where `config.json` has Llama 3's
+//! rule.
 
 use std::f64::consts::TAU;
 

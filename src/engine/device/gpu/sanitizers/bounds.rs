@@ -1,5 +1,5 @@
-//! The bounds sanitizer: reports an index beyond the end of an array, of a binding, of workgroup memory or of a thread's
-//! own. Drivers clamp such an access or leave it out.
+//! The bounds sanitizer: reports an index beyond the end of an array, of a binding, of workgroup memory or of a
+//! thread's own. Drivers clamp such an access or leave it out.
 
 use naga::{
     Arena, ArraySize, BinaryOperator, Expression, Function, GlobalVariable, Handle, Module, ScalarKind,
