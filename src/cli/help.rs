@@ -5,16 +5,9 @@ use std::io::IsTerminal;
 use clap::{Arg, Command};
 use toml::{Table, Value};
 
-use crate::finetune::ppo_options::PpoOptions;
-use crate::finetune::sft_dataset::FLAWED_TALES;
-use crate::finetune::stage::Options;
-use crate::finetune::stages::constitution::{ConstitutionOptions, Feedback};
-use crate::finetune::stages::dpo::DpoOptions;
-use crate::finetune::stages::reward::RewardOptions;
-use crate::finetune::stages::sft::SftOptions;
+use crate::finetune::stages::Method;
 use crate::run::presets;
 use crate::run::settings::Settings;
-use crate::text::corpus::TALES;
 
 /// Columns where there is no terminal, and the most where there is one.
 const COLUMNS: [usize; 2] = [80, 100];
@@ -61,23 +54,11 @@ fn grouped(command: Command) -> Command {
 
 /// A stage of fine-tuning: its own defaults, and no flags for what its base decides.
 fn of_stage(command: Command) -> Command {
-    let of = |options: &dyn Options, data| options.defaults(data);
-    let recipes = match command.get_name() {
-        "sft" => {
-            let when = |data| (format!(" with --data {data}"), of(&SftOptions {}, Some(data)));
-            vec![(String::new(), of(&SftOptions {}, None)), when(TALES), when(FLAWED_TALES)]
-        }
-        "reward" => vec![(String::new(), of(&RewardOptions::default(), None))],
-        "dpo" => vec![(String::new(), of(&DpoOptions::default(), None))],
-        "ppo" => vec![(String::new(), of(&PpoOptions::default(), None))],
-        "constitution" => {
-            let prefer = ConstitutionOptions { feedback: Feedback::Prefer, ..ConstitutionOptions::default() };
-            let revise = of(&ConstitutionOptions::default(), None);
-            vec![(String::new(), revise), (" with --feedback prefer".into(), of(&prefer, None))]
-        }
-        _ => return command,
+    let Some(method) = Method::all().into_iter().find(|method| method.name() == command.get_name()) else {
+        return command;
     };
-    let recipes: Vec<_> = recipes
+    let recipes: Vec<_> = method
+        .recipes()
         .into_iter()
         .map(|(when, recipe)| (when, Table::try_from(recipe).unwrap_or_default()))
         .collect();

@@ -32,6 +32,16 @@ pub trait Options {
     /// The settings of a run on these data; what the user asks for overrides them.
     fn defaults(&self, data: Option<&str>) -> Settings;
 
+    /// The defaults for `--help`, each after the flag that asks for it (" with --data tales"); without one they are first.
+    fn recipes(&self) -> Vec<(String, Settings)> {
+        vec![(String::new(), self.defaults(None))]
+    }
+
+    /// Whether the data are pairs of answers.
+    fn learns_pairs(&self) -> bool {
+        false
+    }
+
     /// The option that names a file or a folder, and its path: it is recognised by its content when a run is resumed.
     fn path(&mut self) -> Option<(&'static str, &mut PathBuf)> {
         None

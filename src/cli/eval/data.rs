@@ -7,7 +7,6 @@ use crate::finetune::config::{STAGE, StageConfig};
 use crate::finetune::job::data_piece;
 use crate::finetune::questions::Questions;
 use crate::finetune::sft_dataset::{FLAWED_TALES, SftDataset};
-use crate::finetune::stages::Method;
 use crate::models::config::ModelConfig;
 use crate::run::folder::SETTINGS;
 use crate::run::origin::Origin;
@@ -33,7 +32,7 @@ impl Own {
         let data = Settings::from_file(&folder.join(SETTINGS))?.resolve()?.data;
         let staged = folder.join(STAGE).exists();
         let method = if staged { Some(StageConfig::read(folder)?.method) } else { None };
-        let pairs = matches!(method, Some(Method::Dpo(_) | Method::Reward(_)));
+        let pairs = method.is_some_and(|method| method.learns_pairs());
         Ok(Self { data, origin: Origin::read(folder)?, pairs })
     }
 }

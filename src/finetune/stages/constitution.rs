@@ -102,6 +102,11 @@ impl Options for ConstitutionOptions {
         }
     }
 
+    fn recipes(&self) -> Vec<(String, Settings)> {
+        let of = |feedback| Self { feedback, ..self.clone() }.defaults(None);
+        vec![(String::new(), of(Feedback::Revise)), (" with --feedback prefer".into(), of(Feedback::Prefer))]
+    }
+
     fn path(&mut self) -> Option<(&'static str, &mut PathBuf)> {
         self.principles.as_mut().map(|path| ("principles", path))
     }

@@ -77,6 +77,10 @@ impl Options for DpoOptions {
         true
     }
 
+    fn learns_pairs(&self) -> bool {
+        true
+    }
+
     fn load(&self, data: &str, setup: &Setup) -> anyhow::Result<Box<dyn Stage>> {
         let Self { loss, beta, label_smoothing, sft_weight } = *self;
         let questions = match data {

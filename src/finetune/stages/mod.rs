@@ -58,6 +58,17 @@ impl DerefMut for Method {
 }
 
 impl Method {
+    /// Every stage, with its options as they are where none is given.
+    pub fn all() -> [Self; 5] {
+        [
+            Self::Sft(SftOptions::default()),
+            Self::Reward(RewardOptions::default()),
+            Self::Dpo(DpoOptions::default()),
+            Self::Ppo(PpoOptions::default()),
+            Self::Constitution(ConstitutionOptions::default()),
+        ]
+    }
+
     /// The options that were `given` and differ from these. A path is not compared: what it names is, by its content.
     pub fn differences(&self, asked: &Self, given: &BTreeSet<String>) -> Vec<Difference> {
         let table =

@@ -55,6 +55,10 @@ impl Options for RewardOptions {
         }
     }
 
+    fn learns_pairs(&self) -> bool {
+        true
+    }
+
     fn load(&self, data: &str, setup: &Setup) -> anyhow::Result<Box<dyn Stage>> {
         let reward = Reward { sft_weight: self.sft_weight };
         Ok(Box::new(RewardStage { reward, dataset: PreferenceDataset::load(data, setup)? }))

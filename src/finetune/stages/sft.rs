@@ -53,6 +53,11 @@ impl Options for SftOptions {
         }
     }
 
+    fn recipes(&self) -> Vec<(String, Settings)> {
+        let of = |data| (format!(" with --data {data}"), self.defaults(Some(data)));
+        vec![(String::new(), defaults()), of(TALES), of(FLAWED_TALES)]
+    }
+
     fn load(&self, data: &str, setup: &Setup) -> anyhow::Result<Box<dyn Stage>> {
         let dataset =
             SftDataset::load(data, setup.held_out, setup.config.model.block_size, &setup.tokenizer)?;
