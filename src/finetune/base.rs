@@ -153,8 +153,8 @@ impl Base {
         tokenizer: Tokenizer,
         weights: Weights,
     ) -> Result<Self, BaseError> {
-        if config.vocab_size != tokenizer.vocab_size() {
-            let (config, tokenizer) = (config.vocab_size, tokenizer.vocab_size());
+        if config.n_tokens() != tokenizer.vocab_size() {
+            let (config, tokenizer) = (config.n_tokens(), tokenizer.vocab_size());
             return Err(BaseError::Vocabulary { name, config, tokenizer });
         }
         let Settings { preset, tokenizer: named, .. } = settings;
@@ -215,8 +215,11 @@ impl Base {
     /// When it has no head that predicts tokens, or the block is longer than the base's table of positions.
     pub fn for_chat(&self, block_size: usize, dropout: f64) -> Result<ModelConfig, BaseError> {
         self.check_positions(block_size)?;
-        let vocab_size = self.chat_tokenizer().vocab_size();
-        Ok(ModelConfig { vocab_size, block_size, dropout, ..self.config.clone() })
+        let tokens = self.chat_tokenizer().vocab_size();
+        // Padding has rows already.
+        let vocab_size = self.config.vocab_size.max(tokens);
+        let unused_tokens = vocab_size - tokens;
+        Ok(ModelConfig { vocab_size, unused_tokens, block_size, dropout, ..self.config.clone() })
     }
 
     /// The model whose pretraining goes on, with another block size.
@@ -270,7 +273,7 @@ impl Base {
         seed: u64,
     ) -> Result<(), BaseError> {
         let had = self.config.vocab_size;
-        let has = self.chat_tokenizer().vocab_size();
+        let has = self.chat_tokenizer().vocab_size().max(had);
         for entry in parameters.iter().filter(|entry| entry.name != SCORE) {
             let name = entry.name.strip_prefix(scope).unwrap_or(&entry.name).trim_start_matches('.');
             let entry = &Entry { name: name.to_owned(), shape: entry.shape };

@@ -89,6 +89,10 @@ pub struct ModelConfig {
     /// Token ids are below this. It comes with the text.
     #[serde(default, skip_serializing)]
     pub vocab_size: usize,
+    /// The last so many ids are no tokens of its tokenizer: published tables are padded. They count in the loss, as in
+    /// `transformers`, and are never sampled.
+    #[serde(default, skip_serializing)]
+    pub unused_tokens: usize,
     pub n_layer: usize,
     pub n_head: usize,
     /// Heads of keys and values, each shared by `n_head / n_kv_head` heads of queries (Ainslie et al. 2023).
@@ -204,6 +208,7 @@ impl ModelConfig {
         Self {
             architecture: Architecture::Transformer,
             vocab_size,
+            unused_tokens: 0,
             block_size,
             n_layer,
             n_head,
@@ -297,6 +302,11 @@ impl ModelConfig {
         if self.head_size > 0 { self.head_size } else { self.n_embd / self.n_head }
     }
 
+    /// Ids that are tokens: `vocab_size` without the padding.
+    pub fn n_tokens(&self) -> usize {
+        self.vocab_size - self.unused_tokens
+    }
+
     /// Bytes of the keys and values that a Transformer keeps of a whole context while it writes.
     pub fn cache_bytes(&self) -> u64 {
         let sizes = [2 * size_of::<f32>(), self.n_layer, self.n_kv_head, self.head_size(), self.block_size];
@@ -313,6 +323,7 @@ impl ModelConfig {
     /// them: what `transformers` can load as such.
     pub fn is_gpt2(&self) -> bool {
         let plain = Self {
+            unused_tokens: self.unused_tokens,
             n_inner: self.n_inner,
             bias: self.bias,
             dropout: self.dropout,

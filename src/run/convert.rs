@@ -61,7 +61,7 @@ impl Source {
     pub fn open(place: &Path, adapter: Option<&Path>) -> Result<Self, ConvertError> {
         let tokenizer = tokenizer(place)?;
         let (_, model) = StoredModel::open(place, &tokenizer)?;
-        let open = |adapter| Adapter::open(adapter, model.whole(), model.layout().modules());
+        let open = |adapter| Adapter::open(adapter, model.config(), model.layout().modules());
         let adapter = adapter.map(open).transpose()?;
         Ok(Self { place: place.to_owned(), tokenizer, model, adapter })
     }
@@ -76,7 +76,7 @@ impl Source {
     }
 
     fn parameters(&self) -> Result<Vec<Entry>, ConvertError> {
-        let parameters = self.model.whole().parameters();
+        let parameters = self.model.config().parameters();
         let parameters =
             parameters.map_err(|source| ModelError::Plan { path: self.place.clone(), source })?;
         Ok(parameters.into_iter().map(|(name, shape)| Entry { name, shape }).collect())

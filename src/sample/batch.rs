@@ -202,7 +202,7 @@ impl<'a> BatchGenerator<'a> {
         let shortest = streams.iter().map(|stream| stream.text.len()).min().unwrap_or(0);
         // What a few thousand logits take is done before another thread would have woken up.
         let (vocab_size, least) = (self.config.vocab_size, 8192usize.div_ceil(self.config.vocab_size));
-        let mut position = 0;
+        let (mut position, n_tokens) = (0, self.config.n_tokens());
         while !streams.iter().all(Stream::is_done) {
             // In powers of two, so that a few plans serve all lengths. The last token comes alone: it is the first
             // whose logits are needed.
@@ -215,7 +215,7 @@ impl<'a> BatchGenerator<'a> {
                 .zip(logits.par_chunks_exact(vocab_size))
                 .with_min_len(least)
                 .filter(|(stream, _)| stream.text.len() == position && !stream.is_done())
-                .try_for_each(|(stream, logits)| stream.say(logits, end))?;
+                .try_for_each(|(stream, logits)| stream.say(&logits[..n_tokens], end))?;
         }
         Ok(())
     }

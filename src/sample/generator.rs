@@ -101,7 +101,7 @@ impl Generator {
         Self { config, plans: HashMap::new(), tokens: Vec::new(), cached: 0, carried: Vec::new() }
     }
 
-    /// Forgets the text so far, reads `prompt`, and returns the logits of what comes next, (vocab_size).
+    /// Forgets the text so far, reads `prompt`, and returns the logits of what comes next, (n_tokens).
     pub fn start(&mut self, device: &mut dyn Device, prompt: &[u32]) -> Result<Vec<f32>, GenerateError> {
         self.config.predicts_next()?;
         self.tokens.clear();
@@ -121,7 +121,7 @@ impl Generator {
         self.read_last(device, self.config.block_size)
     }
 
-    /// Appends a token and returns the logits of what comes next, (vocab_size).
+    /// Appends a token and returns the logits of what comes next, (n_tokens).
     ///
     /// When a cache is full, the older half of the context is dropped and the rest read again: positions
     /// are learned, so keys cannot slide. A token thus sees between half a block and a block of context.
@@ -159,7 +159,9 @@ impl Generator {
         device.set_input(plan, "tokens", HostData::U32(tokens))?;
         device.run(plan, 0, &step)?;
         let mut results = device.results(true)?.unwrap_or_default();
-        results.pop().ok_or_else(|| DeviceError::Gpu("decoding gave no logits".into()).into())
+        let mut logits = results.pop().ok_or_else(|| DeviceError::Gpu("decoding gave no logits".into()))?;
+        logits.truncate(self.config.n_tokens());
+        Ok(logits)
     }
 
     /// The plan for `n` new tokens, loaded when it is first needed.

@@ -68,8 +68,8 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     }
     let mut stored = Stored::open(&located(&args.model, output)?)?;
     let entry = table(&stored.config)?;
-    let (tokens, width) = (entry.shape.rows(), entry.shape.width());
-    let embeddings = Embeddings::new(&stored.read(&entry)?, width);
+    let (tokens, width) = (stored.config.n_tokens(), entry.shape.width());
+    let embeddings = Embeddings::new(&stored.read(&entry)?[..tokens * width], width);
     let table = Table { tokenizer: stored.tokenizer, embeddings, output };
 
     let mut drawn = Vec::new();

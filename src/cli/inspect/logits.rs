@@ -54,7 +54,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
             let all = all_logits(opened.device(), &model.config, &tokens)?;
             write(path, &all, tokens.len())?;
             output.remark(format!("logits in {}", path.display()));
-            all[all.len() - model.config.vocab_size..].to_vec()
+            all[all.len() - model.config.vocab_size..][..model.config.n_tokens()].to_vec()
         }
         None => model.generator.start(opened.device(), &tokens)?,
     };

@@ -57,7 +57,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let logits = all_logits(opened.device(), config, &tokens)?;
     let mut filled = tokens.clone();
     for &place in &places {
-        let row = &logits[place * config.vocab_size..][..config.vocab_size];
+        let row = &logits[place * config.vocab_size..][..config.n_tokens()];
         let expected = expectation(row, &[], Strategy::default())?.tokens;
         let likely = &expected[..expected.len().min(args.top)];
         filled[place] = likely[0].id;

@@ -108,6 +108,7 @@ fn canonical(config: &ModelConfig) -> ModelConfig {
     ModelConfig {
         bias: config.bias && config.norm == Norm::Layer,
         head_size: config.head_size(),
+        unused_tokens: 0,
         block_size: 0,
         dropout: 0.0,
         lora: Lora::default(),

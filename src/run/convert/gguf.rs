@@ -87,7 +87,7 @@ fn new(
     out: &Path,
     dtype: Option<Dtype>,
 ) -> Result<(AtomicFile, Converted), ConvertError> {
-    let config = source.model.whole().clone();
+    let config = source.model.config().clone();
     let gguf: &'static Gguf = match layout {
         Layout::Family(Family { gguf: Some(gguf), .. }, _) => gguf,
         Layout::Gpt2 => &GPT2,
@@ -149,7 +149,7 @@ fn agrees(
     let shapes =
         |name: &str| tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.shape.clone());
     let described = read(metadata, &shapes, rope_freqs).map_err(|error| error.to_string())?;
-    let config = source.model.whole();
+    let config = source.model.config();
     // A head and biases of zeros may have been added, which change nothing.
     let found = config_of(&described)?;
     let found = ModelConfig { tied: config.tied, bias: config.bias, dropout: config.dropout, ..found };

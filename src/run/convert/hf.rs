@@ -27,12 +27,12 @@ const SHARD: u64 = 5_000_000_000;
 pub fn hf(source: &mut Source, out: &Path, dtype: Option<Dtype>) -> Result<Converted, ConvertError> {
     source.check(TO)?;
     let layout = match source.model.layout() {
-        Layout::Gguf(gguf, heads) => Family::of_gguf(gguf, source.model.whole())
-            .map_or_else(|| Layout::of(source.model.whole()), |family| Layout::Family(family, heads)),
+        Layout::Gguf(gguf, heads) => Family::of_gguf(gguf, source.model.config())
+            .map_or_else(|| Layout::of(source.model.config()), |family| Layout::Family(family, heads)),
         layout => layout,
     };
     if layout == Layout::Plain {
-        return Err(source.refused(TO, own(source.model.whole())));
+        return Err(source.refused(TO, own(source.model.config())));
     }
     let dtype = source.dtype(dtype);
     if dtype == Dtype::Q8_0 {
@@ -97,7 +97,7 @@ fn write(
     shard: u64,
 ) -> Result<Converted, ConvertError> {
     source.tokenizer.save(folder)?;
-    let mut config = config_value(layout, source.model.whole(), &source.tokenizer);
+    let mut config = config_value(layout, source.model.config(), &source.tokenizer);
     config["torch_dtype"] = torch_name(dtype).into();
     put(&folder.join(CONFIG), &config)?;
     let generation = folder.join(GENERATION);

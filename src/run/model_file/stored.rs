@@ -17,8 +17,8 @@ use crate::text::tokenizer::Tokenizer;
 /// The head of a reward model.
 const SCORE: &str = "score.weight";
 
-/// The model in a folder or a GGUF file as those see it who use it with `tokenizer`: tokens of the vocabulary that the
-/// tokenizer lacks are padding and left out.
+/// The model in a folder or a GGUF file, used with `tokenizer`: rows of its vocabulary that are no tokens of the
+/// tokenizer are padding, [unused](ModelConfig::unused_tokens).
 ///
 /// # Errors
 /// As [`read_config`](super::read_config), and when the model is of another tokenizer or has fewer tokens.
@@ -43,7 +43,7 @@ fn used(
         let path = if place.is_file() { place.to_owned() } else { place.join(CONFIG) };
         return Err(ModelError::Vocabulary { path, config: config.vocab_size, tokenizer: tokens });
     }
-    Ok(ModelConfig { vocab_size: tokens, ..config })
+    Ok(ModelConfig { unused_tokens: config.vocab_size - tokens, ..config })
 }
 
 /// What is before the names of a backbone's tensors, other than the layout says: `transformers` writes a model without
@@ -84,7 +84,7 @@ pub struct StoredModel {
     layout: Layout,
     scope: Scope,
     /// With the padding of tables that have a row per token.
-    whole: ModelConfig,
+    config: ModelConfig,
 }
 
 impl StoredModel {
@@ -101,7 +101,7 @@ impl StoredModel {
         }
         let file = TensorFile::open_model(place)?;
         let scope = Scope::of(layout, &file.names());
-        let mut stored = Self { file, layout, scope, whole: config };
+        let mut stored = Self { file, layout, scope, config };
         stored.check()?;
         Ok((used, stored))
     }
@@ -116,9 +116,9 @@ impl StoredModel {
         self.file.names().iter().any(|known| known == name)
     }
 
-    /// The model with the padding of its tables.
-    pub fn whole(&self) -> &ModelConfig {
-        &self.whole
+    /// The model as its file describes it.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
     }
 
     pub fn container(&self) -> &Container {
@@ -137,16 +137,6 @@ impl StoredModel {
 
     /// The elements of a parameter as the tape has it.
     pub fn read(&self, parameter: &Entry) -> Result<Vec<f32>, ModelError> {
-        let mut whole = parameter.clone();
-        if self.layout != Layout::Plain && [EMBEDDING, HEAD].contains(&parameter.name.as_str()) {
-            whole.shape = [self.whole.vocab_size, parameter.shape.width()].into();
-        }
-        let mut elements = self.read_whole(&whole)?;
-        elements.truncate(parameter.shape.len());
-        Ok(elements)
-    }
-
-    fn read_whole(&self, parameter: &Entry) -> Result<Vec<f32>, ModelError> {
         let parts =
             self.entries(parameter).iter().map(|entry| self.file.read(entry)).collect::<Result<_, _>>()?;
         Ok(self.layout.join(parameter, parts))
@@ -154,7 +144,7 @@ impl StoredModel {
 
     /// Whether the file has the tensors of the model, and no other that says anything.
     fn check(&mut self) -> Result<(), ModelError> {
-        let config = &self.whole.clone();
+        let config = &self.config.clone();
         let path = self.file.path().to_owned();
         let names = self.file.names();
         // Before a model of so many layers is recorded: each has tensors.
@@ -209,7 +199,7 @@ impl StoredModel {
         let table =
             |name: &str| Entry { name: name.into(), shape: [config.vocab_size, config.n_embd].into() };
         let [head, embedding] = [HEAD, EMBEDDING].map(table);
-        if self.read_whole(&head)? == self.read_whole(&embedding)? {
+        if self.read(&head)? == self.read(&embedding)? {
             return Ok(());
         }
         Err(ModelError::Untied { path: self.file.path().to_owned() })

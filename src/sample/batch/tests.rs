@@ -97,6 +97,18 @@ fn replies_are_those_of_one_stream_after_the_other() {
 }
 
 #[test]
+fn what_is_no_token_is_not_sampled() {
+    let config = ModelConfig { unused_tokens: 12, ..config(Position::Learned) };
+    let mut device = device::<f32>(&config);
+    for strategy in [greedy(), Strategy { temperature: 9.0, ..Strategy::default() }] {
+        let wanted = one_by_one(&mut device, &config, &strategy, 5);
+        assert!(wanted.iter().flatten().all(|&token| token < 5), "{strategy:?}: {wanted:?}");
+        let got = replies(&mut device, &config, 3, &strategy);
+        assert!(got.iter().map(|reply| &reply.tokens).eq(&wanted), "{strategy:?}");
+    }
+}
+
+#[test]
 fn equal_prompts_draw_apart_and_by_their_seed() {
     let config = config(Position::Learned);
     let mut device = device::<f32>(&config);
