@@ -48,7 +48,7 @@ fn stage_queries(local: u32, b: u32, h: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * ROW_QUADS; i += THREADS) {
         let t = first + 4u * (i / TILE);
         let d = channel + i % TILE;
-        left[i % TILE * ROW_QUADS + i / TILE] = vec4(
+        left[left_slot(i % TILE, i / TILE)] = vec4(
             load(b, h, t, d),
             load(b, h, t + 1u, d),
             load(b, h, t + 2u, d),
@@ -62,7 +62,7 @@ fn stage_keys(local: u32, b: u32, key: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
         let t = first + 4u * (i / TILE);
         let d = channel + i % TILE;
-        right[i % TILE * COL_QUADS + i / TILE] = vec4(
+        right[right_slot(i % TILE, i / TILE)] = vec4(
             load(b, key, t, d),
             load(b, key, t + 1u, d),
             load(b, key, t + 2u, d),
@@ -76,7 +76,7 @@ fn stage_values(local: u32, b: u32, value: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
         let t = first + i / COL_QUADS;
         let d = channel + 4u * (i % COL_QUADS);
-        right[i] = vec4(
+        right[right_slot(i / COL_QUADS, i % COL_QUADS)] = vec4(
             load(b, value, t, d),
             load(b, value, t, d + 1u),
             load(b, value, t, d + 2u),
@@ -141,8 +141,8 @@ fn main(
     let key = params.n_head + h / (params.n_head / params.n_kv_head);
     let value = key + params.n_kv_head;
     let slope = alibi_slope(h);
-    let row = local / COL_QUADS;
-    let col = local % COL_QUADS;
+    let row = row_quad(local);
+    let col = col_quad(local);
     let first = number % blocks * ROWS;
     let t = first + 4u * row;
 
@@ -178,7 +178,7 @@ fn main(
         workgroupBarrier();
         var larger = largest;
         for (var i = 0u; i < TILE; i++) {
-            larger = max(larger, left[i * ROW_QUADS + row]);
+            larger = max(larger, left[left_slot(i, row)]);
         }
         workgroupBarrier();
         let shrink = exp(largest - larger);

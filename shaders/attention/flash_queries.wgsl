@@ -57,7 +57,7 @@ fn stage_queries(local: u32, b: u32, h: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * ROW_QUADS; i += THREADS) {
         let t = first + 4u * (i / TILE);
         let d = channel + i % TILE;
-        left[i % TILE * ROW_QUADS + i / TILE] = vec4(
+        left[left_slot(i % TILE, i / TILE)] = vec4(
             load(b, h, t, d),
             load(b, h, t + 1u, d),
             load(b, h, t + 2u, d),
@@ -71,7 +71,7 @@ fn stage_dout(local: u32, b: u32, h: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * ROW_QUADS; i += THREADS) {
         let t = first + 4u * (i / TILE);
         let d = channel + i % TILE;
-        left[i % TILE * ROW_QUADS + i / TILE] = vec4(
+        left[left_slot(i % TILE, i / TILE)] = vec4(
             load_dout(b, h, t, d),
             load_dout(b, h, t + 1u, d),
             load_dout(b, h, t + 2u, d),
@@ -85,7 +85,7 @@ fn stage_keys(local: u32, b: u32, column: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
         let t = first + 4u * (i / TILE);
         let d = channel + i % TILE;
-        right[i % TILE * COL_QUADS + i / TILE] = vec4(
+        right[right_slot(i % TILE, i / TILE)] = vec4(
             load(b, column, t, d),
             load(b, column, t + 1u, d),
             load(b, column, t + 2u, d),
@@ -99,7 +99,7 @@ fn stage_key_terms(local: u32, b: u32, key: u32, first: u32, channel: u32) {
     for (var i = local; i < TILE * COL_QUADS; i += THREADS) {
         let t = first + i / COL_QUADS;
         let d = channel + 4u * (i % COL_QUADS);
-        right[i] = vec4(
+        right[right_slot(i / COL_QUADS, i % COL_QUADS)] = vec4(
             load(b, key, t, d),
             load(b, key, t, d + 1u),
             load(b, key, t, d + 2u),
@@ -166,8 +166,8 @@ fn main(
     let key = params.n_head + h / (params.n_head / params.n_kv_head);
     let value = key + params.n_kv_head;
     let slope = alibi_slope(h);
-    let row = local / COL_QUADS;
-    let col = local % COL_QUADS;
+    let row = row_quad(local);
+    let col = col_quad(local);
     let first = number % blocks * ROWS;
     let t = first + 4u * row;
 
