@@ -135,9 +135,16 @@ impl Twin for ConcatColumns {
     }
 }
 
-/// Rows, and the widths of parts: single columns, odd ones, many, and rows that small bindings can split.
-const PARTS: [(&[usize], &[usize]); 5] =
-    [(&[1], &[1]), (&[2, 3], &[5, 2, 2]), (&[7], &[65, 1]), (&[3, 11], &[4, 12]), (&[33], &[3, 1, 2, 7, 5])];
+/// Rows, and the widths of parts: single columns, odd ones, many, rows that small bindings can split, and elements for
+/// more workgroups than a folded grid is wide.
+const PARTS: [(&[usize], &[usize]); 6] = [
+    (&[1], &[1]),
+    (&[2, 3], &[5, 2, 2]),
+    (&[7], &[65, 1]),
+    (&[3, 11], &[4, 12]),
+    (&[33], &[3, 1, 2, 7, 5]),
+    (&[61], &[2, 43]),
+];
 
 fn each_case(case: fn(Shape, &[usize]) -> Case) -> Vec<Case> {
     let shaped = |(rows, widths): (&[usize], &[usize])| {

@@ -66,8 +66,7 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("embedding/firsts", "select(0.0, 1.1,", "any positive number marks an earlier token"),
     ("embedding/forward", "tokens[i] > params.first", NEXT_PART),
     ("embedding/backward", "token > params.first + params.rows", NEXT_PART),
-    ("matmul/tiled", "as `let is_along", STAGED),
-    ("matmul/tiled", "as `let at = select(along_k", STAGED),
+    ("matmul/tiled", "select(across, vec2(e % 4u * 4u, e / 4u)", STAGED),
     ("attention/flash", "`let last = params.time + 1u;`", CLAMPED),
     ("attention/flash_keys", "`let last = params.time + 1u;`", CLAMPED),
     ("attention/plain", "sum[d] = 0.1", "the first key scales what was there by exp(-3e38)"),
@@ -106,11 +105,19 @@ pub fn reason(shader: &str, function: &str, change: &str) -> Option<&'static str
     }
     // Where a loop over keys ends or begins; what a query sees is another function's.
     if shader.starts_with("attention/flash") && function == "main" {
-        let passed_by =
-            ["as `if CAUSAL == 2u {`", "as `tile = (first + 1u - min(first + 1u, WINDOW)) / TILE / TILE;`"];
+        let passed_by = [
+            "as `if CAUSAL == 2u {`",
+            "as `if WINDOW > 1u {`",
+            "as `tile = (first + 1u - min(first + 1u, WINDOW)) / TILE / TILE;`",
+        ];
         if passed_by.iter().any(|end| change.ends_with(end)) {
             return Some(MASKED);
         }
+    }
+    if shader == "attention/flash_keys" && function == "load_dout" && change.ends_with("as `return 0.1;`") {
+        return Some(
+            "past the last row p is 0, and past the last channel values read as 0 and nothing is stored",
+        );
     }
     let others = ["as `if local == 1u {`", "as `if local != 0u {`"];
     if ONE_WRITES.contains(&shader)
