@@ -20,6 +20,9 @@ use support::{file, lal};
 /// The characters of the vocabulary of `golden/imports`.
 const CHARACTERS: &str = "abcdefghijkl";
 
+/// Of the weights of `golden/imports/bf16`, which are in several files.
+const HASH: &str = "3c6136449073cac3117e8e76d3c7fc4f929be0c22d4d67faf41943a010987de4";
+
 /// A folder that `golden/make_imports.py` made, with the tokenizer of those characters.
 fn import(variant: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -80,6 +83,21 @@ fn logits_are_those_of_transformers() {
             assert!(error < 1e-5, "{variant}, token {id}: {found} and not {wanted}");
         }
     }
+}
+
+#[test]
+fn pretraining_goes_on_from_a_model_in_several_files() {
+    let folder = import("bf16");
+    assert!(!folder.path().join(MODEL).exists());
+    let text = file(folder.path(), "text.txt", &CHARACTERS.repeat(40));
+    let out = folder.path().join("run");
+    let mut train = lal();
+    train.args(["train", "--device", "cpu", "--steps", "1", "--eval-iters", "1", "--sample-tokens", "0"]);
+    train.arg("--data").arg(text).arg("--init").arg(folder.path()).arg("--out").arg(&out);
+    train.assert().success();
+    // The hash is of the files one after the other: that of `cat *.safetensors | sha256sum`.
+    let origin = fs::read_to_string(out.join("origin.toml")).unwrap();
+    assert!(origin.contains(HASH), "{origin}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::model_file::MODEL;
 use crate::files::{FileError, hexadecimal, open_within, read_any, write_whole};
+use crate::interop::container::{ContainerError, INDEX, shards};
 use crate::interop::peft::WEIGHTS;
 use crate::text::corpus::{Corpus, Source, TALES, known};
 use crate::text::dataset::text_bytes;
@@ -63,6 +64,8 @@ pub enum Provenance {
 pub enum OriginError {
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Container(#[from] ContainerError),
     #[error("{path} does not say what the run was made of: {source}; give another copy of the folder")]
     Bad { path: PathBuf, source: Box<toml::de::Error> },
     #[error("{0} is no UTF-8, so that a run cannot note it: rename it")]
@@ -91,18 +94,29 @@ impl Piece {
     }
 
     pub fn of_file(path: &Path) -> Result<Self, OriginError> {
-        Self::hashed(path, path, text_bytes())
+        Self::hashed(path, &[path.to_owned()], text_bytes())
     }
 
-    /// The weights in a folder, or a file of them.
+    /// The weights in a folder, or a file of them. Those in several files are hashed as if they were one, in the order
+    /// of the files' names.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the index of several files says something else than which they are.
     pub fn of_model(place: &Path) -> Result<Self, OriginError> {
-        let file = if place.is_file() { place.to_owned() } else { place.join(MODEL) };
-        Self::hashed(place, &file, u64::MAX)
+        let (model, index) = (place.join(MODEL), place.join(INDEX));
+        let files = match () {
+            () if place.is_file() => vec![place.to_owned()],
+            () if index.is_file() && !model.exists() => {
+                shards(&index)?.iter().map(|shard| place.join(shard)).collect()
+            }
+            () => vec![model],
+        };
+        Self::hashed(place, &files, u64::MAX)
     }
 
     /// The factors of an adapter in a folder.
     pub fn of_adapter(folder: &Path) -> Result<Self, OriginError> {
-        Self::hashed(folder, &folder.join(WEIGHTS), u64::MAX)
+        Self::hashed(folder, &[folder.join(WEIGHTS)], u64::MAX)
     }
 
     pub fn of_corpus(corpus: &Corpus) -> Result<Self, OriginError> {
@@ -129,22 +143,25 @@ impl Piece {
         })
     }
 
-    /// A file of no more than `most` bytes.
-    fn hashed(named: &Path, file: &Path, most: u64) -> Result<Self, OriginError> {
-        let read = || -> io::Result<(u64, String)> {
-            let (mut file, mut hash) = (open_within(file, most)?, Sha256::new());
-            let (mut bytes, mut buffer) = (0, vec![0; 1 << 16]);
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => return Ok((bytes, hexadecimal(&hash.finalize()))),
-                    count => {
-                        hash.update(&buffer[..count]);
-                        bytes += count as u64;
+    /// Files of no more than `most` bytes each, one after the other.
+    fn hashed(named: &Path, files: &[PathBuf], most: u64) -> Result<Self, OriginError> {
+        let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
+        for path in files {
+            let mut read = || -> io::Result<()> {
+                let mut file = open_within(path, most)?;
+                loop {
+                    match file.read(&mut buffer)? {
+                        0 => return Ok(()),
+                        count => {
+                            hash.update(&buffer[..count]);
+                            bytes += count as u64;
+                        }
                     }
                 }
-            }
-        };
-        let (bytes, sha256) = read().map_err(FileError::at("read", file))?;
+            };
+            read().map_err(FileError::at("read", path))?;
+        }
+        let sha256 = hexadecimal(&hash.finalize());
         let path = absolute(named).map_err(FileError::at("find", named))?;
         if path.to_str().is_none() {
             return Err(OriginError::NotUtf8(path));
