@@ -27,6 +27,7 @@
 //! | [`inspect`] | looking into a model: attention maps, logits, nearest embeddings |
 //! | [`verify`] | checks of kernels against the f64 oracle, of derivatives, and mutation tests of the checks |
 //! | [`profile`] | the time of each kernel, and the rooflines of the device |
+//! | [`explain`] | what a kernel's accesses and arithmetic need of each unit of a GPU, counted on any adapter |
 //! | [`cli`] | the command line: parses, calls the library, prints |
 //!
 //! The library prints nothing but through [`cli`], reads no environment, and starts no threads beyond the CPU pool.
@@ -72,6 +73,7 @@
 pub mod cli;
 pub mod embed;
 pub mod engine;
+pub mod explain;
 pub mod files;
 pub mod finetune;
 pub mod hub;

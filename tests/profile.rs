@@ -45,7 +45,7 @@ fn tiny() -> Workload {
 fn report(device: &mut dyn Subject, work: &Workload) -> (Report, Trace, String) {
     let times = measure(device, work).unwrap_or_else(|e| panic!("{e}"));
     let report = Report::new(device.describe(), work, &times, ROOFLINE, &Errors::default());
-    let (trace, html) = (Trace::new(&report, work, &times), page(&report, work, &times));
+    let (trace, html) = (Trace::new(&report, work, &times), page(&report, work, &times, &[]));
     (report, trace, html)
 }
 

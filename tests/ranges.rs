@@ -83,7 +83,7 @@ impl Verb {
 }
 
 /// Every verb that takes values; `{base}` and so on stand for what the test prepares.
-const VERBS: [(&str, &str); 26] = [
+const VERBS: [(&str, &str); 27] = [
     (
         "train",
         "{tiny} --data {text} --n-head 1 --n-embd 4 --n-layer 1 --block-size 8 --tokenizer byte --out {own}/out",
@@ -101,6 +101,7 @@ const VERBS: [(&str, &str); 26] = [
     ("eval", "--device cpu --model {base} --data {text}"),
     ("profile", "--device cpu --tokenizer none"),
     ("bench", "--device cpu --op none"),
+    ("explain", "none"),
     ("verify", "--device cpu --op none"),
     ("inspect attention", "--device cpu --model {base} --prompt a"),
     ("inspect logits", "--device cpu --model {base} --prompt a"),

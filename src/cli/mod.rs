@@ -11,6 +11,7 @@ mod device;
 mod devices;
 mod embed;
 mod eval;
+mod explain;
 mod failure;
 mod finetune;
 mod given;
@@ -26,6 +27,7 @@ mod places;
 mod profile;
 mod prompt;
 mod pull;
+mod recording;
 mod running;
 mod sample;
 mod sampling;
@@ -73,6 +75,8 @@ enum Verb {
     Profile(Box<profile::Args>),
     /// Time every kernel at the shapes of real models
     Bench(bench::Args),
+    /// Show what binds a kernel, line by line, without a GPU
+    Explain(explain::Args),
     /// Check every kernel on this adapter against a double-precision reference
     Verify(Box<verify::Args>),
     /// Look inside a trained model: attention, next-token distribution, embeddings
@@ -132,6 +136,7 @@ pub fn lal() -> ExitCode {
         Verb::Eval(args) => eval::run(args, output),
         Verb::Profile(args) => profile::run(*args, output),
         Verb::Bench(args) => bench::run(&args, output),
+        Verb::Explain(args) => explain::run(&args, output),
         Verb::Verify(args) => verify::run(*args, output),
         Verb::Inspect(args) => inspect::run(&args, output),
         Verb::Embed(args) => embed::run(&args, output),

@@ -8,20 +8,28 @@ use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
 use super::hub::located_if;
 use super::output::Output;
+use super::recording::{machine, recording};
 use super::subject::stored;
 use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
-use crate::engine::device::gpu::GpuOptions;
+use crate::engine::device::gpu::{Gpu, GpuOptions};
+use crate::engine::plan::PlanNode;
+use crate::explain::kernel::Explained;
+use crate::explain::listing::listing;
+use crate::explain::machine::{Machine, Peaks};
+use crate::explain::record::Work;
+use crate::explain::table::{self, Compared};
 use crate::files::write_output;
 use crate::finetune::job::Job;
 use crate::models::config::ModelConfig;
+use crate::profile::columns::wrapped;
 use crate::profile::errors::Errors;
 use crate::profile::html::page;
 use crate::profile::measure::measure;
 use crate::profile::report::Report;
 use crate::profile::roofline::Roofline;
 use crate::profile::trace::Trace;
-use crate::profile::workload::{Workload, vocab_size};
+use crate::profile::workload::{Workload, shape, vocab_size};
 use crate::run::config::TrainConfig;
 use crate::run::settings::Settings;
 use crate::train::estimate::least_memory;
@@ -45,6 +53,12 @@ pub struct Args {
     /// Write a report with the roofline and a timeline of the step
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
+    /// Say what binds the kernels that take most of the step: the shader's lines with what each of them costs
+    #[arg(long)]
+    explain: bool,
+    /// With --explain: the GPU to explain for, when it is not the adapter's own
+    #[arg(long, requires = "explain", value_name = "NAME", value_parser = machine)]
+    machine: Option<Machine>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -55,6 +69,9 @@ enum Mode {
 
 /// Kernels shown without `--verbose`.
 const SHOWN: usize = 20;
+/// Kernels explained, and those of them whose shaders are listed, without `--verbose`.
+const EXPLAINED: usize = 8;
+const LISTED: usize = 3;
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
@@ -65,6 +82,7 @@ enum Event {
 pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     args.model = located_if(args.model, output)?;
     let asked = asked(&args)?;
+    let recorder = if args.explain { Some(recording(&args.device)?) } else { None };
     let mut opened = args.device.open(output)?;
     let workload = workload(args.mode, &asked, opened.device())?;
     let device = opened.subject();
@@ -77,20 +95,37 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     drop(opened);
     let errors = if kind == "gpu" { errors(&args, &workload, output)? } else { Errors::default() };
     let report = Report::new(described, &workload, &times, roofline, &errors);
+    let explained = match recorder {
+        Some(recorder) => explained(&args, recorder, kind, &workload, &report, output)?,
+        None => Vec::new(),
+    };
     if let Some(path) = &args.trace {
         write_output(path, serde_json::to_string(&Trace::new(&report, &workload, &times))?.as_bytes())?;
         output.remark(format!("trace in {}", path.display()));
     }
     if let Some(path) = &args.html {
-        write_output(path, page(&report, &workload, &times).as_bytes())?;
+        write_output(path, page(&report, &workload, &times, &explained).as_bytes())?;
         output.remark(format!("report in {}", path.display()));
     }
     if !output.json {
         output.line(report.to_text(if output.verbose { usize::MAX } else { SHOWN }))?;
+        if let Some(first) = explained.first() {
+            let machine = &first.explained.machine;
+            output.line(wrapped(&format!("\nwhat binds them on {}: {}", machine.name, machine.source), 2))?;
+            output.line(table::text(&explained))?;
+        }
+        for Compared { explained, .. } in
+            explained.iter().take(if output.verbose { usize::MAX } else { LISTED })
+        {
+            output.line(listing(explained, false))?;
+        }
         return Ok(Exit::Done);
     }
     for row in &report.rows {
         output.named("kernel", row)?;
+    }
+    for compared in &explained {
+        output.named("explained", &compared.summary())?;
     }
     output.event(&Event::Done {
         step_us: report.step_us,
@@ -99,6 +134,41 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
         submissions: report.submissions,
     })?;
     Ok(Exit::Done)
+}
+
+/// What binds the kernels that take most of the step.
+fn explained(
+    args: &Args,
+    (mut gpu, own): (Gpu, Machine),
+    kind: &str,
+    workload: &Workload,
+    report: &Report,
+    output: Output,
+) -> anyhow::Result<Vec<Compared>> {
+    let is_of_gpu = kind == "gpu" && !gpu.adapter().software;
+    let Roofline { gflops, gbps } = report.roofline;
+    let peaks = Peaks { gflops: Some(gflops), memory_gbps: Some(gbps), ..Peaks::default() };
+    let is_known = is_of_gpu && Machine::of_adapter(&gpu.adapter().name).is_some();
+    let own = if is_known { own.measured(&peaks) } else { own };
+    let machine = args.machine.clone().unwrap_or(own);
+    let most = if output.verbose { usize::MAX } else { EXPLAINED };
+    let rows = &report.rows[..report.rows.len().min(most)];
+    let mut bar = output.progress("kernels explained");
+    let mut all = Vec::new();
+    for (done, row) in rows.iter().enumerate() {
+        bar.at(done as u64, rows.len() as u64);
+        let is_it = |node: &&PlanNode| node.op.info().name == row.op && shape(node) == row.shape;
+        let Some(node) = workload.plan.nodes.iter().find(is_it) else { continue };
+        // What a processor takes is not what a GPU would.
+        let variant = is_of_gpu.then_some(row.variant);
+        let explained = Explained::new(&mut gpu, &Work::of_node(node), variant, &machine)?;
+        if explained.dispatches.is_empty() {
+            continue;
+        }
+        all.push(Compared { explained, measured_percent: is_of_gpu.then_some(row.roofline_percent) });
+    }
+    bar.clear();
+    Ok(all)
 }
 
 /// How far from the oracle the kernels are that have just been timed.

@@ -84,6 +84,11 @@ pub struct Prepared {
 }
 
 impl Rung {
+    /// The op with its operands, as it stands in the plan that it is from.
+    pub fn node(&self) -> &PlanNode {
+        &self.node
+    }
+
     /// The variants that compute it here, plainest first.
     pub fn variants(&self, device: &dyn Subject) -> Vec<&'static str> {
         device.variants(self.node.op.as_ref(), &self.node.operands())

@@ -7,12 +7,13 @@ use super::report::{Report, mib};
 use super::svg::{Palette, escape, roofline, strip};
 use super::workload::Workload;
 use crate::engine::device::timeline::Clock;
+use crate::explain::table::{self, Compared};
 
 /// Kernels in the table.
 const LISTED: usize = 40;
 
-/// The page.
-pub fn page(report: &Report, workload: &Workload, times: &[PartTimes]) -> String {
+/// The page. Kernels that were explained stand below the roofline.
+pub fn page(report: &Report, workload: &Workload, times: &[PartTimes], explained: &[Compared]) -> String {
     let palette = Palette::new(report);
     let clock = match report.clock {
         Clock::Timestamps => "by the device's own timestamps",
@@ -26,7 +27,7 @@ pub fn page(report: &Report, workload: &Workload, times: &[PartTimes]) -> String
          <section><h2>Against the roofline</h2>\
          <p>Each dot is a kernel at one shape; its area is its share of the step. The line is the most this \
          device can do: a copy reached {gbps:.1} GB/s, multiply-adds in registers {gflops:.0} GFLOP/s. A dot \
-         above the slope found its operands in a cache.</p>{roofline}</section>\n\
+         above the slope found its operands in a cache.</p>{roofline}</section>\n{explained}\
          <section><h2>The step, in order</h2><p>Timed kernel by kernel, {clock}.</p>{strip}</section>\n\
          <section><h2>Kernels</h2><p>Errors are the worst against the f64 oracle on these operands, in units \
          of the bound that follows from them: above 1 a kernel is wrong.</p><div class=\"scroll\">{table}</div></section>\n\
@@ -38,8 +39,9 @@ pub fn page(report: &Report, workload: &Workload, times: &[PartTimes]) -> String
         gbps = report.roofline.gbps,
         gflops = report.roofline.gflops,
         roofline = roofline(report, &palette),
+        explained = binding(explained),
         strip = strip(workload, times, &palette),
-        table = table(report, &palette),
+        table = kernels(report, &palette),
         memory = memory(report),
     )
 }
@@ -70,7 +72,20 @@ fn tiles(report: &Report) -> String {
     .concat()
 }
 
-fn table(report: &Report, palette: &Palette) -> String {
+/// What binds the kernels that were explained; nothing where none was.
+fn binding(explained: &[Compared]) -> String {
+    let Some(first) = explained.first() else { return String::new() };
+    format!(
+        "<section><h2>What binds them</h2><p>Counted from the addresses and operations of a few workgroups, for {} \
+         ({}): the unit of it that is busiest, and what the kernel can reach at most because of that.</p>\
+         <div class=\"scroll\">{}</div></section>\n",
+        first.explained.machine.name,
+        escape(first.explained.machine.source),
+        table::html(explained)
+    )
+}
+
+fn kernels(report: &Report, palette: &Palette) -> String {
     let mut html = String::from(
         "<table><thead><tr><th>kernel<th>shape<th>calls<th>µs<th>GFLOP/s<th>GB/s<th>% of roofline<th>share<th>error\
          </thead><tbody>",

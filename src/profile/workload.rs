@@ -106,7 +106,7 @@ impl Workload {
 }
 
 /// The distinct extents of a node's operands, in the order of its contract.
-pub(super) fn shape(node: &PlanNode) -> String {
+pub fn shape(node: &PlanNode) -> String {
     let mut shapes: Vec<String> = Vec::new();
     for spec in node.in_specs.iter().chain(&node.out_specs) {
         let dims: Vec<_> = spec.shape.dims().iter().map(usize::to_string).collect();
@@ -122,7 +122,7 @@ pub(super) fn shape(node: &PlanNode) -> String {
 const WORDS: usize = 13_333;
 
 /// Indices below `bound`, near ones far apart: strides of a prime that is longer than any cache line.
-pub(super) fn scattered(len: usize, bound: usize) -> Vec<u32> {
+pub fn scattered(len: usize, bound: usize) -> Vec<u32> {
     (0..len).map(|i| (i * 7919 % bound.max(1)) as u32).collect()
 }
 

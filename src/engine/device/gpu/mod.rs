@@ -13,6 +13,8 @@ mod load;
 mod memory;
 mod open;
 mod pipelines;
+pub mod recorder;
+mod rewrite;
 mod runner;
 mod sanitizers;
 pub mod shader;

@@ -13,7 +13,7 @@ use super::pipelines::Pipelines;
 use super::runner::Loaded;
 use super::substitute::Substitute;
 use super::transfer::{Readback, TensorBuffer, Uploader, read_words};
-use super::{sanitizers, slices};
+use super::{recorder, sanitizers, slices};
 use crate::engine::device::{DeviceError, PlanId};
 use crate::engine::dispatch::Target;
 use crate::engine::step::Step;
@@ -44,6 +44,9 @@ pub struct GpuOptions {
     /// Fills temporaries with NaN and surrounds tensors with it, so that kernels which read or write what
     /// they should not are found. For checking, not for use.
     pub poison: bool,
+    /// Compiles shaders so that they [record](Gpu::record) what one workgroup does, and takes the kernels of a GPU even
+    /// on a software adapter. Such a device runs no plans.
+    pub record: bool,
 }
 
 /// How long a submission may take: a quarter of what Windows allows, and short enough for a desktop to be drawn.
@@ -63,7 +66,7 @@ pub struct Gpu {
     pub(super) plans: Vec<Loaded>,
     pub(super) step_buffer: Buffer,
     pub(super) step_group: BindGroup,
-    /// Where [sanitizers] report.
+    /// Where [sanitizers] report, or a [recorder] keeps its record.
     pub(super) report: Buffer,
     /// Where a slice of a dispatch begins.
     pub(super) slices: Buffer,
@@ -86,15 +89,25 @@ impl Gpu {
         if let Some(most) = options.max_grid {
             target.max_grid = target.max_grid.min(most);
         }
+        if options.record {
+            target.software = false;
+        }
         let limits = context.device.limits();
         // One storage buffer more than kernels use.
-        let watched = options.checked
-            && options.poison
-            && limits.max_storage_buffers_per_shader_stage > adapter::STORAGE_BUFFERS;
-        let pipelines = Pipelines::new(&context, options.checked, watched);
+        let has_room = limits.max_storage_buffers_per_shader_stage > adapter::STORAGE_BUFFERS;
+        if options.record && !has_room {
+            return Err(DeviceError::Limit {
+                adapter: context.entry.name.clone(),
+                limit: "max_storage_buffers_per_shader_stage",
+                offered: limits.max_storage_buffers_per_shader_stage.into(),
+                needed: u64::from(adapter::STORAGE_BUFFERS) + 1,
+            });
+        }
+        let watched = options.checked && options.poison && has_room;
+        let pipelines = Pipelines::new(&context, options.checked, watched, options.record);
         let report = context.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("report"),
-            size: size_of::<u32>() as u64,
+            size: if options.record { recorder::BYTES } else { size_of::<u32>() as u64 },
             usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
@@ -113,7 +126,7 @@ impl Gpu {
         let step_group = context.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
             layout: &pipelines.step_layout,
-            entries: if watched { &entries } else { &entries[..2] },
+            entries: if watched || options.record { &entries } else { &entries[..2] },
         });
         let seconds = options.max_submit.unwrap_or(MAX_SUBMIT).as_secs_f64();
         let entry = &context.entry;

@@ -9,6 +9,7 @@ use wgpu::{
 };
 
 use super::context::{Context, describe};
+use super::recorder::{self, Part, Recorded};
 use super::sanitizers::{self, Reports};
 use super::shader::{self, Interface, Parsed, fault};
 use super::slices;
@@ -24,6 +25,8 @@ pub(super) struct Pipeline {
     /// The layout of group 0.
     pub layout: BindGroupLayout,
     pub pipeline: wgpu::ComputePipeline,
+    /// What it records, on a device that is there to record.
+    pub recorded: Option<Recorded>,
 }
 
 type Key = (Shader, Vec<(&'static str, u32)>);
@@ -39,13 +42,15 @@ pub(super) struct Pipelines {
     pub watched: Option<Reports>,
     /// Bounds checks and bounded loops, for shaders that are not yet trusted.
     checked: bool,
+    /// All shaders run one workgroup at a time and record what it does.
+    records: bool,
     substitute: Option<Substitute>,
 }
 
 impl Pipelines {
-    pub fn new(context: &Context, checked: bool, watched: bool) -> Self {
+    pub fn new(context: &Context, checked: bool, watched: bool, records: bool) -> Self {
         let mut step = vec![buffer_entry(0, BufferBindingType::Uniform, size_of::<Step>() as u64)];
-        if watched {
+        if watched || records {
             let report = BufferBindingType::Storage { read_only: false };
             step.push(buffer_entry(sanitizers::BINDING, report, size_of::<u32>() as u64));
         }
@@ -56,6 +61,7 @@ impl Pipelines {
             step_layout: layout(context, "step", &step),
             watched: watched.then(Reports::default),
             checked,
+            records,
             substitute: None,
         }
     }
@@ -110,11 +116,24 @@ impl Pipelines {
         let (shader, constants) = key;
         let substitute = self.substitute.as_ref().filter(|s| s.shader == shader.name);
         let mut text = substitute.map_or_else(|| shader::source(shader), |s| s.text.clone());
-        if sliced {
+        text = shader::fill(shader.name, &text, constants)?;
+        let whole = self.records.then(|| text.clone());
+        if sliced || self.records {
             // A shader that does not ask which workgroup it is has only one: it is its own slice.
             text = slices::sliced(&text).unwrap_or(text);
         }
-        let Parsed { mut module, mut interface } = shader::parse_text(shader.name, &text, constants)?;
+        let Parsed { mut module, mut interface } = shader::parse_text(shader.name, &text, &[])?;
+        let mut recorded = None;
+        if let Some(whole) = whole {
+            let invocations = module.entry_points[0].workgroup_size.iter().product();
+            text = recorder::prepared(&text, invocations);
+            module = shader::parse_text(shader.name, &text, &[])?.module;
+            let anatomy =
+                recorder::instrument(&mut module, &text).map_err(|message| fault(shader.name, message))?;
+            let lines = Part::lines(shader);
+            recorded = Some(Recorded { text: whole, lines, anatomy: Arc::new(anatomy) });
+            interface.step = true;
+        }
         if let Some(reports) = &self.watched {
             let room = context.device.limits().max_compute_workgroup_storage_size;
             reports.instrument(shader.name, &mut module, room);
@@ -124,7 +143,9 @@ impl Pipelines {
             context.caught(ErrorFilter::Internal, || self.create(context, shader.name, module, &interface))
         });
         match built {
-            Ok(Ok((layout, pipeline))) => Ok(Pipeline { key: key.clone(), interface, layout, pipeline }),
+            Ok(Ok((layout, pipeline))) => {
+                Ok(Pipeline { key: key.clone(), interface, layout, pipeline, recorded })
+            }
             Ok(Err(error)) | Err(error) => Err(fault(shader.name, describe(&error))),
         }
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 
-use super::slices;
+use super::{recorder, slices};
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::{Dispatch, Scalar, Shader};
 
@@ -69,7 +69,7 @@ pub fn text(shader: &Shader, constants: &Constants) -> Result<String, DeviceErro
 }
 
 /// The text with its constants replaced.
-fn fill(name: &str, source: &str, constants: &Constants) -> Result<String, DeviceError> {
+pub(super) fn fill(name: &str, source: &str, constants: &Constants) -> Result<String, DeviceError> {
     let mut text = String::new();
     let mut missing: Vec<_> = constants.iter().collect();
     for line in source.lines() {
@@ -138,7 +138,10 @@ impl Interface {
                     interface.params = Some(Params::read(name, module, at.binding, inner)?);
                 }
                 (AddressSpace::Uniform, 1, "step") if at.binding == 0 => interface.step = true,
-                (AddressSpace::Uniform, 1, slices::NAME) => interface.step = true,
+                (AddressSpace::Uniform, 1, slices::NAME)
+                | (AddressSpace::Storage { .. }, 1, recorder::NAME) => {
+                    interface.step = true;
+                }
                 _ => {
                     let message = format!("no dispatch can fill `{variable_name}` of group {}", at.group);
                     return Err(fault(name, message));

@@ -65,7 +65,8 @@ pub(super) fn sliced(source: &str) -> Option<String> {
         let Some((before, after)) = header.split_once(&format!("@builtin({builtin})")) else { continue };
         let (name, rest) = after.split_once(':')?;
         let (name, own) = (name.trim(), format!("{}_of_slice", name.trim()));
-        lines += &format!("\n    let {name} = {};", whole.replace("OWN", &own));
+        lines += &format!(" let {name} = {};", whole.replace("OWN", &own));
+        // On one line, so that all lines keep their numbers.
         header = format!("{before}@builtin({builtin}) {own}:{rest}");
         numbered |= builtin != "num_workgroups";
     }

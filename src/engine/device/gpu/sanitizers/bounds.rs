@@ -6,7 +6,7 @@ use naga::{
     Statement, Type, TypeInner, UniqueArena,
 };
 
-use super::{Code, Visitor, visit};
+use crate::engine::device::gpu::rewrite::{Code, Visitor, visit};
 
 /// Makes every access of `module` to an array compare its index with the length. `number` gives what to report for a
 /// variable.

@@ -7,9 +7,10 @@ mod races;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use naga::{
-    AddressSpace, Block, Expression, Function, GlobalVariable, Handle, Literal, MemoryDecorations, Module,
-    Range, ResourceBinding, Scalar, Span, Statement, StorageAccess, Type, TypeInner,
+    AddressSpace, GlobalVariable, Module, ResourceBinding, Scalar, Span, StorageAccess, Type, TypeInner,
 };
+
+use super::rewrite::variable;
 
 /// The binding of group 1 that a report is written to: 0, or one more than the number of a message.
 pub(super) const BINDING: u32 = 1;
@@ -55,80 +56,5 @@ impl Reports {
                  without a barrier between them"
             ))
         });
-    }
-}
-
-fn variable(name: &str, space: AddressSpace, ty: Handle<Type>) -> GlobalVariable {
-    let memory_decorations = MemoryDecorations::empty();
-    GlobalVariable { name: Some(name.into()), space, binding: None, ty, init: None, memory_decorations }
-}
-
-/// Adds statements to a shader.
-trait Visitor {
-    /// Writes what is to follow a statement that holds no others.
-    fn after(&mut self, statement: &Statement, code: &mut Code);
-}
-
-/// Visits the statements of a function, those in blocks too.
-fn visit(function: &mut Function, visitor: &mut impl Visitor) {
-    let mut body = std::mem::take(&mut function.body);
-    visit_block(&mut body, function, visitor);
-    function.body = body;
-}
-
-fn visit_block(block: &mut Block, function: &mut Function, visitor: &mut impl Visitor) {
-    for (mut statement, span) in std::mem::take(block).span_into_iter() {
-        let mut code = Code { function, block: Block::new() };
-        match &mut statement {
-            Statement::Block(inner) => visit_block(inner, code.function, visitor),
-            Statement::If { accept, reject, .. } => {
-                visit_block(accept, code.function, visitor);
-                visit_block(reject, code.function, visitor);
-            }
-            Statement::Switch { cases, .. } => {
-                cases.iter_mut().for_each(|case| visit_block(&mut case.body, code.function, visitor));
-            }
-            Statement::Loop { body, continuing, .. } => {
-                visit_block(body, code.function, visitor);
-                visit_block(continuing, code.function, visitor);
-            }
-            _ => visitor.after(&statement, &mut code),
-        }
-        let added = code.block;
-        block.push(statement, span);
-        block.extend_block(added);
-    }
-}
-
-/// Statements in the making, and the function whose expressions they use.
-struct Code<'a> {
-    function: &'a mut Function,
-    block: Block,
-}
-
-impl Code<'_> {
-    fn add(&mut self, expression: Expression) -> Handle<Expression> {
-        let is_there = matches!(expression, Expression::Literal(_) | Expression::GlobalVariable(_));
-        let handle = self.function.expressions.append(expression, Span::UNDEFINED);
-        if !is_there {
-            self.push(Statement::Emit(Range::new_from_bounds(handle, handle)));
-        }
-        handle
-    }
-
-    fn push(&mut self, statement: Statement) {
-        self.block.push(statement, Span::UNDEFINED);
-    }
-
-    fn word(&mut self, value: u32) -> Handle<Expression> {
-        self.add(Expression::Literal(Literal::U32(value)))
-    }
-
-    /// `if condition { variable = value; }`
-    fn store_if(&mut self, condition: Handle<Expression>, variable: Handle<GlobalVariable>, value: u32) {
-        let (pointer, value) = (self.add(Expression::GlobalVariable(variable)), self.word(value));
-        let mut accept = Block::new();
-        accept.push(Statement::Store { pointer, value }, Span::UNDEFINED);
-        self.push(Statement::If { condition, accept, reject: Block::new() });
     }
 }

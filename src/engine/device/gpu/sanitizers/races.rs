@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use naga::{
-    AddressSpace, ArraySize, BinaryOperator, Binding, Block, BuiltIn, Expression, Function, FunctionArgument,
-    GlobalVariable, Handle, Literal, Module, ScalarKind, Span, Statement, Type, TypeInner,
+    AddressSpace, ArraySize, BinaryOperator, Block, Expression, Function, GlobalVariable, Handle, Literal,
+    Module, ScalarKind, Span, Statement, Type, TypeInner,
 };
 
-use super::{Code, Visitor, variable, visit};
+use crate::engine::device::gpu::rewrite::{Code, Visitor, local_index, prepend, variable, visit};
 
 /// Invocations that can be told apart; one number more stands for several of them.
 const INVOCATIONS: u32 = 4095;
@@ -102,23 +102,14 @@ fn begin(
     barriers: Handle<GlobalVariable>,
     invocation: Handle<GlobalVariable>,
 ) {
-    let binding = Some(Binding::BuiltIn(BuiltIn::LocalInvocationIndex));
-    let place = function.arguments.iter().position(|argument| argument.binding == binding);
-    let place = place.unwrap_or_else(|| {
-        function.arguments.push(FunctionArgument { name: Some("index".into()), ty: word, binding });
-        function.arguments.len() - 1
-    });
+    let index = local_index(function, word);
     let mut add = |e| function.expressions.append(e, Span::UNDEFINED);
-    let index = add(Expression::FunctionArgument(place as u32));
     let one = add(Expression::Literal(Literal::U32(1)));
     let [barriers, invocation] = [barriers, invocation].map(|v| add(Expression::GlobalVariable(v)));
     let mut body = Block::new();
     body.push(Statement::Store { pointer: invocation, value: index }, Span::UNDEFINED);
     body.push(Statement::Store { pointer: barriers, value: one }, Span::UNDEFINED);
-    for (statement, span) in std::mem::take(&mut function.body).span_into_iter() {
-        body.push(statement, span);
-    }
-    function.body = body;
+    prepend(function, body);
 }
 
 struct Races {
