@@ -35,8 +35,8 @@ fn elements(case: &Case) -> usize {
     case.inputs.iter().map(|input| input.spec.shape.len()).sum()
 }
 
-/// Cases by which each shader that has workgroup memory is run in all its layouts: small ones, but where it can be none so
-/// small that most of a workgroup has nothing to do.
+/// Cases by which each shader that has workgroup memory is run in all its layouts: small ones, but where it can be none
+/// so small that most of a workgroup has nothing to do.
 fn subjects(gpu: &Gpu) -> Vec<Subject> {
     let mut cases: Vec<Case> = OPS.iter().flat_map(|op| (op.cases)()).collect();
     cases.sort_by_key(|case| (elements(case) < 512, elements(case)));

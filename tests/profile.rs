@@ -1,15 +1,28 @@
 //! Profiles: costs in closed form, times that add up, traces that nest, probes that compute what they say.
 
-use lal::engine::device::Device;
-use lal::engine::device::DeviceError;
+use std::sync::Arc;
+
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
+use lal::engine::device::{Device, DeviceError, HostData};
+use lal::engine::op::AnyOp;
+use lal::engine::plan::Plan;
+use lal::engine::step::Step;
+use lal::engine::tape::Tape;
+use lal::engine::tensor::Spec;
+use lal::engine::twin::Elements;
 use lal::models::config::ModelConfig;
 use lal::profile::bench::ladder;
 use lal::profile::errors::Errors;
 use lal::profile::html::page;
 use lal::profile::measure::measure;
-use lal::profile::probes::PROBES;
+use lal::profile::probes::matrix::{Matrix, Tile};
+use lal::profile::probes::multiply_add::{Form, MultiplyAdd};
+use lal::profile::probes::reduction::Reduction;
+use lal::profile::probes::rounding::Rounding;
+use lal::profile::probes::stream::{Copy, Read, Walk};
+use lal::profile::probes::workgroup_memory::{Access, WorkgroupMemory};
+use lal::profile::probes::{PROBES, Probe};
 use lal::profile::report::Report;
 use lal::profile::roofline::Roofline;
 use lal::profile::subject::Subject;
@@ -17,7 +30,7 @@ use lal::profile::trace::Trace;
 use lal::profile::workload::Workload;
 use lal::run::config::TrainConfig;
 use lal::run::presets;
-use lal::verify::check::{check_kernels, check_twin};
+use lal::verify::check::{check_kernels, check_twin, run_twin};
 use serde_json::Value;
 
 const ROOFLINE: Roofline = Roofline { gflops: 100.0, gbps: 10.0 };
@@ -136,14 +149,80 @@ fn kernels_add_up_to_the_step() {
     assert!(report.sum_error().abs() < 0.5, "kernels {} µs, step {} µs", report.kernels_us, report.gpu_us);
 }
 
+/// Opens the GPU with all that it has.
+fn extended() -> Option<Gpu> {
+    gpu()?;
+    Some(
+        Gpu::open(GpuOptions { extensions: true, ..GpuOptions::default() }).unwrap_or_else(|e| panic!("{e}")),
+    )
+}
+
 #[test]
 fn probes_compute_what_they_say() {
-    let mut gpu = gpu();
+    let mut gpu = extended();
     for case in PROBES.iter().flat_map(|op| (op.cases)()) {
         let kernels = gpu.as_mut().map_or_else(Vec::new, |gpu| check_kernels(gpu, &case));
         for check in kernels.into_iter().chain([check_twin(&case)]) {
             assert!(check.passed(), "{check}");
         }
+    }
+}
+
+/// What a probe is expected to make of ones, by its twin.
+#[test]
+fn probes_expect_what_they_compute() {
+    let tile = Tile { size: 8, half_operands: true, half_result: false };
+    let walk = Walk::new(1 << 10, 256, 3);
+    let probes: [Arc<dyn Probe>; 9] = [
+        Arc::new(MultiplyAdd { form: Form::Fma, threads: 7, rounds: 8 }),
+        Arc::new(MultiplyAdd { form: Form::TwoOps, threads: 1, rounds: 1024 }),
+        Arc::new(Copy(walk)),
+        Arc::new(Read(walk)),
+        Arc::new(WorkgroupMemory { access: Access::Words { stride: 8 }, groups: 1, rounds: 3 }),
+        Arc::new(WorkgroupMemory { access: Access::PairedVectors, groups: 1, rounds: 2 }),
+        Arc::new(Reduction { subgroups: false, groups: 2, rounds: 3 }),
+        Arc::new(Matrix { tile, groups: 2, subgroups: None }),
+        Arc::new(Matrix { tile, groups: 1, subgroups: Some(4) }),
+    ];
+    for probe in probes {
+        let inputs = probe.inputs();
+        let outputs = probe.infer(&inputs).unwrap_or_else(|e| panic!("{e}"));
+        let ones: Vec<_> = inputs.iter().map(|spec| Elements::Real(vec![1.0; spec.shape.len()])).collect();
+        let op: &dyn AnyOp = probe.as_ref();
+        let made = run_twin::<f64>(op, [&inputs, &outputs], &ones, &Step::default());
+        assert!(made[0].iter().all(|&y| y == f64::from(probe.expected())), "{probe:?}: {:?}", made[0]);
+    }
+}
+
+/// The device decides by its results what the processor decides by its instructions.
+#[test]
+fn a_fused_multiply_add_is_found_out() {
+    let fused = |device: &mut dyn Subject, fma: bool| {
+        let operands = Rounding::operands();
+        let mut tape = Tape::new("rounding");
+        let inputs = ["a", "b", "c"].map(|name| tape.input(name, Spec::f32([operands[0].len()])));
+        let y = tape.apply_one(Rounding { fma }, &inputs).unwrap_or_else(|e| panic!("{e}"));
+        let plan = Plan::new(&tape, &[y]).unwrap_or_else(|e| panic!("{e}"));
+        let plan = device.load(&Arc::new(plan), 0).unwrap_or_else(|e| panic!("{e}"));
+        for (name, operand) in ["a", "b", "c"].iter().zip(&operands) {
+            device.set_input(plan, name, HostData::F32(operand)).unwrap_or_else(|e| panic!("{e}"));
+        }
+        device.run(plan, 0, &Step::default()).unwrap_or_else(|e| panic!("{e}"));
+        let y =
+            device.results(true).unwrap_or_else(|e| panic!("{e}")).expect("the plan has a result").remove(0);
+        (y.clone(), Rounding::is_fused(&y))
+    };
+    let mut cpu = Cpu::<f32>::default();
+    let [a, b, c] = Rounding::operands();
+    let once: Vec<_> = (0..a.len()).map(|i| a[i].mul_add(b[i], c[i])).collect();
+    let twice: Vec<_> = (0..a.len()).map(|i| a[i] * b[i] + c[i]).collect();
+    assert_eq!(fused(&mut cpu, true), (once.clone(), Some(true)));
+    assert_eq!(fused(&mut cpu, false), (twice.clone(), Some(false)));
+    let Some(mut gpu) = gpu() else { return };
+    for fma in [true, false] {
+        let (y, is_fused) = fused(&mut gpu, fma);
+        let is_fused = is_fused.unwrap_or_else(|| panic!("neither one rounding nor two: {y:?}"));
+        assert_eq!(y, if is_fused { once.clone() } else { twice.clone() });
     }
 }
 

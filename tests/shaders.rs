@@ -12,7 +12,7 @@ use lal::profile::probes::PROBES;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
-/// One dispatch for each shader and set of constants; the roofline's two shaders belong to no op of the registry.
+/// One dispatch for each shader and set of constants; the probes' shaders belong to no op of the registry.
 fn dispatches() -> BTreeMap<String, Dispatch> {
     dispatched(OPS.iter().copied().chain(PROBES)).unwrap_or_else(|e| panic!("{e}"))
 }
@@ -35,19 +35,42 @@ fn every_shader_is_valid_and_translates_to_every_backend() {
     for (name, dispatch) in dispatches() {
         let parsed = parse(&dispatch.shader, &dispatch.constants).unwrap_or_else(|e| panic!("{e}"));
         parsed.interface.pack(&dispatch).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        let text = text(&dispatch.shader, &dispatch.constants).unwrap_or_else(|e| panic!("{e}"));
+        let needed = extensions(&text);
+        let info = Validator::new(ValidationFlags::all(), needed)
             .validate(&parsed.module)
             .unwrap_or_else(|e| panic!("{name}: {:?}", e.into_inner()));
-        translate(&name, &parsed.module, &info);
+        translate(&name, &parsed.module, &info, needed);
     }
 }
 
-fn translate(name: &str, module: &naga::Module, info: &ModuleInfo) {
+/// What a shader needs beyond WebGPU's core, by its words.
+fn extensions(text: &str) -> Capabilities {
+    let words = [
+        ("enable f16;", Capabilities::SHADER_FLOAT16),
+        ("subgroup", Capabilities::SUBGROUP),
+        ("enable wgpu_cooperative_matrix;", Capabilities::COOPERATIVE_MATRIX),
+    ];
+    let code: String = text.lines().filter_map(|line| line.split("//").next()).collect();
+    words.into_iter().filter(|(word, _)| code.contains(word)).map(|(_, capability)| capability).collect()
+}
+
+fn translate(name: &str, module: &naga::Module, info: &ModuleInfo, needed: Capabilities) {
     spv::write_vec(module, info, &spv::Options::default(), None)
         .unwrap_or_else(|e| panic!("{name} to SPIR-V: {e}"));
-    msl::write_string(module, info, &msl::Options::default(), &msl::PipelineOptions::default())
+    let mut metal = msl::Options::default();
+    let mut direct = hlsl::Options::default();
+    if !needed.is_empty() {
+        metal.lang_version = (2, 4);
+        direct.shader_model = hlsl::ShaderModel::V6_2;
+    }
+    msl::write_string(module, info, &metal, &msl::PipelineOptions::default())
         .unwrap_or_else(|e| panic!("{name} to MSL: {e}"));
-    let (options, pipeline) = (hlsl::Options::default(), hlsl::PipelineOptions::default());
+    if needed.contains(Capabilities::COOPERATIVE_MATRIX) {
+        // Direct3D has none.
+        return;
+    }
+    let (options, pipeline) = (direct, hlsl::PipelineOptions::default());
     hlsl::Writer::new(&mut String::new(), &options, &pipeline)
         .write(module, info, None)
         .unwrap_or_else(|e| panic!("{name} to HLSL: {e}"));

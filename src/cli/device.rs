@@ -10,6 +10,9 @@ use crate::engine::device::gpu::adapter::{self, DeviceLimits};
 use crate::engine::device::gpu::autotune::{Autotune, Choices};
 use crate::engine::device::gpu::{Gpu, GpuOptions};
 use crate::engine::device::{Device, DeviceError};
+use crate::profile::MeasureError;
+use crate::profile::limits::Limits;
+use crate::profile::roofline::Roofline;
 use crate::profile::subject::Subject;
 
 /// Flags about the device.
@@ -99,6 +102,15 @@ impl DeviceArgs {
 
     /// The same, with kernels chosen by `autotune` unless the flags say otherwise.
     pub fn open_with(&self, autotune: Autotune, output: Output) -> Result<Opened, DeviceError> {
+        self.open_as(GpuOptions { autotune, ..GpuOptions::default() }, output)
+    }
+
+    /// Opens the device with all that the adapter has, for finding out what that is.
+    pub fn open_extended(&self, output: Output) -> Result<Opened, DeviceError> {
+        self.open_as(GpuOptions { extensions: true, ..GpuOptions::default() }, output)
+    }
+
+    fn open_as(&self, options: GpuOptions, output: Output) -> Result<Opened, DeviceError> {
         let adapter = match self.device.as_str() {
             "cpu" => return Ok(cpu()),
             "auto" => {
@@ -112,9 +124,9 @@ impl DeviceArgs {
             "gpu" => None,
             name => Some(name.to_owned()),
         };
-        let autotune = if self.no_autotune { Autotune::Off } else { autotune };
+        let autotune = if self.no_autotune { Autotune::Off } else { options.autotune };
         let (limits, max_submit) = (self.limits(), Some(self.max_submit()));
-        let options = GpuOptions { adapter, limits, max_submit, autotune, ..GpuOptions::default() };
+        let options = GpuOptions { adapter, limits, max_submit, autotune, ..options };
         Ok(Opened::Gpu(Box::new(Gpu::open(options)?)))
     }
 }
@@ -126,4 +138,18 @@ fn cpu() -> Opened {
 /// Where kernel choices are kept between runs, if the machine has such a place.
 pub fn tuning_file() -> Option<PathBuf> {
     Some(crate::text::corpus::cache_dir()?.join("tuning.json"))
+}
+
+/// Where limits of devices are kept, if the machine has such a place.
+pub fn limits_file() -> Option<PathBuf> {
+    Some(crate::text::corpus::cache_dir()?.join("limits.json"))
+}
+
+/// The roofline of a device, and the day it was measured on if that is kept by `lal bench --limits`; else it is
+/// measured now.
+pub fn roofline(device: &mut dyn Subject) -> Result<(Roofline, Option<String>), MeasureError> {
+    match limits_file().and_then(|file| Limits::kept(&file, device)) {
+        Some(limits) => Ok((limits.roofline(), Some(limits.date))),
+        None => Ok((Roofline::measure(device)?, None)),
+    }
 }

@@ -31,8 +31,8 @@ pub struct Args {
     /// At the operands of the first case of `lal verify` whose name contains this
     #[arg(long, value_name = "TEXT", conflicts_with = "shape")]
     case: Option<String>,
-    /// At the first shape of `lal bench` that contains this; of matmul any M×N×K. When left out, the one of preset `char`
-    /// that takes most
+    /// At the first shape of `lal bench` that contains this; of matmul any M×N×K. When left out, the one of preset
+    /// `char` that takes most
     #[arg(long, value_name = "TEXT")]
     shape: Option<String>,
     /// The GPU to explain for, when it is not the adapter's own

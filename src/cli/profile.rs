@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::device::DeviceArgs;
+use super::device::{DeviceArgs, roofline};
 use super::failure::{Exit, Usage};
 use super::hub::located_if;
 use super::output::Output;
@@ -87,7 +87,10 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     let workload = workload(args.mode, &asked, opened.device())?;
     let device = opened.subject();
     output.detail("measuring what the device can reach");
-    let roofline = Roofline::measure(device)?;
+    let (roofline, measured) = roofline(device)?;
+    if let Some(date) = measured {
+        output.remark(format!("its limits are those that `lal bench --limits` measured on {date}"));
+    }
     output.detail("measuring the step");
     let times = measure(device, &workload)?;
     let described = device.describe();

@@ -11,8 +11,8 @@ pub fn machine(name: &str) -> Result<Machine, String> {
     Machine::named(name).ok_or_else(|| format!("there are no figures of {name:?}: choose one of {}", names()))
 }
 
-/// An adapter opened to record, and the GPU that it is; where its figures are not known, the one that is taken where none
-/// is named.
+/// An adapter opened to record, and the GPU that it is; where its figures are not known, the one that is taken where
+/// none is named.
 pub fn recording(device: &DeviceArgs) -> anyhow::Result<(Gpu, Machine)> {
     let gpu = device.gpu(GpuOptions { record: true, ..GpuOptions::default() })?;
     let gpu = gpu.ok_or_else(|| {

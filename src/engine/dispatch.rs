@@ -85,6 +85,23 @@ pub struct Target {
     pub workgroup_size: u32,
     /// A rasteriser on the CPU: workgroup memory is slow, registers are plenty.
     pub software: bool,
+    pub extensions: Extensions,
+}
+
+/// What shaders may use that not every adapter has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// The type `f16`.
+    pub f16: bool,
+    /// `subgroupAdd` and its like.
+    pub subgroups: bool,
+    /// Cooperative matrices, for which WGSL has no words of its own: `enable wgpu_cooperative_matrix`.
+    pub matrices: bool,
+}
+
+impl Extensions {
+    pub const NONE: Self = Self { f16: false, subgroups: false, matrices: false };
+    pub const ALL: Self = Self { f16: true, subgroups: true, matrices: true };
 }
 
 impl Target {
@@ -96,6 +113,7 @@ impl Target {
         workgroup_memory: 16 << 10,
         workgroup_size: 256,
         software: false,
+        extensions: Extensions::NONE,
     };
 
     /// Splits `rows` rows of `width` elements into ranges (first row, rows) that each fit one binding and

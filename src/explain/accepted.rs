@@ -2,20 +2,11 @@
 
 use crate::engine::device::gpu::recorder::Site;
 
-/// Of tiles that are staged with neighbouring invocations along a row of memory, which is a column of the tile.
-const BY_COLUMNS: &str = "the staged tile is stored by columns, 8 ways";
-
-/// Of blocks of results that become an operand: invocations of a column of them store 16 bytes each, 1,024 apart.
-const BLOCKS: &str = "a block is stored with its columns as terms, 8 ways";
-
 /// (the beginning of the shader's name, a part of the expression, why).
 const ACCEPTED: &[(&str, &str, &str)] = &[
-    ("attention/flash", "left[i % TILE * ROW_QUADS + i / TILE]", BY_COLUMNS),
-    ("attention/flash", "right[i % TILE * COL_QUADS + i / TILE]", BY_COLUMNS),
-    ("attention/flash", "left[at", BLOCKS),
     (
         "attention/flash",
-        "right[row * COL_QUADS + i]",
+        "right[row * COL_QUADS + ",
         "the shares of a row's columns are added once, at the end: its rows stand 8 vectors apart, 2 ways",
     ),
     (

@@ -1,8 +1,8 @@
 //! Workgroup memory: 32 banks of 4 bytes, each of which gives one word per cycle.
 //!
 //! An access of 16 bytes by a warp moves four words per invocation. It takes four cycles, one for each eight
-//! invocations; or two, where all invocations n and n^1, or all n and n^2, read the same addresses. Where invocations of
-//! one cycle want different words of a bank, the cycle is repeated.
+//! invocations; or two, where all invocations n and n^1, or all n and n^2, read the same addresses. Where invocations
+//! of one cycle want different words of a bank, the cycle is repeated.
 
 use std::ops::AddAssign;
 

@@ -82,8 +82,8 @@ pub struct SiteSummary {
 }
 
 impl Explained {
-    /// Records, counts and predicts an op, in a variant or in the one that is taken without measuring. The GPU must have
-    /// been opened to [`record`](crate::engine::device::gpu::GpuOptions::record).
+    /// Records, counts and predicts an op, in a variant or in the one that is taken without measuring. The GPU must
+    /// have been opened to [`record`](crate::engine::device::gpu::GpuOptions::record).
     pub fn new(
         gpu: &mut Gpu,
         work: &Work,

@@ -14,8 +14,8 @@ pub struct Machine {
     pub clock_ghz: f64,
     /// Instructions of warps that a multiprocessor begins in a cycle.
     pub issues: f64,
-    /// Invocations of which a multiprocessor computes so much in a cycle: a multiply-add, an integer operation, a special
-    /// function.
+    /// Invocations of which a multiprocessor computes so much in a cycle: a multiply-add, an integer operation, a
+    /// special function.
     pub multiply_add_lanes: f64,
     pub integer_lanes: f64,
     pub special_lanes: f64,
@@ -44,11 +44,11 @@ pub struct Peaks {
     pub launch_us: Option<f64>,
 }
 
-/// Lanes: the table "Throughput of native arithmetic instructions" of NVIDIA's CUDA programming guide, which counts results
-/// per cycle and multiprocessor by compute capability (8.0, 8.9, 9.0); their four schedulers begin one instruction of a warp
-/// each. L1: 128 bytes per cycle, and what it holds with 32 to 64 KiB left for workgroup memory, by the white papers. L2:
-/// about what is reached, half to two thirds of its 5,120 bytes per cycle (A100 white paper); no data sheet says. An
-/// empty dispatch: a decoded token's 40 kernels on an H100 through Vulkan, 5 µs each.
+/// Lanes: the table "Throughput of native arithmetic instructions" of NVIDIA's CUDA programming guide, which counts
+/// results per cycle and multiprocessor by compute capability (8.0, 8.9, 9.0); their four schedulers begin one
+/// instruction of a warp each. L1: 128 bytes per cycle, and what it holds with 32 to 64 KiB left for workgroup memory,
+/// by the white papers. L2: about what is reached, half to two thirds of its 5,120 bytes per cycle (A100 white paper);
+/// no data sheet says. An empty dispatch: a decoded token's 40 kernels on an H100 through Vulkan, 5 µs each.
 const MACHINES: [Machine; 4] = [
     Machine {
         name: "h100",

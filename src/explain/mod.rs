@@ -2,8 +2,8 @@
 //! counted on a few workgroups, and the unit that binds.
 //!
 //! [`record`] runs workgroups on any adapter, [`requests`] makes warps' requests of what their invocations accessed,
-//! [`banks`] and [`sectors`] say what those cost, [`counted`] adds up a dispatch, and [`predict`] makes times of it for a
-//! [`machine`]. [`listing`] writes the result next to the lines of the shader, [`table`] kernels side by side.
+//! [`banks`] and [`sectors`] say what those cost, [`counted`] adds up a dispatch, and [`predict`] makes times of it for
+//! a [`machine`]. [`listing`] writes the result next to the lines of the shader, [`table`] kernels side by side.
 
 pub mod accepted;
 pub mod banks;

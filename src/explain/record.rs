@@ -103,8 +103,8 @@ impl<'a> Loaded<'a> {
         Ok(Self { gpu, plan: id, at, step: work.step, node, variant, dispatches })
     }
 
-    /// Bytes of the operands that a dispatch reads, and of those that it writes, each once, whatever the names that they are
-    /// bound to. `is_made` says which of its accesses are made at all.
+    /// Bytes of the operands that a dispatch reads, and of those that it writes, each once, whatever the names that
+    /// they are bound to. `is_made` says which of its accesses are made at all.
     pub fn bytes(&self, dispatch: usize, is_made: impl Fn(usize) -> bool) -> u64 {
         let kernels = self.node.op.kernels(&self.node.operands(), self.gpu.target());
         let Some(kernel) = kernels.iter().find(|kernel| kernel.variant == self.variant) else { return 0 };

@@ -32,7 +32,8 @@ pub trait Options {
     /// The settings of a run on these data; what the user asks for overrides them.
     fn defaults(&self, data: Option<&str>) -> Settings;
 
-    /// The defaults for `--help`, each after the flag that asks for it (" with --data tales"); without one they are first.
+    /// The defaults for `--help`, each after the flag that asks for it (" with --data tales"); without one they are
+    /// first.
     fn recipes(&self) -> Vec<(String, Settings)> {
         vec![(String::new(), self.defaults(None))]
     }

@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::dispatch::{Dispatch, Operands, Target};
+use crate::engine::dispatch::{Dispatch, Extensions, Operands, Target};
 use crate::engine::op::{OpError, OpInfo};
 
-/// Adapters that get different kernels: one with WebGPU's limits, a rasteriser on the CPU, a large GPU.
+/// Adapters that get different kernels: one with WebGPU's limits, a rasteriser on the CPU, a large GPU with all
+/// extensions.
 const TARGETS: [Target; 3] = [
     Target::WEBGPU,
     Target { software: true, ..Target::WEBGPU },
-    Target { max_binding_bytes: 1 << 31, workgroup_memory: 48 << 10, workgroup_size: 1024, ..Target::WEBGPU },
+    Target {
+        max_binding_bytes: 1 << 31,
+        workgroup_memory: 48 << 10,
+        workgroup_size: 1024,
+        extensions: Extensions::ALL,
+        ..Target::WEBGPU
+    },
 ];
 
 /// One dispatch for each shader and set of constants that some case uses on some adapter, by a name such as

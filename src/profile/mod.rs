@@ -4,6 +4,7 @@ pub mod bench;
 pub mod columns;
 pub mod errors;
 pub mod html;
+pub mod limits;
 pub mod measure;
 pub mod probes;
 pub mod report;
@@ -23,4 +24,9 @@ pub enum MeasureError {
     Device(#[from] DeviceError),
     #[error("the work to measure does not fit together: {0}")]
     Plan(#[from] OpError),
+    #[error(
+        "{wrong} of {of} results of {probe} on {device} are not {expected}, so its speed would mean nothing; check the \
+         device with `lal verify`, and its driver"
+    )]
+    Wrong { probe: String, device: String, wrong: usize, of: usize, expected: f32 },
 }

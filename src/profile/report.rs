@@ -162,7 +162,7 @@ impl Report {
     fn write_text(&self, f: &mut String, most: usize) -> std::fmt::Result {
         let Roofline { gflops, gbps } = self.roofline;
         writeln!(f, "{}", wrapped(&format!("{} on {}", self.title, self.device), 2))?;
-        writeln!(f, "limits measured here: {gflops:.0} GFLOP/s, {gbps:.1} GB/s\n")?;
+        writeln!(f, "limits measured: {gflops:.0} GFLOP/s, {gbps:.1} GB/s\n")?;
         writeln!(f, "{:<26}  calls         µs  GFLOP/s    GB/s  % roof   share", "kernel")?;
         for row in self.rows.iter().take(most) {
             let name = format!("{}/{}", row.op, row.variant);

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::MeasureError;
-use super::probes::{Copy, Fma};
+use super::probes::multiply_add::{Form, MultiplyAdd, ROUNDS};
+use super::probes::stream::{Copy, Walk};
 use super::subject::Subject;
 use crate::engine::device::timeline::Detail;
 use crate::engine::device::{DeviceError, HostData};
@@ -29,26 +30,31 @@ pub struct Roofline {
 /// what the device can do.
 const RUNS: usize = 6;
 const ENOUGH: Duration = Duration::from_millis(300);
+/// Threads that fill every multiprocessor of a large GPU, and every core of a processor.
+const THREADS: usize = 1 << 19;
+const THREADS_OF_A_CPU: usize = 1 << 14;
 
 impl Roofline {
-    /// Measures a device. Plans loaded before are forgotten.
+    /// Measures a device by two short probes. Plans loaded before are forgotten.
     ///
     /// # Errors
     /// When the device fails or has less than a megabyte of memory.
     pub fn measure(device: &mut dyn Subject) -> Result<Self, MeasureError> {
-        let lanes = if device.slow() { 1 << 18 } else { 1 << 23 };
-        let (cost, us) = best(device, Arc::new(Fma), lanes)?;
+        let threads = if device.slow() { THREADS_OF_A_CPU } else { THREADS };
+        let (cost, us) =
+            best(device, Arc::new(MultiplyAdd { form: Form::Fma, threads, rounds: ROUNDS }), threads)?;
         let gflops = cost.flops as f64 / us / 1e3;
 
-        let mut bytes = device.max_tensor_bytes().min(if device.slow() { 128 << 20 } else { 1 << 30 });
+        let most = device.max_tensor_bytes().min(if device.slow() { 128 << 20 } else { 1 << 30 });
+        let mut len = (most / 4 + 1).next_power_of_two() as usize / 2;
         loop {
-            match best(device, Arc::new(Copy), bytes as usize / 16 * 4) {
+            match best(device, Arc::new(Copy(Walk::once(len))), len) {
                 Ok((cost, us)) => return Ok(Self { gflops, gbps: cost.bytes as f64 / us / 1e3 }),
                 // A smaller device is measured with smaller buffers.
                 Err(MeasureError::Device(DeviceError::Memory { .. } | DeviceError::Limit { .. }))
-                    if bytes > 1 << 20 =>
+                    if len > 1 << 18 =>
                 {
-                    bytes /= 2;
+                    len /= 2;
                 }
                 Err(error) => return Err(error),
             }

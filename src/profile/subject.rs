@@ -1,8 +1,11 @@
 //! A device under measurement: what measuring needs beyond running plans.
 
+use sysinfo::{CpuRefreshKind, RefreshKind, System};
+
 use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::Gpu;
+use crate::engine::device::gpu::adapter::AdapterEntry;
 use crate::engine::dispatch::Operands;
 use crate::engine::op::AnyOp;
 
@@ -16,6 +19,14 @@ pub trait Subject: Device {
 
     /// Forgets all plans and tensors.
     fn clear(&mut self);
+
+    /// The adapter of a GPU.
+    fn adapter(&self) -> Option<&AdapterEntry> {
+        None
+    }
+
+    /// The driver and its version; of a CPU its model.
+    fn driver(&self) -> String;
 
     /// It computes on the host's processor: megabytes and milliseconds are much there.
     fn slow(&self) -> bool;
@@ -37,6 +48,14 @@ impl Subject for Gpu {
         Self::clear(self);
     }
 
+    fn adapter(&self) -> Option<&AdapterEntry> {
+        Some(Self::adapter(self))
+    }
+
+    fn driver(&self) -> String {
+        Self::adapter(self).driver.clone()
+    }
+
     fn slow(&self) -> bool {
         self.software()
     }
@@ -55,6 +74,11 @@ impl Subject for Cpu<f32> {
 
     fn clear(&mut self) {
         Self::clear(self);
+    }
+
+    fn driver(&self) -> String {
+        let system = System::new_with_specifics(RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing()));
+        system.ok().and_then(|s| s.cpus().first().map(|cpu| cpu.brand().to_owned())).unwrap_or_default()
     }
 
     fn slow(&self) -> bool {

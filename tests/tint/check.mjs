@@ -32,11 +32,23 @@ async function faults(code) {
 }
 
 let refused = 0;
+let others = 0;
 for (const name of files) {
-    const found = await faults(readFileSync(join(folder, name), 'utf8'));
+    let code = readFileSync(join(folder, name), 'utf8');
+    // Words of naga's own are none of the language.
+    if (code.includes('enable wgpu_')) {
+        others += 1;
+        continue;
+    }
+    // naga has subgroups without being asked, and does not let them be asked for.
+    if (code.includes('@builtin(subgroup_')) {
+        code = `enable subgroups;\n${code}`;
+    }
+    const found = await faults(code);
     found.forEach((fault) => console.error(`${name}:${fault}`));
     refused += found.length > 0;
 }
-console.log(`Tint takes ${files.length - refused} of ${files.length} shaders.`);
+const all = files.length - others;
+console.log(`Tint takes ${all - refused} of ${all} shaders; ${others} more are written in naga's own words.`);
 // Dawn keeps the process alive.
-process.exit(refused > 0 || files.length === 0 ? 1 : 0);
+process.exit(refused > 0 || all === 0 ? 1 : 0);

@@ -1,15 +1,21 @@
 //! Which GPU: finding, choosing and opening an adapter.
 
 use wgpu::{
-    Adapter, AdapterInfo, Backend, Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits,
+    Adapter, AdapterInfo, Backend, Backends, CooperativeScalarType, DeviceType, ExperimentalFeatures,
+    Features, Instance, InstanceDescriptor, Limits,
 };
 
 use crate::engine::device::DeviceError;
-use crate::engine::dispatch::Target;
+use crate::engine::dispatch::{Extensions, Target};
 use crate::engine::memory::available;
 
 /// What timing a whole run needs of an adapter; asked for where it is offered.
 pub(super) const TIMESTAMPS: Features = Features::TIMESTAMP_QUERY;
+
+/// What [`Extensions`] are called here.
+const F16: Features = Features::SHADER_F16;
+const SUBGROUPS: Features = Features::SUBGROUP;
+const MATRICES: Features = Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
 
 /// Bytes of a block of device memory that small buffers share, the first and the largest; what is larger gets
 /// memory of its own.
@@ -41,8 +47,21 @@ pub struct AdapterEntry {
     pub software: bool,
     /// Bytes, where they can be found out.
     pub memory: Option<u64>,
+    /// The products of small matrices that its subgroups compute together.
+    pub matrices: Vec<MatrixShape>,
     /// What kernels may use of it.
     pub target: Target,
+}
+
+/// A product that matrix units offer: (m, n) += (m, k) · (k, n).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatrixShape {
+    pub m: u32,
+    pub n: u32,
+    pub k: u32,
+    /// The types of the operands and of the result: `f16`, `f32`, `i32`, `u32`.
+    pub operand: &'static str,
+    pub result: &'static str,
 }
 
 /// An adapter that has been opened.
@@ -61,9 +80,11 @@ pub fn list() -> Vec<AdapterEntry> {
 /// Opens the adapter whose name holds `wanted` (in any case) or whose place in [`list`] it is; the best when
 /// nothing is wanted.
 ///
+/// With `extensions`, shaders may use all those that it has.
+///
 /// # Errors
 /// When there is no adapter, none of that name, or it lacks a limit that every kernel relies on.
-pub fn open(wanted: Option<&str>, limits: DeviceLimits) -> Result<Opened, DeviceError> {
+pub fn open(wanted: Option<&str>, limits: DeviceLimits, extensions: bool) -> Result<Opened, DeviceError> {
     let adapters = found();
     let adapter = choose(&adapters, wanted)?;
     let mut entry = entry(adapter);
@@ -75,11 +96,24 @@ pub fn open(wanted: Option<&str>, limits: DeviceLimits) -> Result<Opened, Device
             Limits::defaults()
         }
     };
+    let asked =
+        if extensions { adapter.features() & (F16 | SUBGROUPS | MATRICES) } else { Features::empty() };
+    entry.target.extensions = Extensions {
+        f16: asked.contains(F16),
+        subgroups: asked.contains(SUBGROUPS),
+        matrices: asked.contains(MATRICES),
+    };
+    let experimental_features = match asked.contains(MATRICES) {
+        // SAFETY: cooperative matrices are used by kernels whose results are checked before they are trusted.
+        true => unsafe { ExperimentalFeatures::enabled() },
+        false => ExperimentalFeatures::disabled(),
+    };
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("lal"),
         required_limits,
         // Noting times when asked to costs nothing when not.
-        required_features: adapter.features() & TIMESTAMPS,
+        required_features: adapter.features() & TIMESTAMPS | asked,
+        experimental_features,
         // Buffers are few and large: each gets memory of its own, and only the small ones share a block, which
         // for larger ones would stay a tenth empty.
         memory_hints: wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: SHARED_BLOCK },
@@ -132,6 +166,7 @@ fn entry(adapter: &Adapter) -> AdapterEntry {
         driver: format!("{} {}", info.driver, info.driver_info),
         software,
         memory: memory(adapter, &info),
+        matrices: adapter.cooperative_matrix_properties().iter().map(matrix_shape).collect(),
         target: target(&adapter.limits(), software),
         name: info.name,
     }
@@ -147,7 +182,20 @@ fn target(limits: &Limits, software: bool) -> Target {
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         workgroup_size: limits.max_compute_invocations_per_workgroup,
         software,
+        extensions: Extensions::NONE,
     }
+}
+
+fn matrix_shape(properties: &wgpu::CooperativeMatrixProperties) -> MatrixShape {
+    let name = |kind| match kind {
+        CooperativeScalarType::F32 => "f32",
+        CooperativeScalarType::F16 => "f16",
+        CooperativeScalarType::I32 => "i32",
+        CooperativeScalarType::U32 => "u32",
+    };
+    let &wgpu::CooperativeMatrixProperties { m_size: m, n_size: n, k_size: k, ab_type, cr_type, .. } =
+        properties;
+    MatrixShape { m, n, k, operand: name(ab_type), result: name(cr_type) }
 }
 
 /// Fails when the adapter offers less than WebGPU's defaults of what kernels use.

@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_lost_device_names_what_was_under_way_the_reason_and_how_to_go_on() -> Result<(), DeviceError> {
-        let opened = match adapter::open(None, DeviceLimits::Adapter) {
+        let opened = match adapter::open(None, DeviceLimits::Adapter, false) {
             Err(DeviceError::NoAdapter) => return Ok(()),
             opened => opened?,
         };

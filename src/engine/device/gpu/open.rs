@@ -39,6 +39,8 @@ pub struct GpuOptions {
     /// How long to wait for one submission before the GPU is given up; five minutes when not given.
     pub patience: Option<Duration>,
     pub autotune: Autotune,
+    /// Lets kernels use the extensions that the adapter has.
+    pub extensions: bool,
     /// Runs shaders with bounds checks.
     pub checked: bool,
     /// Fills temporaries with NaN and surrounds tensors with it, so that kernels which read or write what
@@ -80,7 +82,7 @@ impl Gpu {
     /// # Errors
     /// When there is none, none of the wanted name, or it lacks a needed limit.
     pub fn open(options: GpuOptions) -> Result<Self, DeviceError> {
-        let opened = adapter::open(options.adapter.as_deref(), options.limits)?;
+        let opened = adapter::open(options.adapter.as_deref(), options.limits, options.extensions)?;
         let context = Context::new(opened, options.patience.unwrap_or(PATIENCE));
         let mut target = context.entry.target.clone();
         if let Some(most) = options.max_binding_bytes {

@@ -30,8 +30,8 @@ pub struct Site {
     pub bytes: u32,
     /// Index into [`Anatomy::blocks`]: it is accessed once each time that block runs.
     pub block: usize,
-    /// The block that begins the loop around it, or its function. Accesses of invocations in the same turn of that block
-    /// are made together.
+    /// The block that begins the loop around it, or its function. Accesses of invocations in the same turn of that
+    /// block are made together.
     #[serde(skip)]
     pub turn: usize,
 }

@@ -1,4 +1,5 @@
-//! Which sums and products a compiler makes one multiply-add of, also where a function that is called gives the product.
+//! Which sums and products a compiler makes one multiply-add of, also where a function that is called gives the
+//! product.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! Shaders that keep a record of one workgroup: which addresses each invocation accesses, in order, and how often it runs
-//! each part of the shader. What a kernel costs can be counted from it, on any adapter.
+//! Shaders that keep a record of one workgroup: which addresses each invocation accesses, in order, and how often it
+//! runs each part of the shader. What a kernel costs can be counted from it, on any adapter.
 
 mod anatomy;
 mod fusion;

@@ -30,8 +30,8 @@ pub(super) fn first(anatomy: &Anatomy, site: usize) -> u32 {
 }
 
 /// The text of a shader whose workgroups have so many invocations, with the functions that keep the record. Word w of
-/// invocation i is at w · invocations + i; addresses are 1 more than they are, so that 0 is none. Callees come first; on
-/// one line, they leave lines their numbers.
+/// invocation i is at w · invocations + i; addresses are 1 more than they are, so that 0 is none. Callees come first;
+/// on one line, they leave lines their numbers.
 pub(in crate::engine::device::gpu) fn prepared(text: &str, invocations: u32) -> String {
     let functions = format!(
         "

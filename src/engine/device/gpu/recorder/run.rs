@@ -14,7 +14,8 @@ impl Gpu {
     /// The dispatches of a node, as they can be recorded, in order.
     ///
     /// # Errors
-    /// When the plan is unknown, or the GPU was not opened to [`record`](crate::engine::device::gpu::GpuOptions::record).
+    /// When the plan is unknown, or the GPU was not opened to
+    /// [`record`](crate::engine::device::gpu::GpuOptions::record).
     pub fn recordable(&self, plan: PlanId, node: usize) -> Result<Vec<Recordable>, DeviceError> {
         self.launches(plan, node)?.into_iter().map(|launch| self.described(launch)).collect()
     }
