@@ -1,6 +1,9 @@
 //! Published families against `transformers`: logits, decoding, loss, gradients and training steps of tiny models
 //! (`golden/make_families.py`), and what is written back.
 
+#[path = "support/families.rs"]
+mod published;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,23 +28,8 @@ use lal::run::tensor_file::Entry;
 use lal::sample::load::{Stored, load};
 use lal::text::tokenizer::Tokenizer;
 use lal::train::plans::{StepShape, training};
+use published::FAMILIES;
 use serde_json::{Value, json};
-
-const VARIANTS: [&str; 13] = [
-    "llama",
-    "llama_scaled",
-    "llama_linear",
-    "mistral",
-    "qwen2",
-    "qwen2_window",
-    "qwen3",
-    "smollm3",
-    "gemma3",
-    "olmo2",
-    "phi3",
-    "gpt_neox",
-    "gpt_neox_serial",
-];
 
 const CHARACTERS: &str = "abcdefghijklmnopqrstuvwxyzABCDE";
 
@@ -222,7 +210,7 @@ impl Golden {
 
 #[test]
 fn the_cpu_agrees_with_transformers() {
-    for golden in VARIANTS.map(Golden::load) {
+    for golden in FAMILIES.map(Golden::load) {
         golden.has_logits_of_transformers(&mut Cpu::<f32>::default(), 1e-5);
         golden.decodes(&mut Cpu::<f32>::default(), 1e-5);
         golden.has_loss_and_gradients_of_transformers(&mut Cpu::<f32>::default(), 1e-5);
@@ -233,7 +221,7 @@ fn the_cpu_agrees_with_transformers() {
 /// `transformers` rounds the angles of rotary embeddings to f32, which at position 69 moves them by 4e-6.
 #[test]
 fn the_oracle_is_transformers() {
-    for golden in VARIANTS.map(Golden::load) {
+    for golden in FAMILIES.map(Golden::load) {
         golden.has_logits_of_transformers(&mut Cpu::<f64>::default(), 5e-6);
         golden.has_loss_and_gradients_of_transformers(&mut Cpu::<f64>::default(), 5e-6);
         golden.trains(&mut Cpu::<f64>::default(), 5e-6);
@@ -247,7 +235,7 @@ fn the_gpu_agrees_with_transformers() {
         Err(_) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => return,
         Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the tests without one."),
     };
-    for golden in VARIANTS.map(Golden::load) {
+    for golden in FAMILIES.map(Golden::load) {
         gpu.clear();
         golden.has_logits_of_transformers(&mut gpu, 1e-5);
         gpu.clear();
@@ -262,7 +250,7 @@ fn the_gpu_agrees_with_transformers() {
 /// Every tensor of `transformers`' file is written again, to the bit but where 1 was added and taken away.
 #[test]
 fn what_is_read_is_written_again() {
-    for golden in VARIANTS.map(Golden::load) {
+    for golden in FAMILIES.map(Golden::load) {
         let (config, name) = (&golden.config, golden.name);
         let layout = Layout::of(config);
         let Layout::Family(family, _) = layout else { panic!("{name} is of no family") };

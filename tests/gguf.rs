@@ -1,6 +1,9 @@
 //! GGUF models: those of other programs against `transformers` (`golden/make_gguf.py`), those that Lal writes, and
 //! files that are wrong.
 
+#[path = "support/families.rs"]
+mod published;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,23 +20,8 @@ use lal::run::tensor_file::Entry;
 use lal::sample::load::{Stored, load};
 use lal::text::tokenizer::Tokenizer;
 use lal::text::tokenizer::gguf::GgufTokenizer;
+use published::FAMILIES;
 use serde_json::Value as Json;
-
-const FAMILIES: [&str; 13] = [
-    "llama",
-    "llama_scaled",
-    "llama_linear",
-    "mistral",
-    "qwen2",
-    "qwen2_window",
-    "qwen3",
-    "smollm3",
-    "gemma3",
-    "olmo2",
-    "phi3",
-    "gpt_neox",
-    "gpt_neox_serial",
-];
 
 fn golden(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder)

@@ -1,9 +1,9 @@
 // matrix: c ← a b + c, ROUNDS times, by matrix units
-// x (2 SIZE²) holds a, then b, row by row; y (groups SIZE²) is 4 ROUNDS a b for each workgroup, every subgroup of which
-// does all of it; if COUNTED, y is multiplied with how many those are
-// Four results that do not wait for each other. With ones each element ends at SIZE ROUNDS, which f16 holds exactly up
-// to 2048, and so it does the sum of four. Left, Right, Sum (SIZE, SIZE), Operand and Result are the types of a, b, c
-// and of their elements.
+// x (2 · SIZE · SIZE): a, then b, by rows. y (workgroups · SIZE · SIZE): 4 · ROUNDS · a b, by each workgroup.
+// Every subgroup of a workgroup computes the same; if COUNTED, y is multiplied by the number of subgroups.
+// Four sums are independent of each other. If a and b are ones, each element ends at SIZE · ROUNDS; f16 holds that and
+// the sum of four exactly, up to 2048. Left, Right and Sum are the types of the matrices a, b and c; Operand and Result
+// those of their elements.
 const WORKGROUP: u32 = 64u;
 const ROUNDS: u32 = 128u;
 const COUNTED: bool = false;

@@ -12,12 +12,12 @@ const ACCEPTED: &[(&str, &str, &str)] = &[
     (
         "matmul/gemv",
         "sums[slice * COLS + col]",
-        "threads that lie along k store sums of 8 columns: once for each, after the loop over k",
+        "threads along k store their sums of 8 columns: once each, after the loop over k",
     ),
     (
         "matmul/gemv",
         "sums[(slice + reach) * COLS + col]",
-        "as they are stored, and as often as they are halved",
+        "the tree that adds those sums reads them in the same layout, once per level",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! Workgroup memory: 32 banks of 4 bytes, each of which gives one word per cycle.
+//! Workgroup memory: 32 banks, each 4 bytes wide; a bank reads or writes one word per cycle.
 //!
 //! An access of 16 bytes by a warp moves four words per invocation. It takes four cycles, one for each eight
 //! invocations; or two, where all invocations n and n^1, or all n and n^2, read the same addresses. Where invocations

@@ -38,7 +38,7 @@ pub struct Summary {
     pub dispatches: Vec<DispatchSummary>,
 }
 
-/// A dispatch: means over its workgroups, of each of which `Amounts` counts the instructions of warps.
+/// A dispatch. `workgroup` is the mean over its workgroups, in instructions of warps.
 #[derive(Clone, Debug, Serialize)]
 pub struct DispatchSummary {
     pub shader: &'static str,

@@ -12,17 +12,16 @@ pub struct Machine {
     adapter: &'static str,
     pub multiprocessors: u32,
     pub clock_ghz: f64,
-    /// Instructions of warps that a multiprocessor begins in a cycle.
+    /// Instructions of warps that a multiprocessor issues per cycle.
     pub issues: f64,
-    /// Invocations of which a multiprocessor computes so much in a cycle: a multiply-add, an integer operation, a
-    /// special function.
+    /// Multiply-adds, integer operations and special functions of a multiprocessor per cycle.
     pub multiply_add_lanes: f64,
     pub integer_lanes: f64,
     pub special_lanes: f64,
-    /// Bytes that the first cache of a multiprocessor gives in a cycle, and bytes that it holds.
+    /// L1 of a multiprocessor: bytes per cycle, and its size in bytes.
     pub l1_bytes_per_cycle: f64,
     pub l1_bytes: f64,
-    /// Billions of bytes that the second cache gives in a second, and the device's memory.
+    /// Bandwidth of L2 and of the device's memory, in GB/s.
     pub l2_gbps: f64,
     pub memory_gbps: f64,
     /// Microseconds of an empty dispatch.
@@ -44,43 +43,36 @@ pub struct Peaks {
     pub launch_us: Option<f64>,
 }
 
-/// Lanes: the table "Throughput of native arithmetic instructions" of NVIDIA's CUDA programming guide, which counts
+/// The figures of this and the other machines. Lanes: the table "Throughput of native arithmetic instructions" of NVIDIA's CUDA programming guide, which counts
 /// results per cycle and multiprocessor by compute capability (8.0, 8.9, 9.0); their four schedulers begin one
 /// instruction of a warp each. L1: 128 bytes per cycle, and what it holds with 32 to 64 KiB left for workgroup memory,
 /// by the white papers. L2: about what is reached, half to two thirds of its 5,120 bytes per cycle (A100 white paper);
 /// no data sheet says. An empty dispatch: a decoded token's 40 kernels on an H100 through Vulkan, 5 µs each.
+const H100: Machine = Machine {
+    name: "h100",
+    adapter: "H100",
+    multiprocessors: 132,
+    clock_ghz: 1.98,
+    issues: 4.0,
+    multiply_add_lanes: 128.0,
+    integer_lanes: 64.0,
+    special_lanes: 16.0,
+    l1_bytes_per_cycle: 128.0,
+    l1_bytes: 192e3,
+    l2_gbps: 5_500.0,
+    memory_gbps: 3_350.0,
+    launch_us: 5.0,
+    source: "NVIDIA H100 SXM5 data sheet (67 TFLOP/s, 3.35 TB/s) and architecture white paper",
+};
+
 const MACHINES: [Machine; 4] = [
-    Machine {
-        name: "h100",
-        adapter: "H100",
-        multiprocessors: 132,
-        clock_ghz: 1.98,
-        issues: 4.0,
-        multiply_add_lanes: 128.0,
-        integer_lanes: 64.0,
-        special_lanes: 16.0,
-        l1_bytes_per_cycle: 128.0,
-        l1_bytes: 192e3,
-        l2_gbps: 5_500.0,
-        memory_gbps: 3_350.0,
-        launch_us: 5.0,
-        source: "NVIDIA H100 SXM5 data sheet (67 TFLOP/s, 3.35 TB/s) and architecture white paper",
-    },
+    H100,
     Machine {
         name: "h200",
         adapter: "H200",
-        multiprocessors: 132,
-        clock_ghz: 1.98,
-        issues: 4.0,
-        multiply_add_lanes: 128.0,
-        integer_lanes: 64.0,
-        special_lanes: 16.0,
-        l1_bytes_per_cycle: 128.0,
-        l1_bytes: 192e3,
-        l2_gbps: 5_500.0,
         memory_gbps: 4_800.0,
-        launch_us: 5.0,
         source: "NVIDIA H200 SXM data sheet (67 TFLOP/s, 4.8 TB/s); the multiprocessors of the H100",
+        ..H100
     },
     Machine {
         name: "a100",
@@ -119,8 +111,7 @@ const MACHINES: [Machine; 4] = [
 impl Machine {
     /// The one that is taken where none is named: an H100.
     pub fn reference() -> Self {
-        let [h100, ..] = MACHINES;
-        h100
+        H100
     }
 
     /// The one of this name.

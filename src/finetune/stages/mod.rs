@@ -58,7 +58,7 @@ impl DerefMut for Method {
 }
 
 impl Method {
-    /// Every stage, with its options as they are where none is given.
+    /// Every stage with its default options.
     pub fn all() -> [Self; 5] {
         [
             Self::Sft(SftOptions::default()),

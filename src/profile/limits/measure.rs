@@ -201,7 +201,7 @@ fn memory(watch: &mut Stopwatch) -> Result<Vec<Bandwidth>, MeasureError> {
     Ok(all)
 }
 
-/// Of memory of which so many bytes are touched.
+/// Bandwidth of reads and of copies that touch `bytes` of memory.
 fn bandwidth(watch: &mut Stopwatch, bytes: u64) -> Result<Bandwidth, MeasureError> {
     let numbers = bytes as usize / 4;
     if watch.device.slow() {
