@@ -241,7 +241,7 @@ fn loop_product<F: Real>(c: &mut MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: 
 /// As [`product`], shared among the CPU pool: by rows of C, or by columns when there are few rows.
 pub fn par_product<F: Real>(c: MatMut<F>, keep: bool, scale: F, a: Mat<F>, b: Mat<F>) {
     // Below this many multiply-adds another core does not pay; a row times a matrix only streams it.
-    let least = if c.rows == 1 { 1 << 18 } else { 1 << 16 };
+    let least = if c.rows == 1 { 1 << 17 } else { 1 << 16 };
     let threads = rayon::current_num_threads();
     divide(c, keep, scale, a, b, threads, least);
 }
