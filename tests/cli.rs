@@ -286,7 +286,7 @@ fn profile_prints_a_line_per_kernel_and_writes_its_reports() {
     }
     assert!(kernels.iter().any(|kernel| kernel["op"] == "matmul" && kernel["variant"] == "twin"));
     assert_eq!(done["event"], "done");
-    for key in ["step_us", "gpu_us", "host_us"] {
+    for key in ["step_us", "median_us", "gpu_us", "host_us"] {
         assert!(done[key].is_number(), "done has no {key}");
     }
     let trace: Value = serde_json::from_slice(&fs::read(trace).unwrap()).unwrap();

@@ -115,6 +115,7 @@ fn every_node_is_in_the_report_and_in_the_trace() {
         let share: f64 = report.rows.iter().map(|row| row.share).sum();
         assert!((share - 1.0).abs() < 1e-6, "shares add up to {share}");
         assert!(report.gpu_us > 0.0 && report.step_us >= report.gpu_us * 0.5, "{report:?}");
+        assert!(report.runs >= 3 && report.median_us >= report.step_us * 0.5, "{report:?}");
         assert!(html.starts_with("<!doctype html>") && !html.contains("http"), "the page needs others");
         assert_nested(&serde_json::to_value(trace).unwrap_or_else(|e| panic!("{e}")), &work);
     }

@@ -145,10 +145,15 @@ pub fn limits_file() -> Option<PathBuf> {
     Some(crate::text::corpus::cache_dir()?.join("limits.json"))
 }
 
+/// What `lal bench --limits` measured of a device, if that is kept.
+pub fn limits(device: &dyn Subject) -> Option<Limits> {
+    limits_file().and_then(|file| Limits::kept(&file, device))
+}
+
 /// The roofline of a device, and the day it was measured on if that is kept by `lal bench --limits`; else it is
 /// measured now.
 pub fn roofline(device: &mut dyn Subject) -> Result<(Roofline, Option<String>), MeasureError> {
-    match limits_file().and_then(|file| Limits::kept(&file, device)) {
+    match limits(device) {
         Some(limits) => Ok((limits.roofline(), Some(limits.date))),
         None => Ok((Roofline::measure(device)?, None)),
     }

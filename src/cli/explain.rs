@@ -74,7 +74,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         output.event(&json!({"event": "done", "kernels": 1}))?;
     } else {
         output.line(listing(&explained, output.verbose))?;
-        output.line(wrapped(&format!("{}: {}", machine.name, machine.source), 2))?;
+        output.line(wrapped(&format!("{}: {}", machine.name, machine.sources()), 2))?;
     }
     Ok(Exit::Done)
 }

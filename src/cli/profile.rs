@@ -76,7 +76,7 @@ const LISTED: usize = 3;
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event {
-    Done { step_us: f64, gpu_us: f64, host_us: f64, submissions: usize },
+    Done { step_us: f64, median_us: f64, gpu_us: f64, host_us: f64, submissions: usize },
 }
 
 pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
@@ -114,7 +114,7 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
         output.line(report.to_text(if output.verbose { usize::MAX } else { SHOWN }))?;
         if let Some(first) = explained.first() {
             let machine = &first.explained.machine;
-            output.line(wrapped(&format!("\nwhat binds them on {}: {}", machine.name, machine.source), 2))?;
+            output.line(wrapped(&format!("\nwhat binds them on {}: {}", machine.name, machine.sources()), 2))?;
             output.line(table::text(&explained))?;
         }
         for Compared { explained, .. } in
@@ -132,6 +132,7 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     }
     output.event(&Event::Done {
         step_us: report.step_us,
+        median_us: report.median_us,
         gpu_us: report.gpu_us,
         host_us: report.host_us(),
         submissions: report.submissions,

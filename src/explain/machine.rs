@@ -28,6 +28,8 @@ pub struct Machine {
     pub launch_us: f64,
     /// Where the figures are from.
     pub source: &'static str,
+    /// Some of them were measured on the device itself.
+    pub is_measured: bool,
 }
 
 /// What was measured of a device. What is left out stays as the data sheet has it.
@@ -43,9 +45,9 @@ pub struct Peaks {
     pub launch_us: Option<f64>,
 }
 
-/// The figures of this and the other machines. Lanes: the table "Throughput of native arithmetic instructions" of NVIDIA's CUDA programming guide, which counts
-/// results per cycle and multiprocessor by compute capability (8.0, 8.9, 9.0); their four schedulers begin one
-/// instruction of a warp each. L1: 128 bytes per cycle, and what it holds with 32 to 64 KiB left for workgroup memory,
+/// The figures of this and the other machines. Lanes: the table "Throughput of native arithmetic instructions" of
+/// NVIDIA's CUDA programming guide, which counts results per cycle and multiprocessor by compute capability (8.0, 8.9,
+/// 9.0); their four schedulers begin one instruction of a warp each. L1: 128 bytes per cycle, and what it holds with 32 to 64 KiB left for workgroup memory,
 /// by the white papers. L2: about what is reached, half to two thirds of its 5,120 bytes per cycle (A100 white paper);
 /// no data sheet says. An empty dispatch: a decoded token's 40 kernels on an H100 through Vulkan, 5 µs each.
 const H100: Machine = Machine {
@@ -63,6 +65,7 @@ const H100: Machine = Machine {
     memory_gbps: 3_350.0,
     launch_us: 5.0,
     source: "NVIDIA H100 SXM5 data sheet (67 TFLOP/s, 3.35 TB/s) and architecture white paper",
+    is_measured: false,
 };
 
 const MACHINES: [Machine; 4] = [
@@ -89,6 +92,7 @@ const MACHINES: [Machine; 4] = [
         memory_gbps: 2_039.0,
         launch_us: 5.0,
         source: "NVIDIA A100 80GB SXM data sheet (19.5 TFLOP/s, 2,039 GB/s) and architecture white paper",
+        is_measured: false,
     },
     Machine {
         name: "rtx4090",
@@ -105,6 +109,7 @@ const MACHINES: [Machine; 4] = [
         memory_gbps: 1_008.0,
         launch_us: 5.0,
         source: "NVIDIA Ada GPU architecture white paper (82.6 TFLOP/s, 1,008 GB/s)",
+        is_measured: false,
     },
 ];
 
@@ -137,7 +142,14 @@ impl Machine {
         self.memory_gbps = peaks.memory_gbps.unwrap_or(self.memory_gbps);
         self.l2_gbps = peaks.l2_gbps.unwrap_or(self.l2_gbps);
         self.launch_us = peaks.launch_us.unwrap_or(self.launch_us);
+        self.is_measured = self.is_measured || *peaks != Peaks::default();
         self
+    }
+
+    /// Where the figures are from, for a person.
+    pub fn sources(&self) -> String {
+        let measured = if self.is_measured { "; speeds as measured on this device" } else { "" };
+        format!("{}{measured}", self.source)
     }
 
     /// Billions of floating-point operations per second, of multiply-adds.
@@ -159,7 +171,7 @@ mod tests {
             assert_eq!(Machine::of_adapter(&format!("NVIDIA {}", machine.adapter)), Some(machine));
         }
         let slower = Machine::reference().measured(&Peaks { gflops: Some(33_454.08), ..Peaks::default() });
-        assert!((slower.clock_ghz - 0.99).abs() < 1e-9);
+        assert!((slower.clock_ghz - 0.99).abs() < 1e-9 && slower.sources().contains("measured"));
         assert_eq!(Machine::reference(), Machine::named("h100").unwrap());
     }
 }

@@ -80,7 +80,7 @@ fn binding(explained: &[Compared]) -> String {
          ({}): the unit of it that is busiest, and what the kernel can reach at most because of that.</p>\
          <div class=\"scroll\">{}</div></section>\n",
         first.explained.machine.name,
-        escape(first.explained.machine.source),
+        escape(&first.explained.machine.sources()),
         table::html(explained)
     )
 }

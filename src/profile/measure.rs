@@ -1,5 +1,5 @@
 //! A workload run several times: as in training, and launch by launch. The fastest run of each kind counts,
-//! since whatever else the machine does can only add to a time.
+//! since whatever else the machine does can only add to a time; the median says what training will see.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub struct PartTimes {
     pub detailed: Timeline,
     /// Moving the results of the ordinary run into the host's memory.
     pub readback: Span,
+    /// Microseconds of every ordinary run, the first to warm up left out.
+    pub runs_us: Vec<f64>,
 }
 
 impl PartTimes {
@@ -29,6 +31,13 @@ impl PartTimes {
     /// From the first command recorded to the last result read, in microseconds.
     pub fn step_us(&self) -> f64 {
         self.readback.end_us()
+    }
+
+    /// The median of the ordinary runs, in microseconds.
+    pub fn median_us(&self) -> f64 {
+        let mut sorted = self.runs_us.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
     }
 }
 
@@ -64,7 +73,8 @@ pub fn measure(device: &mut dyn Subject, workload: &Workload) -> Result<Vec<Part
             let (whole, readback_us) = profile(Detail::Whole)?;
             let (detailed, _) = profile(Detail::Launches)?;
             let readback = Span { start_us: whole.wait.end_us(), us: readback_us };
-            let fresh = PartTimes { part, whole, detailed, readback };
+            let runs_us = vec![readback.end_us()];
+            let fresh = PartTimes { part, whole, detailed, readback, runs_us };
             match best {
                 Some(best) if run > 1 => best.keep_faster(fresh),
                 _ => *best = Some(fresh),
@@ -76,6 +86,7 @@ pub fn measure(device: &mut dyn Subject, workload: &Workload) -> Result<Vec<Part
 
 impl PartTimes {
     fn keep_faster(&mut self, other: Self) {
+        self.runs_us.extend(other.runs_us);
         if other.whole.device.us < self.whole.device.us {
             (self.whole, self.readback) = (other.whole, other.readback);
         }

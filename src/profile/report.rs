@@ -64,8 +64,12 @@ pub struct Report {
     pub roofline: Roofline,
     /// Slowest first.
     pub rows: Vec<Row>,
-    /// From the first command to the last result, in microseconds.
+    /// From the first command to the last result, in microseconds: the fastest run.
     pub step_us: f64,
+    /// The same of the median run.
+    pub median_us: f64,
+    /// Runs that these are taken from.
+    pub runs: usize,
     /// The device at work in an ordinary step, in microseconds.
     pub gpu_us: f64,
     /// All kernels, timed one by one, in microseconds.
@@ -111,6 +115,8 @@ impl Report {
             roofline,
             rows: rows(plan, times, &roofline, kernels_us, errors),
             step_us: over(PartTimes::step_us),
+            median_us: over(PartTimes::median_us),
+            runs: times.iter().map(|t| t.runs_us.len()).min().unwrap_or_default(),
             gpu_us: over(|t| t.whole.device.us),
             kernels_us,
             host: HostTimes {
@@ -182,12 +188,14 @@ impl Report {
             Clock::Wall => "by the host's clock",
         };
         let rate = self.flops as f64 / self.gpu_us / 1e3;
-        writeln!(
-            f,
-            "\nstep     {} ({:.2} GFLOP, {rate:.1} GFLOP/s)",
+        let step = format!(
+            "step     {}, the fastest of {}, and {} the median ({:.2} GFLOP, {rate:.1} GFLOP/s)",
             ms(self.step_us),
+            self.runs,
+            ms(self.median_us),
             self.flops as f64 / 1e9
-        )?;
+        );
+        writeln!(f, "\n{}", wrapped(&step, 9))?;
         let device = format!(
             "device   {}; its kernels one by one {} ({:+.1}%), {how}",
             ms(self.gpu_us),

@@ -11,13 +11,14 @@ use crate::engine::device::Device;
 use crate::engine::device::cpu::Cpu;
 use crate::engine::device::gpu::GpuOptions;
 use crate::finetune::job::Job;
-use crate::models::config::ModelConfig;
+use crate::models::config::{ModelConfig, Position};
 use crate::run::config::TrainConfig;
 use crate::run::model_file::tokenizer;
 use crate::run::origin::Origin;
 use crate::run::settings::Settings;
 use crate::sample::generator::Generator;
 use crate::sample::load::Stored;
+use crate::text::corpus::TALES;
 use crate::text::dataset::Dataset;
 use crate::train::plans::{StepShape, training};
 use crate::train::pretraining::pretraining;
@@ -57,7 +58,9 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
             (config, Some((model, tokenizer(folder)?)))
         }
     };
-    let data = config.data.as_deref();
+    // What a published model was trained on is not known, and any text has the shapes.
+    let published = held.as_ref().is_some_and(|(_, tokenizer)| tokenizer.published().is_some());
+    let data = config.data.as_deref().or(published.then_some(TALES));
     let corpus = match &args.model {
         Some(folder) => args.places.of_run(&mut Origin::read(folder)?, data, None, output)?.0,
         None => args.places.locate(data, output)?,
@@ -92,19 +95,19 @@ impl Subject {
         [self.config.batch_size, self.config.model.block_size]
     }
 
-    /// Takes fewer sequences and, where no weights ask for their length, shorter ones until a step has no more
-    /// FLOPs than this; whether that was possible.
+    /// Takes fewer sequences and, where no table of positions in the weights has their length, shorter ones until a
+    /// step has no more FLOPs than this; whether that was possible.
     pub fn shrink(&mut self, most_flops: u64) -> anyhow::Result<bool> {
         let Learns::Text { weights, .. } = &self.learns else {
             return Ok(self.step_flops()? <= most_flops);
         };
-        let has_weights = weights.is_some();
+        let fixed = weights.is_some() && self.model.position == Position::Learned;
         // The second micro-step is like all further ones.
         self.config.grad_accum = self.config.grad_accum.min(2);
         while self.step_flops()? > most_flops {
             if self.config.batch_size > 1 {
                 self.config.batch_size = self.config.batch_size.div_ceil(2);
-            } else if !has_weights && self.config.model.block_size > 1 {
+            } else if !fixed && self.config.model.block_size > 1 {
                 self.config.model.block_size = self.config.model.block_size.div_ceil(2);
                 self.model.block_size = self.config.model.block_size;
             } else {

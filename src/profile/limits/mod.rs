@@ -101,7 +101,7 @@ pub struct Reductions {
 }
 
 /// What it takes to have anything done.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overheads {
     /// Seconds of a dispatch of one workgroup that waits for nothing.
     pub dispatch_s: f64,

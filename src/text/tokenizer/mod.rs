@@ -44,6 +44,8 @@ pub const NAMES: [&str; 4] = ["char", "byte", "word", "gpt2"];
 
 /// What a trained tokenizer's name begins with; the size of the vocabulary follows.
 const TRAINED: &str = "bpe:";
+/// The name of a tokenizer that came with a published model: no text makes one.
+const PUBLISHED: &str = "published";
 
 /// A fixed vocabulary, and the two functions between text and token ids (`u32`, below [`vocab_size`]).
 ///
@@ -64,6 +66,8 @@ pub enum Tokenizer {
 pub enum TokenizerError {
     #[error("there is no tokenizer {0:?}: choose one of char, byte, word, bpe:N (such as bpe:512), gpt2")]
     UnknownName(String),
+    #[error("the tokenizer \"published\" comes with the model that a run begins from: give that model by --init")]
+    OfAModel,
     #[error(
         "bpe:{0} has no room: 256 of its tokens are the bytes, so choose an N above 256 and up to {max}",
         max = trained::MAX_VOCAB
@@ -105,6 +109,7 @@ impl Tokenizer {
             "byte" => Ok(Self::Byte(ByteLevel)),
             "word" => Ok(Self::Word(WordLevel::from_corpus(corpus)?)),
             "gpt2" => Ok(Self::Gpt2(Gpt2)),
+            PUBLISHED => Err(TokenizerError::OfAModel),
             _ => match name.strip_prefix(TRAINED).and_then(|size| size.parse().ok()) {
                 Some(size) => Ok(Self::Bpe(Bpe::train(corpus, size)?)),
                 None => Err(TokenizerError::UnknownName(name.to_owned())),
@@ -120,7 +125,7 @@ impl Tokenizer {
             Self::Word(_) => "word".into(),
             Self::Bpe(t) => format!("{TRAINED}{}", t.tokens().len()),
             Self::Gpt2(_) => "gpt2".into(),
-            Self::Published(_) => "published".into(),
+            Self::Published(_) => PUBLISHED.into(),
             Self::Extended(t) => t.base().name(),
         }
     }
