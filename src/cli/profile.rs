@@ -114,7 +114,8 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
         output.line(report.to_text(if output.verbose { usize::MAX } else { SHOWN }))?;
         if let Some(first) = explained.first() {
             let machine = &first.explained.machine;
-            output.line(wrapped(&format!("\nwhat binds them on {}: {}", machine.name, machine.sources()), 2))?;
+            output
+                .line(wrapped(&format!("\nwhat binds them on {}: {}", machine.name, machine.sources()), 2))?;
             output.line(table::text(&explained))?;
         }
         for Compared { explained, .. } in

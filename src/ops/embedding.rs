@@ -98,9 +98,10 @@ impl Op for Embedding {
     }
 
     fn cost(&self, operands: &Operands) -> Cost {
-        // Of the tables only the rows looked up are read.
+        // Of the tables only the rows looked up are read, each at least once.
         let out = operands.out_shape(0).len() as u64;
-        Cost { flops: out, bytes: 4 * (3 * out + operands.in_shape(0).len() as u64) }
+        let tables: u64 = operands.inputs[1..].iter().map(|table| out.min(table.shape.len() as u64)).sum();
+        Cost { flops: out, bytes: 4 * (out + tables + operands.in_shape(0).len() as u64) }
     }
 }
 
@@ -164,8 +165,9 @@ impl Op for EmbeddingBackward {
     }
 
     fn cost(&self, operands: &Operands) -> Cost {
-        let dy = operands.in_shape(1).len() as u64;
-        Cost { flops: dy, bytes: 4 * (3 * dy + operands.in_shape(0).len() as u64) }
+        // Of the gradient only the rows of the tokens are read and written.
+        let (dy, table) = (operands.in_shape(1).len() as u64, operands.in_shape(2).len() as u64);
+        Cost { flops: dy, bytes: 4 * (dy + 2 * dy.min(table) + operands.in_shape(0).len() as u64) }
     }
 }
 

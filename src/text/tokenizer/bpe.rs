@@ -4,8 +4,11 @@
 //! comes with the `tiktoken-rs` crate, so nothing is downloaded.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
 use tiktoken_rs::{CoreBPE, r50k_base_singleton};
+
+use super::pieces;
 
 /// 256 bytes + 50,000 merges + `<|endoftext|>`.
 pub const GPT2_VOCAB: usize = 50_257;
@@ -23,7 +26,8 @@ impl Gpt2 {
     }
 
     pub(super) fn encode(&self, text: &str) -> Vec<u32> {
-        self.ranks().encode_ordinary(text)
+        let Ok(ids) = pieces::encode(text, |piece| Ok::<_, Infallible>(self.ranks().encode_ordinary(piece)));
+        ids
     }
 
     pub(super) fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {

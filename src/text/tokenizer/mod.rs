@@ -18,6 +18,7 @@ pub mod char;
 mod file;
 mod folder;
 pub mod gguf;
+mod pieces;
 pub mod published;
 mod published_file;
 pub mod special;
@@ -66,7 +67,9 @@ pub enum Tokenizer {
 pub enum TokenizerError {
     #[error("there is no tokenizer {0:?}: choose one of char, byte, word, bpe:N (such as bpe:512), gpt2")]
     UnknownName(String),
-    #[error("the tokenizer \"published\" comes with the model that a run begins from: give that model by --init")]
+    #[error(
+        "the tokenizer \"published\" comes with the model that a run begins from: give that model by --init"
+    )]
     OfAModel,
     #[error(
         "bpe:{0} has no room: 256 of its tokens are the bytes, so choose an N above 256 and up to {max}",

@@ -16,6 +16,7 @@ use tokenizers::{Model, OffsetReferential, OffsetType, PreTokenizedString, PreTo
 
 use super::TokenizerError;
 use super::byte::printable;
+use super::pieces;
 
 /// The largest N of `bpe:N`: far above any vocabulary in use, and small enough not to exhaust the memory.
 pub const MAX_VOCAB: usize = 1 << 20;
@@ -57,8 +58,8 @@ impl Bpe {
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .show_progress(false)
             .build();
-        let words = |text: &str| Ok(each_word(text, |word| Ok(pieces(word)))?.concat());
-        trainer.feed(std::iter::once(corpus), words).map_err(library)?;
+        let words = |text: &str| Ok(each_word(text, |word| Ok(learned(word)))?.concat());
+        trainer.feed(pieces::pieces(corpus), words).map_err(library)?;
         let mut model = BPE::default();
         trainer.train(&mut model).map_err(library)?;
         let bpe = Self::new(model).map_err(TokenizerError::Library)?;
@@ -136,10 +137,10 @@ impl Bpe {
     }
 
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let ids = each_word(text, |word| {
-            Ok(self.model.tokenize(word)?.into_iter().map(|token| token.id).collect::<Vec<_>>())
-        });
-        Ok(ids.map_err(library)?.concat())
+        let word = |word: &str| -> tokenizers::Result<Vec<u32>> {
+            Ok(self.model.tokenize(word)?.into_iter().map(|token| token.id).collect())
+        };
+        pieces::encode(text, |piece| Ok(each_word(piece, word)?.concat())).map_err(library)
     }
 }
 
@@ -148,7 +149,7 @@ impl Bpe {
 const LONGEST: usize = 512;
 
 /// A word, or the pieces it is learned from.
-fn pieces(word: &str) -> Vec<String> {
+fn learned(word: &str) -> Vec<String> {
     if word.len() <= LONGEST {
         return vec![word.to_owned()];
     }
@@ -259,8 +260,8 @@ mod tests {
 
     #[test]
     fn words_are_learned_whole_up_to_a_length() {
-        assert_eq!(pieces(&"a".repeat(512)), ["a".repeat(512)]);
-        assert_eq!(pieces(&"Ġ".repeat(513)), ["Ġ".repeat(512), "Ġ".into()]);
+        assert_eq!(learned(&"a".repeat(512)), ["a".repeat(512)]);
+        assert_eq!(learned(&"Ġ".repeat(513)), ["Ġ".repeat(512), "Ġ".into()]);
     }
 
     #[test]
