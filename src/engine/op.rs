@@ -34,6 +34,19 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+/// How work on several tensors may become work on one tensor, which holds their elements one after another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joins {
+    Never,
+    /// Several applications of the op, with these operands in common, may become one: its other operands are updated in
+    /// place or only read, each element by itself.
+    Applications {
+        shared: Vec<usize>,
+    },
+    /// Some of the op's operands may be given as one.
+    Operands,
+}
+
 /// An operation with its parameters fixed (heads, epsilon, …); operands come from the tape.
 pub trait Op: Debug + Send + Sync + 'static {
     /// The registry's entry.
@@ -50,6 +63,11 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// Whether outputs that stand in place of an input leave its elements as they are: both may be read.
     fn is_view(&self) -> bool {
         false
+    }
+
+    /// How work on several tensors may become work on one that holds them all.
+    fn joins(&self) -> Joins {
+        Joins::Never
     }
 
     /// The kernels that compute this op on `target`, plainest first. Without autotuning the last is used.

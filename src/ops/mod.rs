@@ -104,7 +104,6 @@ pub static OPS: &[&OpInfo] = &[
     &zeros::ZEROS,
     &sum::SUM,
     &column_sum::COLUMN_SUM,
-    &grad_norm::SQUARES,
     &grad_norm::GRAD_NORM,
     &divide::DIVIDE,
     &adamw::ADAMW,
