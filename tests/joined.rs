@@ -10,7 +10,11 @@ use lal::engine::device::{Device, DeviceError, HostData};
 use lal::engine::dispatch::Target;
 use lal::engine::plan::{Plan, PlanTensor, Storage};
 use lal::engine::step::Step;
-use lal::models::config::ModelConfig;
+use lal::engine::tape::Tape;
+use lal::engine::tensor::Spec;
+use lal::models::config::{ModelConfig, NormPlace};
+use lal::models::{ModelInputs, backbone};
+use lal::nn::Pass;
 use lal::nn::lora::Lora;
 use lal::ops::adamw::AdamW;
 use lal::optim::{Optimizer, OptimizerConfig};
@@ -166,7 +170,7 @@ fn a_step_has_few_dispatches() {
 
 const MINI: usize = 142;
 const LAL: usize = 520;
-const TOKEN: usize = 35;
+const TOKEN: usize = 22;
 
 /// A model whose parameters are whole pieces, but for two.
 fn model() -> ModelConfig {
@@ -251,4 +255,55 @@ fn a_plan_is_joined_unless_its_tensors_are_there_and_lie_apart() {
     assert_eq!(nodes(&mut gpu, &step), step.nodes.len());
     let joined = Arc::new(step.joined(MOST_BYTES).expect("it can be joined"));
     assert!(matches!(Cpu::<f32>::default().load(&joined, 1), Err(DeviceError::Joined)));
+}
+
+/// The logits of three tokens, one after another, and how many nodes a token has.
+fn decode(device: &mut dyn Device, model: &ModelConfig, fused: bool) -> (Vec<Vec<f32>>, usize) {
+    let mut tape = Tape::new("decode");
+    let tokens = tape.input("tokens", Spec::u32([1, 1]));
+    let inputs = ModelInputs { tokens, segments: None };
+    let backbone = backbone(&mut tape, model, inputs, Pass::Decode).unwrap_or_else(|e| panic!("{e}"));
+    let logits = backbone.last_logits(&mut tape).unwrap_or_else(|e| panic!("{e}"));
+    if fused {
+        tape.fuse_single_rows(&[logits]).unwrap_or_else(|e| panic!("{e}"));
+    }
+    let plan = Arc::new(Plan::new(&tape, &[logits]).unwrap_or_else(|e| panic!("{e}")));
+    let id = device.load(&plan, 3).unwrap_or_else(|e| panic!("{e}"));
+    let mut all = Vec::new();
+    for (position, token) in (0..).zip([5, 16, 0]) {
+        device.set_input(id, "tokens", HostData::U32(&[token])).unwrap_or_else(|e| panic!("{e}"));
+        device.run(id, 0, &Step { position, ..Step::default() }).unwrap_or_else(|e| panic!("{e}"));
+        all.extend(device.results(true).unwrap_or_else(|e| panic!("{e}")).unwrap_or_default());
+    }
+    (all, plan.nodes.len())
+}
+
+#[test]
+fn a_token_has_fewer_nodes_and_the_same_logits() {
+    let gpt = ModelConfig::gpt(17, 8, 2, 2, 24);
+    let llama = presets::named("llama-mini").expect("a preset").model(17);
+    let parallel = {
+        let mut model = gpt.clone();
+        model.details.parallel = true;
+        model
+    };
+    // A block has three fewer, two norms and GELU, and the head one. The second norm of Llama is read by two products; a
+    // norm after the sum is also what the stream goes on from, but for the last.
+    for (name, model, fewer) in [
+        ("gpt", gpt.clone(), 3 * 2 + 1),
+        ("biases", ModelConfig { bias: true, ..gpt.clone() }, 3 * 2 + 1),
+        ("llama", llama.clone(), llama.n_layer + 1),
+        ("post", ModelConfig { norm_place: NormPlace::Post, ..gpt }, 1),
+        ("parallel", parallel, 2 * 2 + 1 + 2),
+    ] {
+        let (want, nodes) = decode(&mut Cpu::<f32>::default(), &model, false);
+        let (got, fused) = decode(&mut Cpu::<f32>::default(), &model, true);
+        assert!(got == want && want.len() == 3, "{name}");
+        assert_eq!(nodes - fused, fewer, "{name}: {fused} nodes instead of {nodes}");
+        let Some(mut gpu) = gpu(GpuOptions::default()) else { continue };
+        for (got, want) in decode(&mut gpu, &model, true).0.iter().zip(&want) {
+            let apart = got.iter().zip(want).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
+            assert!(apart < 1e-4, "{name}: {apart} apart");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What the program knows about one kernel: contract, twin, derivative, dispatches, cost.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -93,7 +94,7 @@ pub trait Twin: Op {
 }
 
 /// An op of any type, with its twin at both precisions. Implemented for every [`Twin`].
-pub trait AnyOp: Op {
+pub trait AnyOp: Op + Any {
     fn twin_f32(&self, io: &mut Io<f32>);
     fn twin_f64(&self, io: &mut Io<f64>);
     /// The f64 twin together with what an f32 kernel may be off by.

@@ -106,10 +106,14 @@ impl Plan {
     /// When a value is used after an op has overwritten it.
     pub fn new(tape: &Tape, results: &[Var]) -> Result<Self, OpError> {
         check_overwrites(tape)?;
+        let mut touched = vec![false; tape.values.len()];
+        for var in tape.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs)) {
+            touched[tape.storage(*var).0] = true;
+        }
         let mut tensor_of = vec![usize::MAX; tape.values.len()];
         let mut tensors = Vec::new();
         for (i, value) in tape.values.iter().enumerate() {
-            if value.storage != Var(i) {
+            if value.storage != Var(i) || value.role == Role::Temporary && !touched[i] {
                 continue;
             }
             let storage = match value.role {
