@@ -139,12 +139,18 @@ const EDITS: &[Edit] = &[
     },
     Edit {
         what: "keys and values swapped",
-        shader: "attention_cached/store",
-        changes: &[("keys[", "swapped["), ("values[", "keys["), ("swapped[", "values[")],
+        shader: "attention_cached",
+        changes: &[
+            ("t * row + d] = qkv[new_key + d]", "t * row + d] = qkv[new_key + row + d]"),
+            (
+                "values[cache + t * row + d] = qkv[new_key + row + d]",
+                "values[cache + t * row + d] = qkv[new_key + d]",
+            ),
+        ],
     },
     Edit {
         what: "queries see the key after their own",
-        shader: "attention_cached/attend",
+        shader: "attention_cached",
         changes: &[("let seen = t + 1u;", "let seen = t + 2u;")],
     },
     Edit { what: "the last digits of 0.044715 left out", shader: "gelu", changes: &[("0.044715", "0.0447")] },

@@ -55,7 +55,7 @@ fn tiny() -> Workload {
     Workload::pretraining(&config, &config.model(65)).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn report(device: &mut dyn Subject, work: &Workload) -> (Report, Trace, String) {
+fn report(device: &mut dyn Subject, work: &mut Workload) -> (Report, Trace, String) {
     let times = measure(device, work).unwrap_or_else(|e| panic!("{e}"));
     let report = Report::new(device.describe(), work, &times, ROOFLINE, &Errors::default());
     let (trace, html) = (Trace::new(&report, work, &times), page(&report, work, &times, &[]));
@@ -83,10 +83,11 @@ fn the_flops_of_a_step_are_those_of_the_closed_formula() {
 #[test]
 fn every_kernel_of_a_report_has_its_error_beside_it() {
     let Some(mut gpu) = gpu() else { return };
-    let work = tiny();
-    let times = measure(&mut gpu, &work).unwrap_or_else(|e| panic!("{e}"));
+    let given = tiny();
+    let mut work = given.clone();
+    let times = measure(&mut gpu, &mut work).unwrap_or_else(|e| panic!("{e}"));
     let Ok(mut gpu) = Gpu::open(GpuOptions { poison: true, ..GpuOptions::default() }) else { return };
-    let errors = Errors::measure(&mut gpu, &work).unwrap_or_else(|e| panic!("{e}"));
+    let errors = Errors::measure(&mut gpu, &given).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((errors.skipped, errors.wrong().len()), (0, 0));
     let report = Report::new(gpu.describe(), &work, &times, ROOFLINE, &errors);
     for row in &report.rows {
@@ -103,8 +104,8 @@ fn every_node_is_in_the_report_and_in_the_trace() {
     let mut devices: Vec<Box<dyn Subject>> = vec![Box::new(Cpu::<f32>::default())];
     devices.extend(gpu().map(|gpu| Box::new(gpu) as Box<dyn Subject>));
     for device in &mut devices {
-        let work = tiny();
-        let (report, trace, html) = report(device.as_mut(), &work);
+        let mut work = tiny();
+        let (report, trace, html) = report(device.as_mut(), &mut work);
         let times = |node: usize| {
             let part = work.parts.iter().find(|p| work.plan.phases[p.phase].nodes.contains(&node));
             part.map_or(0, |part| part.times)
@@ -144,8 +145,8 @@ fn assert_nested(trace: &Value, work: &Workload) {
 fn kernels_add_up_to_the_step() {
     let Some(mut gpu) = gpu() else { return };
     let config = TrainConfig { model: ModelConfig { n_layer: 1, ..mini().model }, batch_size: 6, ..mini() };
-    let work = Workload::pretraining(&config, &config.model(65)).unwrap_or_else(|e| panic!("{e}"));
-    let (report, ..) = report(&mut gpu, &work);
+    let mut work = Workload::pretraining(&config, &config.model(65)).unwrap_or_else(|e| panic!("{e}"));
+    let (report, ..) = report(&mut gpu, &mut work);
     // The machine may be busy with other tests; `lal profile` on a quiet one is within 10%.
     assert!(report.sum_error().abs() < 0.5, "kernels {} µs, step {} µs", report.kernels_us, report.gpu_us);
 }

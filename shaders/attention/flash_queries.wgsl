@@ -1,7 +1,7 @@
 // attention_backward for queries: dq_t = Σ_s ds_ts k_s, ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D,
-// p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
-// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head,
-// time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
+// p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout; delta_t = Σ_d dout_td · out_td, which is kept for the keys
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), out, dout (batch, time, n_head, WIDTH), lse, delta (batch,
+// n_head, time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
 // score. With WINDOW > 0, a query sees so many keys, itself the last. One workgroup of 128 threads per head and 64
 // queries; keys come in tiles of 32, channels 32 at a time. f32 sums, channel by channel and key by key.
 const WIDTH: u32 = 32u;
@@ -23,10 +23,14 @@ struct Params {
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> lse: array<f32>;
 @group(0) @binding(2) var<storage, read> dout: array<f32>;
-@group(0) @binding(3) var<storage, read> delta: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
-@group(0) @binding(5) var<storage, read> segments: array<u32>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> delta: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dqkv: array<f32>;
+@group(0) @binding(6) var<storage, read> segments: array<u32>;
+@group(0) @binding(7) var<uniform> params: Params;
+
+// delta of this workgroup's queries
+var<workgroup> deltas: array<f32, ROWS>;
 
 // 0, or 1/(1 - p), for query t and key s of head `head`
 fn mask(head: u32, t: u32, s: u32) -> f32 {
@@ -108,8 +112,22 @@ fn stage_key_terms(local: u32, b: u32, key: u32, first: u32, channel: u32) {
     }
 }
 
+// The sums of `deltas`, one by each of the first threads.
+fn sum_deltas(local: u32, head: u32, b: u32, h: u32, first: u32) {
+    let t = first + local;
+    if local < ROWS && t < params.time {
+        let start = ((b * params.time + t) * params.n_head + h) * WIDTH;
+        var sum = 0.0;
+        for (var d = 0u; d < WIDTH; d++) {
+            sum += dout[start + d] * out[start + d];
+        }
+        deltas[local] = sum;
+        delta[head * params.time + t] = sum;
+    }
+}
+
 // √D ds of query t against keys s..s + 3, from q·k and dout·v; 0 where it does not see them.
-fn ds_of(head: u32, slope: f32, t: u32, s: u32, products: vec4<f32>, dp: vec4<f32>) -> vec4<f32> {
+fn ds_of(head: u32, slope: f32, first: u32, t: u32, s: u32, products: vec4<f32>, dp: vec4<f32>) -> vec4<f32> {
     if t >= params.time {
         return vec4(0.0);
     }
@@ -126,7 +144,7 @@ fn ds_of(head: u32, slope: f32, t: u32, s: u32, products: vec4<f32>, dp: vec4<f3
     if ALIBI == 1u {
         scores -= penalties(slope, t, s);
     }
-    let ds = exp(scores - lse[at]) * (g - delta[at]);
+    let ds = exp(scores - lse[at]) * (g - deltas[t - first]);
     let keys = vec4(s, s + 1u, s + 2u, s + 3u);
     var seen = keys < vec4(end);
     if WINDOW > 0u {
@@ -171,6 +189,9 @@ fn main(
     let first = number % blocks * ROWS;
     let t = first + 4u * row;
 
+    // All threads read them only after the barriers of the first tile.
+    sum_deltas(local, head, b, h, first);
+
     var sums: array<Block, PARTS>;
     var end = params.time;
     if CAUSAL == 1u {
@@ -197,10 +218,10 @@ fn main(
         }
         let s = tile + 4u * col;
         stage_block(row, col, Block(
-            ds_of(head, slope, t, s, scores.a, dp.a),
-            ds_of(head, slope, t + 1u, s, scores.b, dp.b),
-            ds_of(head, slope, t + 2u, s, scores.c, dp.c),
-            ds_of(head, slope, t + 3u, s, scores.d, dp.d),
+            ds_of(head, slope, first, t, s, scores.a, dp.a),
+            ds_of(head, slope, first, t + 1u, s, scores.b, dp.b),
+            ds_of(head, slope, first, t + 2u, s, scores.c, dp.c),
+            ds_of(head, slope, first, t + 3u, s, scores.d, dp.d),
         ));
         for (var part = 0u; part < PARTS; part++) {
             stage_key_terms(local, b, key, tile, part * TILE);

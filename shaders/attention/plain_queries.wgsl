@@ -1,7 +1,7 @@
 // attention_backward for queries: dq_t = Σ_s ds_ts k_s, ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D,
-// p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
-// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head,
-// time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
+// p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout; delta_t = Σ_d dout_td · out_td, which is kept for the keys
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), out, dout (batch, time, n_head, WIDTH), lse, delta (batch,
+// n_head, time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
 // score. With WINDOW > 0, a query sees so many keys, itself the last. one thread per query, which meets its keys in
 // order; f32 sums in that order
 const WORKGROUP: u32 = 64u;
@@ -21,10 +21,11 @@ struct Params {
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> lse: array<f32>;
 @group(0) @binding(2) var<storage, read> dout: array<f32>;
-@group(0) @binding(3) var<storage, read> delta: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
-@group(0) @binding(5) var<storage, read> segments: array<u32>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> delta: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dqkv: array<f32>;
+@group(0) @binding(6) var<storage, read> segments: array<u32>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 // 0, or 1/(1 - p), for query t and key s of head `head`
 fn mask(head: u32, t: u32, s: u32) -> f32 {
@@ -64,12 +65,14 @@ fn main(
     var q: array<f32, WIDTH>;
     var g: array<f32, WIDTH>;
     var dq: array<f32, WIDTH>;
+    var mean = 0.0;
     for (var d = 0u; d < WIDTH; d++) {
         q[d] = qkv[start + t * row + d];
         g[d] = dout[upstream + d];
+        mean += g[d] * out[upstream + d];
         dq[d] = 0.0;
     }
-    let mean = delta[head * params.time + t];
+    delta[head * params.time + t] = mean;
     let norm = lse[head * params.time + t];
     var seen = params.time;
     if CAUSAL == 1u {

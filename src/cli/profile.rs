@@ -76,7 +76,17 @@ const LISTED: usize = 3;
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event {
-    Done { step_us: f64, median_us: f64, gpu_us: f64, host_us: f64, submissions: usize },
+    Done {
+        step_us: f64,
+        median_us: f64,
+        gpu_us: f64,
+        host_us: f64,
+        submissions: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dispatches: Option<usize>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        barriers: Option<usize>,
+    },
 }
 
 pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
@@ -84,7 +94,7 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     let asked = asked(&args)?;
     let recorder = if args.explain { Some(recording(&args.device)?) } else { None };
     let mut opened = args.device.open(output)?;
-    let workload = workload(args.mode, &asked, opened.device())?;
+    let given = workload(args.mode, &asked, opened.device())?;
     let device = opened.subject();
     output.detail("measuring what the device can reach");
     let (roofline, measured) = roofline(device)?;
@@ -92,11 +102,12 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
         output.remark(format!("its limits are those that `lal bench --limits` measured on {date}"));
     }
     output.detail("measuring the step");
-    let times = measure(device, &workload)?;
+    let mut workload = given.clone();
+    let times = measure(device, &mut workload)?;
     let described = device.describe();
     let kind = opened.kind();
     drop(opened);
-    let errors = if kind == "gpu" { errors(&args, &workload, output)? } else { Errors::default() };
+    let errors = if kind == "gpu" { errors(&args, &given, output)? } else { Errors::default() };
     let report = Report::new(described, &workload, &times, roofline, &errors);
     let explained = match recorder {
         Some(recorder) => explained(&args, recorder, kind, &workload, &report, output)?,
@@ -137,6 +148,8 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
         gpu_us: report.gpu_us,
         host_us: report.host_us(),
         submissions: report.submissions,
+        dispatches: report.starts.map(|starts| starts.dispatches),
+        barriers: report.starts.map(|starts| starts.barriers),
     })?;
     Ok(Exit::Done)
 }

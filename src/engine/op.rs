@@ -1,5 +1,6 @@
 //! What the program knows about one kernel: contract, twin, derivative, dispatches, cost.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -34,6 +35,19 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+/// How work on several tensors may become work on one tensor, which holds their elements one after another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joins {
+    Never,
+    /// Several applications of the op, with these operands in common, may become one: its other operands are updated in
+    /// place or only read, each element by itself.
+    Applications {
+        shared: Vec<usize>,
+    },
+    /// Some of the op's operands may be given as one.
+    Operands,
+}
+
 /// An operation with its parameters fixed (heads, epsilon, …); operands come from the tape.
 pub trait Op: Debug + Send + Sync + 'static {
     /// The registry's entry.
@@ -50,6 +64,11 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// Whether outputs that stand in place of an input leave its elements as they are: both may be read.
     fn is_view(&self) -> bool {
         false
+    }
+
+    /// How work on several tensors may become work on one that holds them all.
+    fn joins(&self) -> Joins {
+        Joins::Never
     }
 
     /// The kernels that compute this op on `target`, plainest first. Without autotuning the last is used.
@@ -75,7 +94,7 @@ pub trait Twin: Op {
 }
 
 /// An op of any type, with its twin at both precisions. Implemented for every [`Twin`].
-pub trait AnyOp: Op {
+pub trait AnyOp: Op + Any {
     fn twin_f32(&self, io: &mut Io<f32>);
     fn twin_f64(&self, io: &mut Io<f64>);
     /// The f64 twin together with what an f32 kernel may be off by.

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use super::dispatch::Operands;
 use super::op::{AnyOp, Cost, OpError, Var};
 use super::tape::{Class, Init, Parameter, Role, Tape};
-use super::tensor::{Dtype, Shape, Spec};
+use super::tensor::{Shape, Spec};
 
-/// Where a value's elements live. Every buffer is whole: wgpu tracks hazards per buffer, so two values in
-/// one buffer could not be read and written by the same dispatch.
+/// The slot of a temporary that has none yet.
+pub(super) const UNASSIGNED: usize = usize::MAX;
+
+/// Where a value's elements live. Most buffers are whole: wgpu tracks hazards per buffer, so two values in one buffer
+/// cannot be read and written by the same dispatch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Storage {
     /// Written by the host; belongs to this plan.
@@ -18,6 +21,8 @@ pub enum Storage {
     Persistent { name: String, init: Init, class: Class },
     /// The memory of this slot, shared by lifetime.
     Slot(usize),
+    /// A stretch of this [arena](Plan::arenas).
+    Arena(usize),
 }
 
 /// A piece of memory that nodes refer to by index.
@@ -25,6 +30,8 @@ pub enum Storage {
 pub struct PlanTensor {
     pub storage: Storage,
     pub spec: Spec,
+    /// Elements before it in its slot or its arena.
+    pub first: usize,
 }
 
 /// One op to run.
@@ -69,6 +76,9 @@ pub struct Plan {
     pub phases: Vec<Phase>,
     /// Elements of each slot.
     pub slots: Vec<usize>,
+    /// Persistent tensors that lie one after another in one piece of memory, so that one dispatch reaches all of
+    /// them; only in plans that are [joined](Plan::joined).
+    pub arenas: Vec<Vec<usize>>,
     /// The most elements of temporaries that are needed at any one time: no plan could take less.
     pub least_slot_elements: usize,
 }
@@ -96,13 +106,14 @@ impl Plan {
     /// When a value is used after an op has overwritten it.
     pub fn new(tape: &Tape, results: &[Var]) -> Result<Self, OpError> {
         check_overwrites(tape)?;
-        let lifetimes = lifetimes(tape, results);
-        let (slot_of, slots, least_slot_elements) = assign_slots(tape, &lifetimes);
-
+        let mut touched = vec![false; tape.values.len()];
+        for var in tape.nodes.iter().flat_map(|node| node.inputs.iter().chain(&node.outputs)) {
+            touched[tape.storage(*var).0] = true;
+        }
         let mut tensor_of = vec![usize::MAX; tape.values.len()];
         let mut tensors = Vec::new();
         for (i, value) in tape.values.iter().enumerate() {
-            if value.storage != Var(i) {
+            if value.storage != Var(i) || value.role == Role::Temporary && !touched[i] {
                 continue;
             }
             let storage = match value.role {
@@ -110,10 +121,10 @@ impl Plan {
                 Role::Persistent { init, class, .. } => {
                     Storage::Persistent { name: value.name.clone(), init, class }
                 }
-                Role::Temporary => Storage::Slot(slot_of[i]),
+                Role::Temporary => Storage::Slot(UNASSIGNED),
             };
             tensor_of[i] = tensors.len();
-            tensors.push(PlanTensor { storage, spec: value.spec });
+            tensors.push(PlanTensor { storage, spec: value.spec, first: 0 });
         }
         let tensor = |v: &Var| tensor_of[tape.storage(*v).0];
         let specs = |vars: &[Var]| vars.iter().map(|v| tape.values[v.0].spec).collect::<Vec<_>>();
@@ -143,7 +154,16 @@ impl Plan {
                 }
             })
             .collect();
-        Ok(Self { tensors, nodes, phases, slots, least_slot_elements })
+        let (slots, arenas) = (Vec::new(), Vec::new());
+        let mut plan = Self { tensors, nodes, phases, slots, arenas, least_slot_elements: 0 };
+        let lives = plan.lives();
+        plan.assign_slots(&lives);
+        Ok(plan)
+    }
+
+    /// Whether it is one that [`joined`](Self::joined) made.
+    pub fn is_joined(&self) -> bool {
+        !self.arenas.is_empty() || self.tensors.iter().any(|tensor| tensor.first > 0)
     }
 
     /// The index of the phase with this name.
@@ -161,7 +181,7 @@ impl Plan {
     pub fn persistent(&self) -> impl Iterator<Item = (&str, Shape, Class)> {
         self.tensors.iter().filter_map(|tensor| match &tensor.storage {
             Storage::Persistent { name, class, .. } => Some((name.as_str(), tensor.spec.shape, *class)),
-            Storage::Input(_) | Storage::Slot(_) => None,
+            Storage::Input(_) | Storage::Slot(_) | Storage::Arena(_) => None,
         })
     }
 
@@ -181,7 +201,7 @@ impl Plan {
                 Storage::Input(_) => &mut memory.inputs,
                 Storage::Persistent { class: Class::Parameter(_), .. } => &mut memory.parameters,
                 Storage::Persistent { class: Class::State(_), .. } => &mut memory.states,
-                Storage::Slot(_) => continue,
+                Storage::Slot(_) | Storage::Arena(_) => continue,
             };
             *part = part.saturating_add(tensor.spec.bytes());
         }
@@ -223,65 +243,4 @@ fn check_overwrites(tape: &Tape) -> Result<(), OpError> {
 
 fn stale(tape: &Tape, var: Var, op: &str) -> OpError {
     OpError::new(format!("{op} reads `{}` after it was overwritten in place", tape.name(var)))
-}
-
-/// For each temporary storage, the first node that writes it and the last that touches it.
-fn lifetimes(tape: &Tape, results: &[Var]) -> Vec<Option<(usize, usize)>> {
-    let mut lifetimes: Vec<Option<(usize, usize)>> = vec![None; tape.values.len()];
-    for (at, node) in tape.nodes.iter().enumerate() {
-        for var in node.inputs.iter().chain(&node.outputs) {
-            let storage = tape.storage(*var);
-            if tape.values[storage.0].role == Role::Temporary {
-                let life = lifetimes[storage.0].get_or_insert((at, at));
-                life.1 = at;
-            }
-        }
-    }
-    for result in results {
-        if let Some(life) = &mut lifetimes[tape.storage(*result).0] {
-            life.1 = tape.nodes.len();
-        }
-    }
-    lifetimes
-}
-
-/// Gives each temporary a slot that is free for its whole life: the smallest that fits, else the largest,
-/// enlarged, else a new one. Returns the slot of each value, the size of each slot, and the lower bound.
-fn assign_slots(tape: &Tape, lifetimes: &[Option<(usize, usize)>]) -> (Vec<usize>, Vec<usize>, usize) {
-    let mut born: Vec<Vec<usize>> = vec![Vec::new(); tape.nodes.len()];
-    let mut dies: Vec<Vec<usize>> = vec![Vec::new(); tape.nodes.len() + 1];
-    for (value, life) in lifetimes.iter().enumerate() {
-        if let Some((first, last)) = *life {
-            born[first].push(value);
-            dies[last].push(value);
-        }
-    }
-    let size = |value: usize| tape.values[value].spec.shape.len();
-    let mut slot_of = vec![usize::MAX; tape.values.len()];
-    let mut slots: Vec<usize> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
-    let (mut live, mut most_live) = (0, 0);
-    for at in 0..tape.nodes.len() {
-        born[at].sort_by_key(|&v| std::cmp::Reverse(size(v)));
-        for &value in &born[at] {
-            debug_assert_eq!(tape.values[value].spec.dtype, Dtype::F32);
-            let need = size(value);
-            let fits = free.iter().copied().filter(|&s| slots[s] >= need).min_by_key(|&s| slots[s]);
-            let chosen = fits.or_else(|| free.iter().copied().max_by_key(|&s| slots[s]));
-            let slot = chosen.unwrap_or_else(|| {
-                slots.push(0);
-                slots.len() - 1
-            });
-            free.retain(|&s| s != slot);
-            slots[slot] = slots[slot].max(need);
-            slot_of[value] = slot;
-            live = usize::saturating_add(live, need);
-        }
-        most_live = most_live.max(live);
-        for &value in &dies[at] {
-            free.push(slot_of[value]);
-            live = live.saturating_sub(size(value));
-        }
-    }
-    (slot_of, slots, most_live)
 }

@@ -162,7 +162,7 @@ impl AttentionBackward {
         );
     }
 
-    /// δ, then dq by blocks of queries, then dk and dv by blocks of keys: nothing is added to concurrently.
+    /// δ and dq by blocks of queries, then dk and dv by blocks of keys: nothing is added to concurrently.
     fn kernel(
         &self,
         variant: &'static str,
@@ -177,19 +177,11 @@ impl AttentionBackward {
         let mut dispatches = Vec::new();
         for (first, n) in batch_ranges(target, e.batch, &widths) {
             let heads = n * e.n_head;
-            dispatches.push(
-                Dispatch::new(shader!("attention/delta"))
-                    .bind_part("out", In(1), first * out, n * out)
-                    .bind_part("dout", In(3), first * out, n * out)
-                    .bind_part("delta", Scratch, first * lse, n * lse)
-                    .param("heads", heads)
-                    .param("n_head", e.n_head)
-                    .param("time", e.time)
-                    .param("width", e.width)
-                    .groups((heads * e.time).div_ceil(64), target),
-            );
             for (shader, heads) in [(queries, heads), (keys, n * e.n_kv_head)] {
-                let dispatch = self.0.describe(Dispatch::new(shader), e, first);
+                let mut dispatch = self.0.describe(Dispatch::new(shader), e, first);
+                if shader == queries {
+                    dispatch = dispatch.bind_part("out", In(1), first * out, n * out);
+                }
                 dispatches.push(
                     Attention::bind_segments(dispatch, segments, e, (first, n))
                         .bind_part("qkv", In(0), first * qkv, n * qkv)

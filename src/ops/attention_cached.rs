@@ -195,36 +195,26 @@ impl Op for AttentionCached {
         let width = channels / self.n_kv_head;
         let widths = [n * row, room * channels, n * out.width()];
         let part = |(first, streams): (usize, usize)| {
-            let bound = |dispatch: Dispatch| {
-                let part = |width| (first * width, streams * width);
-                let [qkv, cache, _] = widths.map(part);
-                dispatch
-                    .bind_part("qkv", In(0), qkv.0, qkv.1)
-                    .bind_part("keys", Out(1), cache.0, cache.1)
-                    .bind_part("values", Out(2), cache.0, cache.1)
-                    .param("n", n)
-                    .param("room", room)
-            };
-            let stored = streams * n * channels;
-            let store = bound(Dispatch::new(shader!("attention_cached/store", "step")))
-                .param("row", row)
-                .param("channels", channels)
-                .elements(stored, target);
-            let attend = bound(Dispatch::new(shader!("attention_cached/attend", "reduce", "step", "alibi")))
+            let [qkv, cache, out] = widths.map(|width| (first * width, streams * width));
+            Dispatch::new(shader!("attention_cached", "reduce", "step", "alibi"))
                 .constant("WIDTH", width as u32)
                 .constant("ALIBI", self.alibi.into())
                 .constant("WINDOW", self.window.min(room) as u32)
-                .bind_part("out", Out(0), first * widths[2], streams * widths[2])
+                .bind_part("qkv", In(0), qkv.0, qkv.1)
+                .bind_part("keys", Out(1), cache.0, cache.1)
+                .bind_part("values", Out(2), cache.0, cache.1)
+                .bind_part("out", Out(0), out.0, out.1)
+                .param("n", n)
+                .param("room", room)
                 .param("tokens", streams * n)
                 .param("n_head", self.n_head)
                 .param("n_kv_head", self.n_kv_head)
                 .param("alibi_heads", alibi_heads(self.n_head))
                 .param("alibi_step", alibi_step(self.n_head))
                 .param("scale", self.scale(width) as f32)
-                .groups(streams * n * self.n_head, target);
-            [store, attend]
+                .groups(streams * n * self.n_head, target)
         };
-        Kernel::plain(batch_ranges(target, batch, &widths).into_iter().flat_map(part).collect())
+        Kernel::plain(batch_ranges(target, batch, &widths).into_iter().map(part).collect())
     }
 
     /// As at the last position: what it costs before depends on the step.

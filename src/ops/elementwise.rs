@@ -6,7 +6,9 @@
 use std::fmt::Debug;
 
 use crate::engine::dispatch::{Dispatch, In, Kernel, Operand, Operands, Out, Scalar, Shader, Target};
-use crate::engine::op::{Applied, Cost, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands};
+use crate::engine::op::{
+    Applied, Cost, Joins, Op, OpError, OpInfo, Record, Twin, Var, expect, expect_operands,
+};
 use crate::engine::real::Real;
 use crate::engine::rows::for_rows;
 use crate::engine::tensor::{Shape, Spec};
@@ -161,6 +163,16 @@ impl<T: Elementwise> Op for T {
 
     fn in_place(&self) -> Vec<(usize, usize)> {
         self.declare().in_place
+    }
+
+    /// What only updates its operands does so element by element, unless it counts the elements.
+    fn joins(&self) -> Joins {
+        let Declaration { operands, results, in_place, numbered, .. } = self.declare();
+        if numbered || results == 0 || in_place.len() < results {
+            return Joins::Never;
+        }
+        let is_scalar = |i: &usize| operands[*i].1;
+        Joins::Applications { shared: (0..operands.len()).filter(is_scalar).collect() }
     }
 
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {

@@ -1,97 +1,15 @@
-//! squares and grad_norm: √Σ g² over all gradients, for clipping by global norm (Pascanu et al. 2013).
+//! grad_norm: √Σ g² over all gradients, for clipping by global norm (Pascanu et al. 2013).
 
 use crate::ops::prelude::*;
 
-pub static SQUARES: OpInfo =
-    OpInfo { name: "squares", formula: "partials[first + block] ← Σ_block g²", cases: squares_cases };
-pub static GRAD_NORM: OpInfo =
-    OpInfo { name: "grad_norm", formula: "grad_norm = √Σ partials", cases: norm_cases };
+pub static GRAD_NORM: OpInfo = OpInfo { name: "grad_norm", formula: "grad_norm = √Σ g²", cases };
 
 /// Elements of a gradient whose squares make one partial sum.
 pub const BLOCK: usize = 4096;
 
-/// (gradient (…), partials (n)) → partials, in place: this tensor's sums of squares, a block each, from
-/// `first` on.
-#[derive(Debug)]
-pub struct Squares {
-    pub first: usize,
-}
-
-/// partials (n) → (1).
+/// (gradient (…), …) → (1).
 #[derive(Debug)]
 pub struct GradNorm;
-
-impl Squares {
-    /// How many partial sums a gradient of `len` elements has.
-    pub fn blocks(len: usize) -> usize {
-        len.div_ceil(BLOCK)
-    }
-}
-
-impl Op for Squares {
-    fn info(&self) -> &'static OpInfo {
-        &SQUARES
-    }
-
-    fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 2, 2)?;
-        let needed = self.first + Self::blocks(inputs[0].shape.len());
-        if inputs[1].shape.len() < needed {
-            return Err(OpError::new(format!(
-                "operand `partials` is {}, but holds sums up to {needed}",
-                inputs[1]
-            )));
-        }
-        Ok(vec![inputs[1]])
-    }
-
-    fn in_place(&self) -> Vec<(usize, usize)> {
-        vec![(0, 1)]
-    }
-
-    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        let blocks = Self::blocks(operands.in_shape(0).len());
-        let len = operands.in_shape(0).len();
-        let part = |(first, rows): (usize, usize)| {
-            let part_len = (rows * BLOCK).min(len - first * BLOCK);
-            Dispatch::new(shader!("grad_norm/squares", "reduce"))
-                .constant("BLOCK", BLOCK as u32)
-                .bind_part("gradient", In(0), first * BLOCK, part_len)
-                .bind("partials", Out(0))
-                .param("len", part_len)
-                .param("first", self.first + first)
-                .groups(rows, target)
-        };
-        Kernel::plain(target.row_chunks(blocks, BLOCK).into_iter().map(part).collect())
-    }
-
-    fn cost(&self, operands: &Operands) -> Cost {
-        let len = operands.in_shape(0).len() as u64;
-        Cost { flops: 2 * len, bytes: 4 * len }
-    }
-}
-
-impl Twin for Squares {
-    fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let gradient = io.input(0);
-        let [partials] = io.outputs();
-        let blocks = partials[self.first..].iter_mut().zip(gradient.chunks(BLOCK));
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (partial, block) in blocks {
-                    let mut sums = [F::ZERO; 32];
-                    for chunk in block.chunks(32) {
-                        for (sum, &g) in sums.iter_mut().zip(chunk) {
-                            *sum += g * g;
-                        }
-                    }
-                    *partial = sums.into_iter().sum();
-                }
-            },
-        );
-    }
-}
 
 impl Op for GradNorm {
     fn info(&self) -> &'static OpInfo {
@@ -99,57 +17,105 @@ impl Op for GradNorm {
     }
 
     fn infer(&self, inputs: &[Spec]) -> Result<Vec<Spec>, OpError> {
-        expect_operands(inputs, 1, 1)?;
-        expect("partials", inputs[0], Spec::f32([inputs[0].shape.len()]))?;
+        if inputs.is_empty() {
+            return Err(OpError::new("there are no gradients"));
+        }
+        for &gradient in inputs {
+            expect("gradient", gradient, Spec::f32(gradient.shape))?;
+        }
         Ok(vec![Spec::f32([1])])
     }
 
-    fn kernels(&self, operands: &Operands, _target: &Target) -> Vec<Kernel> {
-        Kernel::plain(vec![
+    fn joins(&self) -> Joins {
+        Joins::Operands
+    }
+
+    /// Sums of blocks, then their sum.
+    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
+        let mut dispatches = Vec::new();
+        let mut partials = 0;
+        for (i, gradient) in operands.inputs.iter().enumerate() {
+            let len = gradient.shape.len();
+            for (first, blocks) in target.row_chunks(len.div_ceil(BLOCK), BLOCK) {
+                let part = (blocks * BLOCK).min(len - first * BLOCK);
+                dispatches.push(
+                    Dispatch::new(shader!("grad_norm/squares", "reduce"))
+                        .constant("BLOCK", BLOCK as u32)
+                        .bind_part("gradient", In(i), first * BLOCK, part)
+                        .bind("partials", Scratch)
+                        .param("len", part)
+                        .param("first", partials)
+                        .groups(blocks, target),
+                );
+                partials += blocks;
+            }
+        }
+        // From the last on, so that one that wrote beyond its own sums would spoil what is there already.
+        dispatches.reverse();
+        dispatches.push(
             Dispatch::new(shader!("grad_norm/norm", "reduce"))
-                .bind("partials", In(0))
+                .bind("partials", Scratch)
                 .bind("norm", Out(0))
-                .param("len", operands.in_shape(0).len()),
-        ])
+                .param("len", partials),
+        );
+        vec![Kernel { scratch: partials, ..Kernel::new("plain", dispatches) }]
+    }
+
+    fn cost(&self, operands: &Operands) -> Cost {
+        let len: usize = operands.inputs.iter().map(|gradient| gradient.shape.len()).sum();
+        Cost { flops: 2 * len as u64, bytes: operands.bytes() }
     }
 }
 
 impl Twin for GradNorm {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
-        let partials = io.input(0);
+        let mut sum = F::ZERO;
+        for i in 0..io.n_inputs() {
+            let gradient = io.input(i);
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for block in gradient.chunks(BLOCK) {
+                        let mut sums = [F::ZERO; 32];
+                        for chunk in block.chunks(32) {
+                            for (sum, &g) in sums.iter_mut().zip(chunk) {
+                                *sum += g * g;
+                            }
+                        }
+                        sum += sums.into_iter().sum::<F>();
+                    }
+                },
+            );
+        }
         let [norm] = io.outputs();
-        norm[0] = partials.iter().copied().sum::<F>().sqrt();
+        norm[0] = sum.sqrt();
     }
 }
 
-/// (first, elements, partials). A grid folded to rows of three has workgroups to spare with four blocks: they
-/// must not touch the partial after them. With six it has two full rows.
-const SIZES: [(usize, usize, usize); 8] = [
-    (0, 1, 1),
-    (2, 65, 5),
-    (1, 4095, 3),
-    (0, 4096, 1),
-    (1, 4097, 3),
-    (3, 9001, 7),
-    (1, 4 * BLOCK, 6),
-    (0, 5 * BLOCK + 1, 6),
-];
-
-fn squares_cases() -> Vec<Case> {
-    SIZES
-        .map(|(first, len, n)| {
-            let operands = [Spec::f32([len]), Spec::f32([n])];
-            Case::new(Squares { first }, &operands, Bound::sum(len.min(BLOCK), 1.0))
-        })
-        .into()
+/// Elements of each gradient. A grid folded to rows of three has workgroups to spare with four blocks: they must not
+/// touch the sum after theirs. With six it has two full rows.
+fn sizes() -> [Vec<usize>; 9] {
+    [
+        vec![1],
+        vec![65, 1],
+        vec![4095],
+        vec![BLOCK, 7],
+        vec![4097, 4096, 1],
+        vec![9001],
+        vec![4 * BLOCK, 65],
+        vec![5 * BLOCK + 1, 2 * BLOCK],
+        // More sums than a workgroup has threads.
+        vec![3; 300],
+    ]
 }
 
-fn norm_cases() -> Vec<Case> {
-    [1, 63, 300, 1009]
-        .map(|n| {
-            // A relative error of √n units in the sum is half that in its root.
-            let bound = Bound::new(4.0 + 2.0 * f64::from(n as u32).sqrt(), 0.0);
-            Case::new(GradNorm, &[Spec::f32([n])], bound).with(0, Fill::Between(0.0, 2.0))
-        })
-        .into()
+/// Squares are positive, so the error of their sum is relative: one unit each for square and root, and for every
+/// addition on the way of a term: 64 in a thread, those of a tree, and one for each further 256 blocks. They walk at
+/// random, and the root halves them.
+fn cases() -> Vec<Case> {
+    let case = |lens: Vec<usize>| {
+        let operands: Vec<_> = lens.into_iter().map(|len| Spec::f32([len])).collect();
+        Case::new(GradNorm, &operands, Bound::new(4.0 + f64::sqrt(64.0 + 12.0), 0.0))
+    };
+    sizes().into_iter().map(case).collect()
 }

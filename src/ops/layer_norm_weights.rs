@@ -76,19 +76,23 @@ impl Op for LayerNormWeights {
         }
     }
 
-    fn kernels(&self, operands: &Operands, _target: &Target) -> Vec<Kernel> {
+    /// In two passes, or in one where rows are few.
+    fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
         let x = operands.in_shape(1);
         let (rows, width) = (x.rows(), x.width());
         let blocks = rows.div_ceil(ROWS_PER_BLOCK);
-        let partials = Dispatch::new(shader!("layer_norm/partials"))
-            .constant("CENTRED", self.centred.into())
-            .bind("dy", In(0))
-            .bind("x", In(1))
-            .bind("mean", In(2))
-            .bind("rstd", In(self.first_sum() - 1))
+        let read = |shader: Shader| {
+            Dispatch::new(shader)
+                .constant("CENTRED", self.centred.into())
+                .bind("dy", In(0))
+                .bind("x", In(1))
+                .bind("mean", In(2))
+                .bind("rstd", In(self.first_sum() - 1))
+                .param("rows", rows)
+                .param("width", width)
+        };
+        let partials = read(shader!("layer_norm/partials"))
             .bind("partials", Scratch)
-            .param("rows", rows)
-            .param("width", width)
             .constant("ROWS", ROWS_PER_BLOCK as u32)
             .grid(width.div_ceil(64), blocks, 1);
         let sums = |part: usize| {
@@ -103,7 +107,18 @@ impl Op for LayerNormWeights {
         };
         let mut dispatches = vec![partials];
         dispatches.extend((0..operands.outputs.len()).map(sums));
-        vec![Kernel { scratch: 2 * blocks * width, ..Kernel::new("plain", dispatches) }]
+        let mut kernels = vec![Kernel { scratch: 2 * blocks * width, ..Kernel::new("plain", dispatches) }];
+        if rows <= MOST_ROWS_OF_ONE_PASS {
+            let whole = |part: usize| {
+                read(shader!("layer_norm/weights"))
+                    .constant("PART", part as u32)
+                    .bind("total", Out(part))
+                    .param("accumulate", self.accumulate)
+                    .groups(width.div_ceil(8), target)
+            };
+            kernels.push(Kernel::new("one_pass", (0..operands.outputs.len()).map(whole).collect()));
+        }
+        kernels
     }
 
     fn cost(&self, operands: &Operands) -> Cost {
@@ -113,6 +128,8 @@ impl Op for LayerNormWeights {
 
 /// Rows that one workgroup of the first pass sums.
 const ROWS_PER_BLOCK: usize = 32;
+/// Rows that take no longer in one pass than another dispatch takes to start: 32 for each thread.
+const MOST_ROWS_OF_ONE_PASS: usize = 1024;
 
 impl Twin for LayerNormWeights {
     fn twin<F: Real>(&self, io: &mut Io<F>) {

@@ -17,6 +17,7 @@ pub mod column_sum;
 pub mod columns;
 pub mod combine;
 pub mod cross_entropy;
+pub mod decoding;
 pub mod dispatched;
 pub mod divide;
 pub mod dropout;
@@ -34,6 +35,7 @@ pub mod logistic_loss;
 pub mod lstm_cell;
 pub mod matmul;
 pub mod multiply;
+pub mod norm_linear;
 pub mod policy_loss;
 pub mod prelude;
 pub mod reshape;
@@ -61,6 +63,7 @@ pub static OPS: &[&OpInfo] = &[
     &layer_norm_weights::LAYER_NORM_WEIGHTS,
     &residual_norm::RESIDUAL_NORM,
     &rms_norm::RMS_NORM,
+    &norm_linear::NORM_LINEAR,
     &softmax::SOFTMAX,
     &softmax::SOFTMAX_BACKWARD,
     &heads::SPLIT_HEADS,
@@ -104,7 +107,6 @@ pub static OPS: &[&OpInfo] = &[
     &zeros::ZEROS,
     &sum::SUM,
     &column_sum::COLUMN_SUM,
-    &grad_norm::SQUARES,
     &grad_norm::GRAD_NORM,
     &divide::DIVIDE,
     &adamw::ADAMW,

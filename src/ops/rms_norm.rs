@@ -14,6 +14,17 @@ pub struct RmsNorm {
     pub eps: f32,
 }
 
+/// 1/√(mean(x²) + eps) of a row.
+#[inline(always)]
+pub(crate) fn root<F: Real>(x: &[F], eps: f32) -> F {
+    let squares = lanes(
+        x,
+        #[inline(always)]
+        |v| v * v,
+    );
+    F::ONE / (squares / F::of(x.len() as f64) + F::of(eps.into())).sqrt()
+}
+
 impl Op for RmsNorm {
     fn info(&self) -> &'static OpInfo {
         &RMS_NORM
@@ -57,7 +68,6 @@ impl Op for RmsNorm {
 impl Twin for RmsNorm {
     fn twin<F: Real>(&self, io: &mut Io<F>) {
         let (x, weight, width) = (io.input(0), io.input(1), io.in_shape(0).width());
-        let (n, eps) = (F::of(width as f64), F::of(self.eps.into()));
         let [y, rstd] = io.outputs();
         for_rows(
             [(y, width), (rstd, 1)],
@@ -65,12 +75,7 @@ impl Twin for RmsNorm {
             #[inline(always)]
             |row, [y, rstd]| {
                 let x = &x[row * width..][..width];
-                let squares = lanes(
-                    x,
-                    #[inline(always)]
-                    |v| v * v,
-                );
-                rstd[0] = F::ONE / (squares / n + eps).sqrt();
+                rstd[0] = root(x, self.eps);
                 for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
                     *y = x * rstd[0] * w;
                 }

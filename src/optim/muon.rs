@@ -12,10 +12,9 @@ use crate::engine::tape::{Init, State, Tape};
 use crate::ops::adamw::AdamW;
 use crate::ops::combine::Combine;
 use crate::ops::divide::Divide;
-use crate::ops::grad_norm::{GradNorm, Squares};
+use crate::ops::grad_norm::GradNorm;
 use crate::ops::matmul::Matmul;
 use crate::ops::sgd::Sgd;
-use crate::ops::zeros::Zeros;
 
 /// How hidden matrices are updated.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,12 +52,14 @@ const UPDATE_RMS: f32 = 0.2;
 /// `muon.m.NAME`.
 pub fn update(tape: &mut Tape, muon: Muon, rest: AdamW, gradients: &[(Var, Var)]) -> Result<Var, OpError> {
     let norm = tape.scoped("adamw", |tape| global_norm(tape, gradients))?;
-    for &(parameter, gradient) in gradients {
-        if tape.is_hidden(parameter) {
-            tape.scoped("muon", |tape| step(tape, muon, norm, parameter, gradient))?;
-        } else {
-            tape.scoped("adamw", |tape| adamw::step(tape, rest, norm, parameter, gradient))?;
-        }
+    let (hidden, others): (Vec<_>, Vec<_>) =
+        gradients.iter().partition(|(parameter, _)| tape.is_hidden(*parameter));
+    // One after another, so that a device can do them at once.
+    for (parameter, gradient) in others {
+        tape.scoped("adamw", |tape| adamw::step(tape, rest, norm, parameter, gradient))?;
+    }
+    for (parameter, gradient) in hidden {
+        tape.scoped("muon", |tape| step(tape, muon, norm, parameter, gradient))?;
     }
     Ok(norm)
 }
@@ -84,9 +85,7 @@ fn step(tape: &mut Tape, muon: Muon, norm: Var, parameter: Var, gradient: Var) -
 fn orthogonalise(tape: &mut Tape, g: Var, scale: f32) -> Result<Var, OpError> {
     let shape = tape.spec(g).shape;
     let is_tall = shape.rows() > shape.width();
-    let partials = tape.apply_one(Zeros([Squares::blocks(shape.len())].into()), &[])?;
-    let partials = tape.apply_one(Squares { first: 0 }, &[g, partials])?;
-    let norm = tape.apply_one(GradNorm, &[partials])?;
+    let norm = tape.apply_one(GradNorm, &[g])?;
     let mut x = tape.apply_one(Divide { eps: 1e-7 }, &[g, norm])?;
     let [a, b, c] = COEFFICIENTS;
     for i in 0..STEPS {

@@ -50,9 +50,10 @@ const ENOUGH: Duration = Duration::from_secs(6);
 const AT_MOST: Duration = Duration::from_secs(24);
 const AGREEMENT: f64 = 0.05;
 
-/// Loads and times a workload.
-pub fn measure(device: &mut dyn Subject, workload: &Workload) -> Result<Vec<PartTimes>, DeviceError> {
+/// Loads and times a workload, whose plan becomes the one that the device runs.
+pub fn measure(device: &mut dyn Subject, workload: &mut Workload) -> Result<Vec<PartTimes>, DeviceError> {
     let id = workload.load(device)?;
+    workload.plan = device.plan(id)?;
     let mut best: Vec<Option<PartTimes>> = vec![None; workload.parts.len()];
     let begun = Instant::now();
     // The first run warms up and is not counted.

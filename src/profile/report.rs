@@ -10,7 +10,7 @@ use super::errors::Errors;
 use super::measure::PartTimes;
 use super::roofline::Roofline;
 use super::workload::{Workload, shape};
-use crate::engine::device::timeline::Clock;
+use crate::engine::device::timeline::{Clock, Starts};
 use crate::engine::op::Cost;
 use crate::engine::plan::{Memory, Plan, Storage};
 
@@ -77,6 +77,8 @@ pub struct Report {
     pub host: HostTimes,
     /// Pieces in which an ordinary step is handed over.
     pub submissions: usize,
+    /// What an ordinary step has a GPU start.
+    pub starts: Option<Starts>,
     pub flops: u64,
     pub memory: Memory,
     pub slots: usize,
@@ -125,6 +127,7 @@ impl Report {
                 readback_us: over(|t| t.readback.us),
             },
             submissions: times.iter().map(|t| t.part.times * t.whole.submissions).sum(),
+            starts: starts(times),
             flops: times.iter().map(part_flops).sum(),
             memory: plan.memory(),
             slots: plan.slots.len(),
@@ -217,6 +220,11 @@ impl Report {
             ms(self.host_us())
         );
         writeln!(f, "{}", wrapped(&host, 9))?;
+        if let Some(Starts { dispatches, barriers }) = self.starts {
+            let starts =
+                format!("starts   {dispatches} dispatches, {barriers} of which wait for those before them");
+            writeln!(f, "{}", wrapped(&starts, 9))?;
+        }
         let Memory { parameters, states, inputs, temporaries } = self.memory;
         let memory = format!(
             "memory   {}: parameters {}, states {}, inputs {}, temporaries {} in {} slots (at least {})",
@@ -233,6 +241,15 @@ impl Report {
             self.largest.iter().take(3).map(|t| format!("{} {} {}", t.name, t.shape, mib(t.bytes))).collect();
         write!(f, "{}", wrapped(&format!("largest  {}", largest.join("; ")), 9))
     }
+}
+
+/// Of all parts of a step together.
+fn starts(times: &[PartTimes]) -> Option<Starts> {
+    times.iter().try_fold(Starts::default(), |sum, times| {
+        let (part, n) = (times.whole.starts?, times.part.times);
+        let (dispatches, barriers) = (sum.dispatches + n * part.dispatches, sum.barriers + n * part.barriers);
+        Some(Starts { dispatches, barriers })
+    })
 }
 
 /// Bytes as a person reads them.
@@ -288,10 +305,17 @@ fn rows(plan: &Plan, times: &[PartTimes], roofline: &Roofline, all_us: f64, erro
 
 /// The largest tensors of a plan. A temporary is called after the node that makes it.
 fn largest(plan: &Plan) -> Vec<Tensor> {
-    let mut order: Vec<_> = (0..plan.tensors.len()).collect();
+    // What stands for several tensors is none of its own.
+    let is_own = |tensor: &usize| match &plan.tensors[*tensor].storage {
+        Storage::Slot(_) => plan.nodes.iter().any(|node| node.outputs.contains(tensor)),
+        Storage::Arena(_) => false,
+        Storage::Input(_) | Storage::Persistent { .. } => true,
+    };
+    let mut order: Vec<_> = (0..plan.tensors.len()).filter(is_own).collect();
     order.sort_by_key(|&tensor| std::cmp::Reverse(plan.tensors[tensor].spec.bytes()));
     let name = |tensor: usize| match &plan.tensors[tensor].storage {
         Storage::Input(name) | Storage::Persistent { name, .. } => name.clone(),
+        Storage::Arena(arena) => format!("arena {arena}"),
         Storage::Slot(slot) => {
             let maker = plan.nodes.iter().find(|node| node.outputs.contains(&tensor));
             maker.map_or_else(|| format!("slot {slot}"), |node| node.name.clone())

@@ -69,6 +69,7 @@ pub fn batch_plan(config: &ModelConfig, batch_size: usize, n: usize) -> Result<P
     let tokens = tape.input("tokens", Spec::u32([batch_size, n]));
     let backbone = backbone(&mut tape, config, ModelInputs { tokens, segments: None }, Pass::Decode)?;
     let logits = (n == 1).then(|| backbone.logits(&mut tape, 0, batch_size)).transpose()?;
+    tape.fuse_single_rows(logits.as_slice())?;
     Plan::new(&tape, logits.as_slice())
 }
 

@@ -75,6 +75,7 @@ pub fn decode_plan(config: &ModelConfig, n: usize) -> Result<Plan, OpError> {
     let pass = if matches!(memory(config), Memory::Window(_)) { Pass::Evaluate } else { Pass::Decode };
     let backbone = backbone(&mut tape, config, ModelInputs { tokens, segments: None }, pass)?;
     let logits = backbone.last_logits(&mut tape)?;
+    tape.fuse_single_rows(&[logits])?;
     Plan::new(&tape, &[logits])
 }
 

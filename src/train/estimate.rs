@@ -7,7 +7,6 @@ use crate::models::census::{ParameterGroup, total};
 use crate::models::config::{Architecture, ModelConfig, Position};
 use crate::models::transformer::rotary_tables;
 use crate::objective::Objective;
-use crate::ops::grad_norm::Squares;
 use crate::optim::{Optimizer, OptimizerConfig};
 
 /// Bytes of a [`training`](super::plans::training) plan. Of pretraining on whole rows all but `temporaries` are exact;
@@ -25,10 +24,8 @@ pub fn least_memory(config: &ModelConfig, shape: StepShape, optimizer: &Optimize
         Optimizer::Sgd => u64::from(optimizer.adamw.beta1 != 0.0),
     };
     let accumulated = u64::from(shape.grad_accum > 1);
-    let states = trained.clone().map(|kind| kind.len().saturating_mul(moments(kind) + accumulated));
-    let squares =
-        trained.map(|kind| (Squares::blocks(kind.shape.len()) as u64).saturating_mul(kind.count as u64));
-    let states = states.chain(squares).fold(tables(config, shape), u64::saturating_add);
+    let states = trained.map(|kind| kind.len().saturating_mul(moments(kind) + accumulated));
+    let states = states.fold(tables(config, shape), u64::saturating_add);
 
     let tokens = Shape::from(config.tokens_shape(shape.sequences(), shape.time));
     let predictions = config.n_predictions(shape.sequences(), shape.time) as u64;

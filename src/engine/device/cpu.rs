@@ -155,7 +155,7 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
     /// Elements that a plan needs in addition to those that are there.
     fn fresh_elements(&self, plan: &Plan) -> u64 {
         let fresh = |tensor: &PlanTensor| match &tensor.storage {
-            Storage::Slot(_) => 0,
+            Storage::Slot(_) | Storage::Arena(_) => 0,
             Storage::Persistent { name, .. } if self.persistent.contains_key(name) => 0,
             Storage::Persistent { .. } | Storage::Input(_) => tensor.spec.shape.len(),
         };
@@ -282,12 +282,16 @@ impl<F: Precision, H: Hook<F>> Device for Cpu<F, H> {
     }
 
     fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError> {
+        if plan.is_joined() {
+            return Err(DeviceError::Joined);
+        }
         self.held = self.with(self.fresh_elements(plan).saturating_mul(size_of::<F>() as u64))?;
         let slots = self.share_slots(&plan.slots);
         let mut memory = Vec::with_capacity(plan.tensors.len());
         for tensor in &plan.tensors {
             memory.push(match &tensor.storage {
                 Storage::Slot(slot) => slots[*slot],
+                Storage::Arena(_) => return Err(DeviceError::Joined),
                 Storage::Input(_) => self.allocate(Elements::zeros(tensor.spec)),
                 Storage::Persistent { name, init, .. } => match self.persistent.get(name) {
                     Some(&index) => {
@@ -328,6 +332,10 @@ impl<F: Precision, H: Hook<F>> Device for Cpu<F, H> {
         Ok(())
     }
 
+    fn plan(&self, plan: PlanId) -> Result<Arc<Plan>, DeviceError> {
+        Ok(self.plans[plan.0].plan.clone())
+    }
+
     fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError> {
         self.run_phase(plan, phase, step, |_| ());
         Ok(())
@@ -353,7 +361,16 @@ impl<F: Precision, H: Hook<F>> Device for Cpu<F, H> {
         let device = Span { start_us: 0.0, us: begun.elapsed().as_secs_f64() * 1e6 };
         launches.retain(|_| detail == Detail::Launches);
         let (encode, submit) = (Span::default(), Span::default());
-        Ok(Timeline { clock: Clock::Wall, device, launches, encode, submit, wait: device, submissions: 1 })
+        Ok(Timeline {
+            clock: Clock::Wall,
+            device,
+            launches,
+            encode,
+            submit,
+            wait: device,
+            submissions: 1,
+            starts: None,
+        })
     }
 
     fn results(&mut self, _wait: bool) -> Result<Option<Results>, DeviceError> {

@@ -45,6 +45,9 @@ pub trait Device {
     /// normals drawn from `seed`.
     fn load(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<PlanId, DeviceError>;
 
+    /// The plan as this device runs it: perhaps [joined](Plan::joined).
+    fn plan(&self, plan: PlanId) -> Result<Arc<Plan>, DeviceError>;
+
     /// Writes an input of a plan.
     fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError>;
 
@@ -104,6 +107,8 @@ pub enum DeviceError {
          --batch-size (with --grad-accum to make up for it), --block-size or model"
     )]
     Elements { name: String, elements: usize },
+    #[error("a joined plan is for a GPU: the CPU runs the plan that it was made from")]
+    Joined,
     #[error("shader {shader}: {message}")]
     Shader { shader: String, message: String },
     #[error("the GPU failed: {0}")]

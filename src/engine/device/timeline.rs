@@ -65,6 +65,17 @@ pub struct Timeline {
     pub wait: Span,
     /// Submissions that the run was cut into.
     pub submissions: usize,
+    /// What was started; on the CPU nothing is.
+    pub starts: Option<Starts>,
+}
+
+/// What a GPU is told to start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Starts {
+    pub dispatches: usize,
+    /// Dispatches that wait for all before them, since they write a buffer that one of these used or read one that it
+    /// wrote: wgpu puts a barrier before each.
+    pub barriers: usize,
 }
 
 impl Timeline {

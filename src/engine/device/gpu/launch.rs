@@ -22,6 +22,8 @@ const UNIFORM_ALIGNMENT: usize = 256;
 pub(super) struct Launch {
     pub info: LaunchInfo,
     pub pipeline: Arc<Pipeline>,
+    /// What it is bound to, and whether it may write it.
+    pub buffers: Vec<(Buffer, bool)>,
     group: BindGroup,
 }
 
@@ -80,10 +82,11 @@ impl BindContext<'_> {
             self.check_grid(dispatch)?;
             let size = pipeline.interface.params().and_then(|(_, bytes)| NonZero::new(bytes));
             let params = BufferBinding { buffer: &uniforms, offset, size };
-            let group = self.group(node, kernel, dispatch, &pipeline, params)?;
+            let (group, buffers) = self.group(node, kernel, dispatch, &pipeline, params)?;
             let (shader, grid) = (dispatch.shader.name, dispatch.grid);
             let cost = share(node.cost(), kernel.dispatches.len());
-            Ok(Launch { info: LaunchInfo { node: of, index, name, shader, cost, grid }, pipeline, group })
+            let info = LaunchInfo { node: of, index, name, shader, cost, grid };
+            Ok(Launch { info, pipeline, buffers, group })
         };
         prepared.into_iter().map(bound).collect()
     }
@@ -107,7 +110,7 @@ impl BindContext<'_> {
         dispatch: &Dispatch,
         pipeline: &Pipeline,
         params: BufferBinding,
-    ) -> Result<BindGroup, DeviceError> {
+    ) -> Result<(BindGroup, Vec<(Buffer, bool)>), DeviceError> {
         let wrong = |message| fault(dispatch.shader.name, message);
         let mut bound: Vec<(&Binding, BufferBinding, bool)> = Vec::with_capacity(dispatch.bindings.len());
         for binding in &dispatch.bindings {
@@ -125,6 +128,7 @@ impl BindContext<'_> {
             }
             bound.push((binding, part, slot.read_only));
         }
+        let buffers = bound.iter().map(|(_, part, read_only)| (part.buffer.clone(), !read_only)).collect();
         let entry = |binding, part| BindGroupEntry { binding, resource: BindingResource::Buffer(part) };
         let storage =
             bound.into_iter().map(|(b, part, _)| entry(pipeline.interface.storage[b.name].binding, part));
@@ -132,7 +136,7 @@ impl BindContext<'_> {
         let entries: Vec<_> = storage.chain(params).collect();
         let layout = &pipeline.layout;
         let group = wgpu::BindGroupDescriptor { label: Some(&node.name), layout, entries: &entries };
-        Ok(self.context.device.create_bind_group(&group))
+        Ok((self.context.device.create_bind_group(&group), buffers))
     }
 
     /// The part of a buffer that a binding means, or what is wrong with it.
@@ -147,16 +151,16 @@ impl BindContext<'_> {
         let missing = || format!("`{name}` is bound to {:?}, which this node lacks", binding.operand);
         let tensor =
             |tensors: &[usize], i: usize| tensors.get(i).map(|&p| &self.tensors[p]).ok_or_else(missing);
-        let (buffer, len) = match binding.operand {
-            Operand::In(i) => tensor(&node.inputs, i).map(|held| (&held.buffer, held.len))?,
-            Operand::Out(i) => tensor(&node.outputs, i).map(|held| (&held.buffer, held.len))?,
-            Operand::Scratch => (self.scratch.ok_or_else(missing)?, kernel.scratch),
+        let (buffer, start, len) = match binding.operand {
+            Operand::In(i) => tensor(&node.inputs, i).map(|held| (&held.buffer, held.offset, held.len))?,
+            Operand::Out(i) => tensor(&node.outputs, i).map(|held| (&held.buffer, held.offset, held.len))?,
+            Operand::Scratch => (self.scratch.ok_or_else(missing)?, 0, kernel.scratch),
         };
         let (first, count) = binding.range.unwrap_or((0, len));
         if first + count > len {
             return Err(format!("`{name}` is bound to elements {first}..{} of {len}", first + count));
         }
-        let (offset, mut bytes) = (4 * first as u64, 4 * count as u64);
+        let (offset, mut bytes) = (start + 4 * first as u64, 4 * count as u64);
         if bytes > self.target.max_binding_bytes {
             return Err(format!(
                 "`{name}` spans {bytes} bytes, but a binding holds {} on this adapter; it must be bound in parts",

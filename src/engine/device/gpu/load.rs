@@ -17,6 +17,7 @@ impl Gpu {
     /// Chooses kernels, allocates and binds.
     pub(super) fn prepare(&mut self, plan: &Arc<Plan>, seed: u64) -> Result<Loaded, DeviceError> {
         self.check_size(plan)?;
+        let plan = &self.joined(plan);
         let kernels: Vec<_> =
             plan.nodes.iter().map(|node| node.op.kernels(&node.operands(), &self.target)).collect();
         let known: Vec<_> =
@@ -46,6 +47,14 @@ impl Gpu {
         let program = Program::new(&self.context, launches, phases);
         let variants = chosen.iter().map(|(_, kernel)| kernel.variant).collect();
         Ok(Loaded { plan: plan.clone(), tensors, program, variants })
+    }
+
+    /// The plan with its nodes joined, unless tensors of it are here already and lie apart. With poison each tensor has
+    /// a margin of its own.
+    fn joined(&self, plan: &Arc<Plan>) -> Arc<Plan> {
+        let most = self.target.max_binding_bytes.min(self.context.device.limits().max_buffer_size);
+        let joined = if self.poison { None } else { plan.joined(most) };
+        joined.filter(|joined| self.memory.takes(joined)).map_or_else(|| plan.clone(), Arc::new)
     }
 
     /// Refuses what no kernel could be made for.
@@ -97,7 +106,7 @@ impl Gpu {
         for (output, _) in node.op.in_place() {
             let held = &mut tensors[node.outputs[output]];
             match self.memory.spare(&self.context, held.len) {
-                Some(spare) => held.buffer = spare,
+                Some(spare) => (held.buffer, held.offset) = (spare, 0),
                 None => return Ok(self.tuner.give_up(node, kernels)),
             }
         }

@@ -7,7 +7,7 @@ use wgpu::{Buffer, BufferUsages, ErrorFilter};
 use super::context::Context;
 use super::transfer::{TensorBuffer, Uploader};
 use crate::engine::device::{DeviceError, initial_values};
-use crate::engine::plan::{Plan, Storage};
+use crate::engine::plan::{Plan, PlanTensor, Storage};
 use crate::engine::tape::Init;
 
 /// Bytes of poison after every tensor of a device that looks for stray accesses.
@@ -69,14 +69,24 @@ impl Memory {
             uploader.fill(context, scratch, 0..scratch.size(), POISON)?;
         }
         let slots = self.share_slots(context, uploader, &plan.slots)?;
+        for arena in &plan.arenas {
+            self.persist_arena(context, uploader, plan, arena, seed)?;
+        }
         let mut tensors = Vec::with_capacity(plan.tensors.len());
         for tensor in &plan.tensors {
-            let len = tensor.spec.shape.len();
+            let (len, offset) = (tensor.spec.shape.len(), 4 * tensor.first as u64);
             tensors.push(match &tensor.storage {
-                Storage::Slot(slot) => TensorBuffer { buffer: slots[*slot].clone(), len },
-                Storage::Input(name) => TensorBuffer { buffer: self.allocate(context, name, len)?, len },
+                Storage::Slot(slot) => TensorBuffer { buffer: slots[*slot].clone(), offset, len },
+                Storage::Input(name) => {
+                    TensorBuffer { buffer: self.allocate(context, name, len)?, offset, len }
+                }
                 Storage::Persistent { name, init, .. } => {
                     self.persist(context, uploader, name, *init, len, seed)?
+                }
+                Storage::Arena(arena) => {
+                    let (first, _) = named(plan, plan.arenas[*arena][0]);
+                    let held = self.persistent(first)?;
+                    TensorBuffer { buffer: held.buffer.clone(), offset: held.offset + offset, len }
                 }
             });
         }
@@ -96,7 +106,8 @@ impl Memory {
             if !matches!(plan.tensors[i].storage, Storage::Slot(_)) {
                 let written = plan.nodes.iter().any(|node| node.outputs.contains(&i));
                 let word = if written { SENTINEL } else { POISON };
-                uploader.fill(context, &held.buffer, 4 * held.len as u64..held.buffer.size(), word)?;
+                let end = held.offset + 4 * held.len as u64;
+                uploader.fill(context, &held.buffer, end..held.buffer.size(), word)?;
             }
         }
         Ok(())
@@ -117,20 +128,51 @@ impl Memory {
             }
             return Err(DeviceError::Length { name: name.into(), expected: held.len, got: len });
         }
-        let held = TensorBuffer { buffer: self.allocate(context, name, len)?, len };
-        match init {
-            // wgpu hands out zeros.
-            Init::Constant(0.0) => {}
-            Init::Constant(value) => {
-                uploader.fill(context, &held.buffer, 0..4 * len as u64, value.to_bits())?;
-            }
-            Init::Normal(_) | Init::Rotary(_) | Init::Sinusoidal { .. } => {
-                let values = initial_values(seed, name, init, len);
-                uploader.write(context, &held.buffer, 0, bytemuck::cast_slice(&values))?;
-            }
-        }
+        let held = TensorBuffer { buffer: self.allocate(context, name, len)?, offset: 0, len };
+        begin(context, uploader, &held, (name, init), seed)?;
         self.persistent.insert(name.into(), held.clone());
         Ok(held)
+    }
+
+    /// Whether the persistent tensors of a joined plan can lie as it wants: they do, or none of them is here.
+    pub fn takes(&self, plan: &Plan) -> bool {
+        plan.arenas.iter().all(|arena| {
+            let held: Vec<_> =
+                arena.iter().filter_map(|&tensor| self.persistent.get(named(plan, tensor).0)).collect();
+            let lies = |(&tensor, held_one): (&usize, &&TensorBuffer)| {
+                let PlanTensor { spec, first, .. } = &plan.tensors[tensor];
+                held_one.buffer == held[0].buffer
+                    && held_one.offset == held[0].offset + 4 * *first as u64
+                    && held_one.len == spec.shape.len()
+            };
+            held.is_empty() || held.len() == arena.len() && arena.iter().zip(&held).all(lies)
+        })
+    }
+
+    /// Persistent tensors one after another in one buffer, if they are not here.
+    fn persist_arena(
+        &mut self,
+        context: &Context,
+        uploader: &mut Uploader,
+        plan: &Plan,
+        arena: &[usize],
+        seed: u64,
+    ) -> Result<(), DeviceError> {
+        let (first, _) = named(plan, arena[0]);
+        if self.persistent.contains_key(first) {
+            return Ok(());
+        }
+        let elements = arena.iter().map(|&tensor| plan.tensors[tensor].spec.shape.len()).sum();
+        let buffer = self.allocate(context, &format!("{first} and others"), elements)?;
+        for &tensor in arena {
+            let PlanTensor { spec, first, .. } = &plan.tensors[tensor];
+            let held =
+                TensorBuffer { buffer: buffer.clone(), offset: 4 * *first as u64, len: spec.shape.len() };
+            let (name, init) = named(plan, tensor);
+            begin(context, uploader, &held, (name, init), seed)?;
+            self.persistent.insert(name.into(), held);
+        }
+        Ok(())
     }
 
     /// Slots for a plan, matched by rank of size so that plans share as much as they can. A slot that is too
@@ -181,7 +223,7 @@ impl Memory {
         }
         for tensor in &plan.tensors {
             let here = matches!(&tensor.storage, Storage::Persistent { name, .. } if self.persistent.contains_key(name));
-            if !here && !matches!(tensor.storage, Storage::Slot(_)) {
+            if !here && !matches!(tensor.storage, Storage::Slot(_) | Storage::Arena(_)) {
                 fresh = fresh.saturating_add(self.bytes(tensor.spec.shape.len()));
             }
         }
@@ -224,6 +266,36 @@ impl Memory {
             )?;
         self.allocated += size;
         Ok(buffer)
+    }
+}
+
+/// The name of a persistent tensor, and how it begins.
+fn named(plan: &Plan, tensor: usize) -> (&str, Init) {
+    match &plan.tensors[tensor].storage {
+        Storage::Persistent { name, init, .. } => (name, *init),
+        other => panic!("{other:?} is no persistent tensor"),
+    }
+}
+
+/// Fills a new tensor with its first values.
+fn begin(
+    context: &Context,
+    uploader: &mut Uploader,
+    held: &TensorBuffer,
+    (name, init): (&str, Init),
+    seed: u64,
+) -> Result<(), DeviceError> {
+    match init {
+        // wgpu hands out zeros.
+        Init::Constant(0.0) => Ok(()),
+        Init::Constant(value) => {
+            let end = held.offset + 4 * held.len as u64;
+            uploader.fill(context, &held.buffer, held.offset..end, value.to_bits())
+        }
+        Init::Normal(_) | Init::Rotary(_) | Init::Sinusoidal { .. } => {
+            let values = initial_values(seed, name, init, held.len);
+            uploader.write(context, &held.buffer, held.offset, bytemuck::cast_slice(&values))
+        }
     }
 }
 

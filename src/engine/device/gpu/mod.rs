@@ -70,6 +70,10 @@ impl Device for Gpu {
         self.upload(name, &held, held.len, bytes)
     }
 
+    fn plan(&self, plan: PlanId) -> Result<Arc<Plan>, DeviceError> {
+        Ok(self.loaded(plan)?.plan.clone())
+    }
+
     fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError> {
         self.context.check()?;
         self.loaded(plan)?;
@@ -112,7 +116,7 @@ impl Device for Gpu {
         let held = self.memory.persistent(name)?;
         for first in (0..held.len).step_by(PART) {
             let len = PART.min(held.len - first);
-            let words = read_words(&self.context, &held.buffer, 4 * first as u64, len)?;
+            let words = read_words(&self.context, &held.buffer, held.offset + 4 * first as u64, len)?;
             part(bytemuck::cast_slice(&words));
         }
         Ok(())

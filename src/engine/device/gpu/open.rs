@@ -218,7 +218,8 @@ impl Gpu {
         let loaded = self.loaded(plan)?;
         for &tensor in loaded.plan.nodes.iter().flat_map(|node| &node.outputs).filter(|_| self.poison) {
             let held = &loaded.tensors[tensor];
-            let margin = read_words(&self.context, &held.buffer, 4 * held.len as u64, MARGIN as usize / 4)?;
+            let end = held.offset + 4 * held.len as u64;
+            let margin = read_words(&self.context, &held.buffer, end, MARGIN as usize / 4)?;
             if margin.iter().any(|&word| word != SENTINEL) {
                 let storage = &loaded.plan.tensors[tensor].storage;
                 return Ok(Some(format!("writes beyond the end of {storage:?}")));
@@ -242,7 +243,7 @@ impl Gpu {
         if data.len() != 4 * expected {
             return Err(DeviceError::Length { name: name.into(), expected, got: data.len() / 4 });
         }
-        self.uploader.write(&self.context, &held.buffer, 0, data)?;
+        self.uploader.write(&self.context, &held.buffer, held.offset, data)?;
         self.context.check()
     }
 }

@@ -1,5 +1,6 @@
 //! Launches on their way to the device, in as many submissions as keep to the limit.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::engine::step::Step;
 /// Nodes whose kernels are bound.
 pub(super) struct Program {
     pub launches: Vec<Launch>,
+    /// Of each, whether it waits for those before it.
+    pub waits: Vec<bool>,
     /// The same launches, as submissions are cut from them.
     pub list: Arc<LaunchList>,
 }
@@ -27,8 +30,23 @@ impl Program {
     /// Launches of these phases, each a range of launches and a name.
     pub fn new(context: &Context, launches: Vec<Launch>, phases: Vec<(Range<usize>, String)>) -> Self {
         let infos = launches.iter().map(|launch| launch.info.clone()).collect();
-        Self { list: Arc::new(LaunchList::new(infos, phases, context.speed())), launches }
+        let waits = phases.iter().flat_map(|(phase, _)| waits(&launches[phase.clone()])).collect();
+        Self { list: Arc::new(LaunchList::new(infos, phases, context.speed())), launches, waits }
     }
+}
+
+/// Of launches of one phase, which have a barrier before them: wgpu puts it where a buffer was written, or read and is
+/// now written.
+fn waits<'a>(launches: &'a [Launch]) -> Vec<bool> {
+    let mut written: HashMap<&'a Buffer, bool> = HashMap::new();
+    let waits = |launch: &'a Launch| {
+        let waits =
+            |(buffer, writes): &(Buffer, bool)| written.get(buffer).is_some_and(|before| *before || *writes);
+        let waits = launch.buffers.iter().any(waits);
+        written.extend(launch.buffers.iter().map(|(buffer, writes)| (buffer, *writes)));
+        waits
+    };
+    launches.iter().map(waits).collect()
 }
 
 /// A plan that is ready to run.
@@ -155,7 +173,7 @@ pub(super) fn begin(
     let mut encoder = context.device.create_command_encoder(&Default::default());
     for &tensor in &loaded.plan.phases[phase].cleared {
         let held = &loaded.tensors[tensor];
-        encoder.clear_buffer(&held.buffer, 0, Some(4 * held.len as u64));
+        encoder.clear_buffer(&held.buffer, held.offset, Some(4 * held.len as u64));
     }
     encoder
 }

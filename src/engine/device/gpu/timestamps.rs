@@ -18,7 +18,7 @@ use super::open::Gpu;
 use super::runner::{Piece, Program, Runner, begin};
 use super::transfer::read_words;
 use super::under_way::Work;
-use crate::engine::device::timeline::{Clock, Detail, LaunchTime, Span, Timeline};
+use crate::engine::device::timeline::{Clock, Detail, LaunchTime, Span, Starts, Timeline};
 use crate::engine::device::{DeviceError, PlanId};
 use crate::engine::step::Step;
 
@@ -165,6 +165,8 @@ impl Gpu {
             (None, Detail::Launches) => alone,
         };
         let device = Span { start_us: 0.0, us: spans.iter().map(Span::end_us).fold(0.0, f64::max) };
+        let waiting = program.waits[launches.clone()].iter().filter(|waits| **waits);
+        let starts = Starts { dispatches: launches.len(), barriers: waiting.count() };
         let times = launches.zip(spans).filter(|_| detail == Detail::Launches);
         let time = |(launch, span): (usize, Span)| {
             let LaunchInfo { node, index, shader, .. } = program.launches[launch].info;
@@ -178,6 +180,7 @@ impl Gpu {
             submit,
             wait,
             submissions: submitted.submissions,
+            starts: Some(starts),
         })
     }
 }

@@ -14,6 +14,8 @@ use crate::engine::device::{DeviceError, Results};
 #[derive(Clone, Debug)]
 pub(super) struct TensorBuffer {
     pub buffer: Buffer,
+    /// Bytes of the buffer before it.
+    pub offset: u64,
     /// Elements of the tensor; the buffer may be larger.
     pub len: usize,
 }
@@ -143,7 +145,7 @@ impl Readback {
         let mut at = 0;
         for held in results {
             let size = 4 * held.len as u64;
-            encoder.copy_buffer_to_buffer(&held.buffer, 0, &staging, at, Some(size));
+            encoder.copy_buffer_to_buffer(&held.buffer, held.offset, &staging, at, Some(size));
             at += size;
         }
         staging

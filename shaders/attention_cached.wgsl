@@ -1,6 +1,8 @@
-// attention_cached, second: out_i = Σ_s p_is values_s, p_i = softmax(q_i·keys_s/√D) over s ≤ position + i
+// attention_cached: out_i = Σ_s p_is values_s, p_i = softmax(q_i·keys_s/√D) over s ≤ position + i
 // qkv (streams, n, n_head + 2 n_kv_head, WIDTH), keys, values (streams, room, n_kv_head, WIDTH),
 // out (streams, n, n_head, WIDTH); tokens = streams · n
+// Keys and values of the n new tokens of a stream go into its cache, from row `position` on: those of a token by the
+// workgroup of the first head that shares them. All workgroups read them from qkv, and the cache only before `position`.
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
 // With WINDOW > 0, a query sees so many keys, itself the last.
 // One workgroup per new token and head. Keys come in tiles of one per thread; then each thread sums one channel, or
@@ -27,8 +29,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
-@group(0) @binding(1) var<storage, read> keys: array<f32>;
-@group(0) @binding(2) var<storage, read> values: array<f32>;
+@group(0) @binding(1) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(2) var<storage, read_write> values: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
@@ -46,11 +48,22 @@ fn main(
         return;
     }
     let h = number % params.n_head;
+    let group_size = params.n_head / params.n_kv_head;
+    let kv_head = h / group_size;
     let row = params.n_kv_head * WIDTH;
-    // the channels of this head in the first row of this stream's cache
-    let cache = token / params.n * params.room * row + h / (params.n_head / params.n_kv_head) * WIDTH;
-    let q = (token * (params.n_head + 2u * params.n_kv_head) + h) * WIDTH;
+    let qkv_row = params.n_head * WIDTH + 2u * row;
+    // the channels of this head's keys and values in the first row of this stream's cache
+    let cache = token / params.n * params.room * row + kv_head * WIDTH;
+    let q = token * qkv_row + h * WIDTH;
+    // its keys in the row of qkv that is `token % n` rows after the stream's first; values lie one `row` further on
+    let new_key = token * qkv_row + (params.n_head + kv_head) * WIDTH;
     let t = step.position + token % params.n;
+    if h % group_size == 0u {
+        for (var d = local; d < WIDTH; d += WORKGROUP) {
+            keys[cache + t * row + d] = qkv[new_key + d];
+            values[cache + t * row + d] = qkv[new_key + row + d];
+        }
+    }
     let seen = t + 1u;
     let slope = alibi_slope(h);
     let team = local / WIDTH;
@@ -68,8 +81,15 @@ fn main(
         var score = -3e38;
         if s < seen {
             score = 0.0;
-            for (var d = 0u; d < WIDTH; d++) {
-                score += qkv[q + d] * keys[cache + s * row + d];
+            if s < step.position {
+                for (var d = 0u; d < WIDTH; d++) {
+                    score += qkv[q + d] * keys[cache + s * row + d];
+                }
+            } else {
+                let key = new_key - (t - s) * qkv_row;
+                for (var d = 0u; d < WIDTH; d++) {
+                    score += qkv[q + d] * qkv[key + d];
+                }
             }
             score *= params.scale;
             if ALIBI == 1u {
@@ -90,7 +110,14 @@ fn main(
             var sum = sums[i] * shrink;
             if team < TEAMS && d < WIDTH {
                 for (var j = team; j < count; j += TEAMS) {
-                    sum += weights[j] * values[cache + (first + j) * row + d];
+                    let s = first + j;
+                    var value = 0.0;
+                    if s < step.position {
+                        value = values[cache + s * row + d];
+                    } else {
+                        value = qkv[new_key - (t - s) * qkv_row + row + d];
+                    }
+                    sum += weights[j] * value;
                 }
             }
             sums[i] = sum;
