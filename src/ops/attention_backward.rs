@@ -189,7 +189,7 @@ impl AttentionBackward {
                     .groups((heads * e.time).div_ceil(64), target),
             );
             for (shader, heads) in [(queries, heads), (keys, n * e.n_kv_head)] {
-                let dispatch = self.0.describe(Dispatch::new(shader), e, first);
+                let dispatch = self.0.describe(shader, e, first);
                 dispatches.push(
                     Attention::bind_segments(dispatch, segments, e, (first, n))
                         .bind_part("qkv", In(0), first * qkv, n * qkv)
