@@ -79,8 +79,8 @@ const EDITS: &[Edit] = &[
         what: "the second tile of keys is not masked",
         shader: "attention/flash",
         changes: &[(
-            "if CAUSAL == 1u {\n        end = min(end, t + 1u);",
-            "if CAUSAL == 1u && s / TILE != 1u {\n        end = min(end, t + 1u);",
+            "if params.causal == 1u {\n        end = min(end, t + 1u);",
+            "if params.causal == 1u && s / TILE != 1u {\n        end = min(end, t + 1u);",
         )],
     },
     Edit {
@@ -196,9 +196,9 @@ const EDITS: &[Edit] = &[
         changes: &[("stable_tanh(f * c[at] + i * g)", "stable_tanh(c[at])")],
     },
     Edit {
-        what: "the bias added to each part of a split sum",
+        what: "the bias left out of a product that is added to a sum",
         shader: "matmul/tiled",
-        changes: &[("if BIAS == 1u && params.add_bias == 1u", "if BIAS == 1u")],
+        changes: &[("if params.add_bias == 1u", "if params.add_bias == 1u && params.accumulate == 0u")],
     },
     Edit {
         what: "rows of queries counted by key heads",

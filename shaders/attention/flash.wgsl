@@ -1,23 +1,21 @@
 // attention: out_t = Σ_s p_ts v_s, p_ts = exp(q_t·k_s/√D - lse_t), lse_t = log Σ_s exp(q_t·k_s/√D), per head
-// qkv (batch, time, n_head + 2 n_kv_head, WIDTH), out (batch, time, n_head, WIDTH), lse (batch, n_head, time)
+// qkv (batch, time, n_head + 2 n_kv_head, width), out (batch, time, n_head, width), lse (batch, n_head, time)
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
-// With WINDOW > 0, a query sees so many keys, itself the last.
+// WINDOWED, a query sees `window` keys, itself the last.
 // One workgroup of 128 threads per head and 64 queries; keys come in tiles of 32, channels 32 at a time.
 // f32 sums, channel by channel and key by key.
 // The softmax is online: when a tile brings a larger score, the sums so far are scaled down (Dao et al. 2022).
-const WIDTH: u32 = 32u;
-const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
-const WINDOW: u32 = 0u;
+const WINDOWED: u32 = 0u;
 const ROWS: u32 = 64u;
 // tiles of 32 channels
-const PARTS: u32 = (WIDTH + 31u) / 32u;
+const PARTS: u32 = 1u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32, width: u32, causal: u32, window: u32,
     salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
@@ -36,11 +34,11 @@ fn mask(head: u32, t: u32, s: u32) -> f32 {
 
 // Channel d of column `column`, in heads, of row t of item b; 0 outside, where it adds nothing to a product.
 fn load(b: u32, column: u32, t: u32, d: u32) -> f32 {
-    if t >= params.time || d >= WIDTH {
+    if t >= params.time || d >= params.width {
         return 0.0;
     }
     let row = b * params.time + t;
-    return qkv[(row * (params.n_head + 2u * params.n_kv_head) + column) * WIDTH + d];
+    return qkv[(row * (params.n_head + 2u * params.n_kv_head) + column) * params.width + d];
 }
 
 // Terms of `left`: 32 channels of 64 queries.
@@ -88,7 +86,7 @@ fn stage_values(local: u32, b: u32, value: u32, first: u32, channel: u32) {
 // Scores of query t against keys s..s + 3, with those it does not see far below all others.
 fn visible(products: vec4<f32>, b: u32, slope: f32, t: u32, s: u32) -> vec4<f32> {
     var end = params.time;
-    if CAUSAL == 1u {
+    if params.causal == 1u {
         end = min(end, t + 1u);
     }
     var scores = products * params.scale;
@@ -97,8 +95,8 @@ fn visible(products: vec4<f32>, b: u32, slope: f32, t: u32, s: u32) -> vec4<f32>
     }
     let keys = vec4(s, s + 1u, s + 2u, s + 3u);
     scores = select(vec4(-3e38), scores, keys < vec4(end));
-    if WINDOW > 0u {
-        scores = select(vec4(-3e38), scores, keys + vec4(WINDOW) > vec4(t));
+    if WINDOWED == 1u {
+        scores = select(vec4(-3e38), scores, keys + vec4(params.window) > vec4(t));
     }
     if SEGMENTS == 1u {
         scores = select(vec4(-3e38), scores, same_segments(b, t, s));
@@ -115,9 +113,9 @@ fn total(x: vec4<f32>) -> f32 {
 }
 
 fn store(b: u32, h: u32, t: u32, d: u32, x: vec4<f32>) {
-    let at = ((b * params.time + t) * params.n_head + h) * WIDTH;
+    let at = ((b * params.time + t) * params.n_head + h) * params.width;
     for (var i = 0u; i < 4u; i++) {
-        if t < params.time && d + i < WIDTH {
+        if t < params.time && d + i < params.width {
             out[at + d + i] = x[i];
         }
     }
@@ -151,12 +149,12 @@ fn main(
     var largest = vec4(-3e38);
     var share = vec4(0.0);
     var end = params.time;
-    if CAUSAL == 1u {
+    if params.causal == 1u {
         end = min(end, first + ROWS);
     }
     var tile = 0u;
-    if WINDOW > 0u {
-        tile = (first + 1u - min(first + 1u, WINDOW)) / TILE * TILE;
+    if WINDOWED == 1u {
+        tile = (first + 1u - min(first + 1u, params.window)) / TILE * TILE;
     }
     for (; tile < end; tile += TILE) {
         var scores = Block();

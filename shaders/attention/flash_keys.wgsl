@@ -1,23 +1,21 @@
 // attention_backward for keys and values: dv_s = Σ_t m_ts p_ts dout_t, dk_s = Σ_t ds_ts q_t,
 // ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D, p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
-// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head,
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, width), dout (batch, time, n_head, width), lse, delta (batch, n_head,
 // time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
-// score. With WINDOW > 0, a query sees so many keys, itself the last. One workgroup of 128 threads per head of keys and
+// score. WINDOWED, a query sees `window` keys, itself the last. One workgroup of 128 threads per head of keys and
 // 64 keys; the queries of the heads that share them come head by head in tiles of 32, channels 32 at a time. f32 sums,
 // channel by channel and query by query.
-const WIDTH: u32 = 32u;
-const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
-const WINDOW: u32 = 0u;
+const WINDOWED: u32 = 0u;
 const ROWS: u32 = 64u;
 // tiles of 32 channels
-const PARTS: u32 = (WIDTH + 31u) / 32u;
+const PARTS: u32 = 1u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_kv_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32, width: u32, causal: u32, window: u32,
     salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
@@ -38,19 +36,19 @@ fn mask(head: u32, t: u32, s: u32) -> f32 {
 
 // Channel d of column `column`, in heads, of row t of item b; 0 outside, where it adds nothing to a product.
 fn load(b: u32, column: u32, t: u32, d: u32) -> f32 {
-    if t >= params.time || d >= WIDTH {
+    if t >= params.time || d >= params.width {
         return 0.0;
     }
     let row = b * params.time + t;
-    return qkv[(row * (params.n_head + 2u * params.n_kv_head) + column) * WIDTH + d];
+    return qkv[(row * (params.n_head + 2u * params.n_kv_head) + column) * params.width + d];
 }
 
 // Channel d of row t of dout of head h of item b; 0 outside.
 fn load_dout(b: u32, h: u32, t: u32, d: u32) -> f32 {
-    if t >= params.time || d >= WIDTH {
+    if t >= params.time || d >= params.width {
         return 0.0;
     }
-    return dout[((b * params.time + t) * params.n_head + h) * WIDTH + d];
+    return dout[((b * params.time + t) * params.n_head + h) * params.width + d];
 }
 
 // Terms of `left`: 32 channels of 64 keys or values.
@@ -133,7 +131,7 @@ fn pair(head: u32, slope: f32, t: u32, s: u32, products: vec4<f32>, dp: vec4<f32
     }
     let keys = vec4(s, s + 1u, s + 2u, s + 3u);
     var end = params.time;
-    if CAUSAL == 1u {
+    if params.causal == 1u {
         end = t + 1u;
     }
     let at = head * params.time + t;
@@ -142,8 +140,8 @@ fn pair(head: u32, slope: f32, t: u32, s: u32, products: vec4<f32>, dp: vec4<f32
         scores -= penalties(slope, t, s);
     }
     var seen = keys < vec4(end);
-    if WINDOW > 0u {
-        seen &= keys + vec4(WINDOW) > vec4(t);
+    if WINDOWED == 1u {
+        seen &= keys + vec4(params.window) > vec4(t);
     }
     if SEGMENTS == 1u {
         seen &= same_segments(head / params.n_head, t, s);
@@ -167,9 +165,9 @@ fn transposed(x: Block) -> Block {
 
 fn store(b: u32, column: u32, t: u32, d: u32, x: vec4<f32>) {
     let row = b * params.time + t;
-    let at = (row * (params.n_head + 2u * params.n_kv_head) + column) * WIDTH;
+    let at = (row * (params.n_head + 2u * params.n_kv_head) + column) * params.width;
     for (var i = 0u; i < 4u; i++) {
-        if t < params.time && d + i < WIDTH {
+        if t < params.time && d + i < params.width {
             dqkv[at + d + i] = x[i];
         }
     }
@@ -204,12 +202,12 @@ fn main(
         let slope = alibi_slope(h);
         // The first query that sees a key of this block is its first key's own; 64 is a multiple of 32.
         var query = 0u;
-        if CAUSAL == 1u {
+        if params.causal == 1u {
             query = first;
         }
         var end = params.time;
-        if WINDOW > 0u {
-            end = min(end, first + ROWS - 1u + WINDOW);
+        if WINDOWED == 1u {
+            end = min(end, first + ROWS - 1u + params.window);
         }
         for (; query < end; query += TILE) {
             // Rows are keys, columns queries.

@@ -1,22 +1,20 @@
 // attention_backward for queries: dq_t = Σ_s ds_ts k_s, ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D,
 // p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout; delta_t = Σ_d dout_td · out_td, which is kept for the keys
-// qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), out, dout (batch, time, n_head, WIDTH), lse, delta (batch,
-// n_head, time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
-// score. With WINDOW > 0, a query sees so many keys, itself the last. One workgroup of 128 threads per head and 64
+// qkv, dqkv (batch, time, n_head + 2 n_kv_head, width), out, dout (batch, time, n_head, width), lse, delta (batch,
+// n_head, time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from
+// a score. WINDOWED, a query sees `window` keys, itself the last. One workgroup of 128 threads per head and 64
 // queries; keys come in tiles of 32, channels 32 at a time. f32 sums, channel by channel and key by key.
-const WIDTH: u32 = 32u;
-const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
-const WINDOW: u32 = 0u;
+const WINDOWED: u32 = 0u;
 const ROWS: u32 = 64u;
 // tiles of 32 channels
-const PARTS: u32 = (WIDTH + 31u) / 32u;
+const PARTS: u32 = 1u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32, width: u32, causal: u32, window: u32,
     salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
@@ -41,19 +39,19 @@ fn mask(head: u32, t: u32, s: u32) -> f32 {
 
 // Channel d of column `column`, in heads, of row t of item b; 0 outside, where it adds nothing to a product.
 fn load(b: u32, column: u32, t: u32, d: u32) -> f32 {
-    if t >= params.time || d >= WIDTH {
+    if t >= params.time || d >= params.width {
         return 0.0;
     }
     let row = b * params.time + t;
-    return qkv[(row * (params.n_head + 2u * params.n_kv_head) + column) * WIDTH + d];
+    return qkv[(row * (params.n_head + 2u * params.n_kv_head) + column) * params.width + d];
 }
 
 // Channel d of row t of dout of head h of item b; 0 outside.
 fn load_dout(b: u32, h: u32, t: u32, d: u32) -> f32 {
-    if t >= params.time || d >= WIDTH {
+    if t >= params.time || d >= params.width {
         return 0.0;
     }
-    return dout[((b * params.time + t) * params.n_head + h) * WIDTH + d];
+    return dout[((b * params.time + t) * params.n_head + h) * params.width + d];
 }
 
 // Terms of `left`: 32 channels of 64 queries.
@@ -116,9 +114,9 @@ fn stage_key_terms(local: u32, b: u32, key: u32, first: u32, channel: u32) {
 fn sum_deltas(local: u32, head: u32, b: u32, h: u32, first: u32) {
     let t = first + local;
     if local < ROWS && t < params.time {
-        let start = ((b * params.time + t) * params.n_head + h) * WIDTH;
+        let start = ((b * params.time + t) * params.n_head + h) * params.width;
         var sum = 0.0;
-        for (var d = 0u; d < WIDTH; d++) {
+        for (var d = 0u; d < params.width; d++) {
             sum += dout[start + d] * out[start + d];
         }
         deltas[local] = sum;
@@ -132,7 +130,7 @@ fn ds_of(head: u32, slope: f32, first: u32, t: u32, s: u32, products: vec4<f32>,
         return vec4(0.0);
     }
     var end = params.time;
-    if CAUSAL == 1u {
+    if params.causal == 1u {
         end = t + 1u;
     }
     let at = head * params.time + t;
@@ -147,8 +145,8 @@ fn ds_of(head: u32, slope: f32, first: u32, t: u32, s: u32, products: vec4<f32>,
     let ds = exp(scores - lse[at]) * (g - deltas[t - first]);
     let keys = vec4(s, s + 1u, s + 2u, s + 3u);
     var seen = keys < vec4(end);
-    if WINDOW > 0u {
-        seen &= keys + vec4(WINDOW) > vec4(t);
+    if WINDOWED == 1u {
+        seen &= keys + vec4(params.window) > vec4(t);
     }
     if SEGMENTS == 1u {
         seen &= same_segments(head / params.n_head, t, s);
@@ -158,9 +156,9 @@ fn ds_of(head: u32, slope: f32, first: u32, t: u32, s: u32, products: vec4<f32>,
 
 fn store(b: u32, column: u32, t: u32, d: u32, x: vec4<f32>) {
     let row = b * params.time + t;
-    let at = (row * (params.n_head + 2u * params.n_kv_head) + column) * WIDTH;
+    let at = (row * (params.n_head + 2u * params.n_kv_head) + column) * params.width;
     for (var i = 0u; i < 4u; i++) {
-        if t < params.time && d + i < WIDTH {
+        if t < params.time && d + i < params.width {
             dqkv[at + d + i] = x[i];
         }
     }
@@ -194,12 +192,12 @@ fn main(
 
     var sums: array<Block, PARTS>;
     var end = params.time;
-    if CAUSAL == 1u {
+    if params.causal == 1u {
         end = min(end, first + ROWS);
     }
     var tile = 0u;
-    if WINDOW > 0u {
-        tile = (first + 1u - min(first + 1u, WINDOW)) / TILE * TILE;
+    if WINDOWED == 1u {
+        tile = (first + 1u - min(first + 1u, params.window)) / TILE * TILE;
     }
     for (; tile < end; tile += TILE) {
         var scores = Block();

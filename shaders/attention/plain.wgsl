@@ -1,20 +1,18 @@
 // attention: out_t = Σ_s p_ts v_s, p_ts = exp(q_t·k_s/√D - lse_t), lse_t = log Σ_s exp(q_t·k_s/√D), per head
 // qkv (batch, time, n_head + 2 n_kv_head, WIDTH), out (batch, time, n_head, WIDTH), lse (batch, n_head, time)
 // n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a score.
-// With WINDOW > 0, a query sees so many keys, itself the last.
+// A query sees `window` keys, itself the last, or all.
 // One thread per query, which meets its keys in order. The softmax is online: whenever a larger score comes,
 // what was summed so far is scaled down (Milakov & Gimelshein 2018). All sums are f32, in the order of keys.
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
-const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
-const WINDOW: u32 = 0u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32, causal: u32, window: u32,
     salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
@@ -67,13 +65,10 @@ fn main(
     var largest = -3e38;
     var total = 0.0;
     var seen = params.time;
-    if CAUSAL == 1u {
+    if params.causal == 1u {
         seen = t + 1u;
     }
-    var s = 0u;
-    if WINDOW > 0u {
-        s = seen - min(seen, WINDOW);
-    }
+    var s = seen - min(seen, params.window);
     for (; s < seen; s++) {
         if SEGMENTS == 1u {
             if !same_segment(b, t, s) {

@@ -2,19 +2,17 @@
 // ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D, p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout
 // qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), dout (batch, time, n_head, WIDTH), lse, delta (batch, n_head,
 // time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
-// score. With WINDOW > 0, a query sees so many keys, itself the last. one thread per key, which meets the queries that
+// score. A query sees `window` keys, itself the last, or all. One thread per key, which meets the queries that
 // see it head by head and in order; f32 sums in that order
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
-const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
-const WINDOW: u32 = 0u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_kv_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32, causal: u32, window: u32,
     salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
@@ -72,13 +70,10 @@ fn main(
         let at = b * params.n_head + h;
         let slope = alibi_slope(h);
         var t = 0u;
-        if CAUSAL == 1u {
+        if params.causal == 1u {
             t = s;
         }
-        var end = params.time;
-        if WINDOW > 0u {
-            end = min(end, s + WINDOW);
-        }
+        let end = min(params.time, s + params.window);
         for (; t < end; t++) {
             if SEGMENTS == 1u {
                 if !same_segment(b, t, s) {

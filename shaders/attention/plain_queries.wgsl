@@ -1,20 +1,18 @@
 // attention_backward for queries: dq_t = Σ_s ds_ts k_s, ds_ts = p_ts (m_ts dout_t·v_s - delta_t)/√D,
 // p_ts = exp(q_t·k_s/√D - lse_t), m the mask of dropout; delta_t = Σ_d dout_td · out_td, which is kept for the keys
 // qkv, dqkv (batch, time, n_head + 2 n_kv_head, WIDTH), out, dout (batch, time, n_head, WIDTH), lse, delta (batch,
-// n_head, time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from a
-// score. With WINDOW > 0, a query sees so many keys, itself the last. one thread per query, which meets its keys in
+// n_head, time) n_head / n_kv_head heads share a key and a value; with ALIBI, their distance times a slope is taken from
+// a score. A query sees `window` keys, itself the last, or all. One thread per query, which meets its keys in
 // order; f32 sums in that order
 const WORKGROUP: u32 = 64u;
 const WIDTH: u32 = 32u;
-const CAUSAL: u32 = 1u;
 const DROPOUT: u32 = 0u;
 const ALIBI: u32 = 0u;
 const SEGMENTS: u32 = 0u;
-const WINDOW: u32 = 0u;
 
 // first: the number, over all batches, of head 0 here; heads = batch · n_head
 struct Params {
-    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32,
+    first: u32, heads: u32, n_head: u32, n_kv_head: u32, time: u32, scale: f32, causal: u32, window: u32,
     salt: u32, threshold: u32, keep_scale: f32, alibi_heads: u32, alibi_step: f32,
 }
 
@@ -75,13 +73,10 @@ fn main(
     delta[head * params.time + t] = mean;
     let norm = lse[head * params.time + t];
     var seen = params.time;
-    if CAUSAL == 1u {
+    if params.causal == 1u {
         seen = t + 1u;
     }
-    var s = 0u;
-    if WINDOW > 0u {
-        s = seen - min(seen, WINDOW);
-    }
+    var s = seen - min(seen, params.window);
     for (; s < seen; s++) {
         if SEGMENTS == 1u {
             if !same_segment(b, t, s) {

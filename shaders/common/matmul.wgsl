@@ -5,7 +5,6 @@ const TRANSPOSE_A: u32 = 0u;
 const TRANSPOSE_B: u32 = 0u;
 const VECTOR_A: u32 = 0u;
 const VECTOR_B: u32 = 0u;
-const BIAS: u32 = 0u;
 
 struct Params {
     m: u32, n: u32, k: u32,
@@ -77,7 +76,7 @@ fn store(z: u32, i: u32, j: u32, block: mat4x4<f32>) {
     for (var r = 0u; r < rows; r++) {
         for (var s = 0u; s < cols; s++) {
             var sum = sums[r][s] * params.scale;
-            if BIAS == 1u && params.add_bias == 1u {
+            if params.add_bias == 1u {
                 sum += bias[params.c_col + j + s];
             }
             let at = z * params.m * params.n + (i + r) * params.c_width + params.c_col + j + s;

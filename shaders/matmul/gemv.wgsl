@@ -4,7 +4,6 @@
 // s, s + SLICES, … along k in order, in f32; their partial sums are added as a tree. Neighbouring threads read
 // neighbouring memory: along k where b is transposed (many slices), else along its rows (many columns).
 const TRANSPOSE_B: u32 = 0u;
-const BIAS: u32 = 0u;
 const COLS: u32 = 32u;
 const SLICES: u32 = 256u / COLS;
 
@@ -54,7 +53,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         return;
     }
     sum = sums[col] * params.scale;
-    if BIAS == 1u && params.add_bias == 1u {
+    if params.add_bias == 1u {
         sum += bias[params.c_col + j];
     }
     let at = group.z * params.n + params.c_col + j;

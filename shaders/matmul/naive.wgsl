@@ -4,7 +4,6 @@
 // One workgroup computes 8×8 elements of one pair; each sum runs over k in order, in f32.
 const TRANSPOSE_A: u32 = 0u;
 const TRANSPOSE_B: u32 = 0u;
-const BIAS: u32 = 0u;
 
 struct Params {
     m: u32, n: u32, k: u32,
@@ -36,7 +35,7 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
         sum += x * y;
     }
     sum *= params.scale;
-    if BIAS == 1u && params.add_bias == 1u {
+    if params.add_bias == 1u {
         sum += bias[params.c_col + j];
     }
     let at_c = at.z * params.m * params.n + i * params.c_width + params.c_col + j;

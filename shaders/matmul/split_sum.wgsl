@@ -1,11 +1,10 @@
 // matmul: C = scale · Σ partials + bias (+ C), the second pass where k was split
 // partials (splits, m, n); bias (n); c (m, n)
 // One thread per element of C; partials are added in order, in f32.
-const BIAS: u32 = 0u;
 
 struct Params {
     len: u32, n: u32, splits: u32,
-    scale: f32, accumulate: u32,
+    scale: f32, accumulate: u32, add_bias: u32,
 }
 
 @group(0) @binding(0) var<storage, read> partials: array<f32>;
@@ -19,7 +18,7 @@ fn each_element(at: u32) {
         sum += partials[split * params.len + at];
     }
     sum *= params.scale;
-    if BIAS == 1u {
+    if params.add_bias == 1u {
         sum += bias[at % params.n];
     }
     if params.accumulate == 1u {

@@ -98,14 +98,24 @@ impl Attention {
         if self.causal { t + 1 } else { time }
     }
 
-    /// The settings of every kernel of this op; `first` is the first item of the batch that it is bound to.
-    pub(super) fn describe(&self, dispatch: Dispatch, e: &Extent, first: usize) -> Dispatch {
+    /// The settings of every kernel of this op; `first` is the first item of the batch that it is bound to. What is a
+    /// constant makes pipelines to compile, so only what costs much in the innermost loops is one.
+    pub(super) fn describe(&self, shader: Shader, e: &Extent, first: usize) -> Dispatch {
+        let mut dispatch = Dispatch::new(shader);
+        // Kernels that keep rows in registers have as many as channels; tiles are 32 channels wide.
+        dispatch = match shader.name.contains("plain") {
+            true => dispatch.constant("WIDTH", e.width as u32),
+            false => dispatch
+                .constant("PARTS", e.width.div_ceil(32) as u32)
+                .constant("WINDOWED", (self.window > 0).into())
+                .param("width", e.width),
+        };
+        let window = if self.window == 0 { e.time } else { self.window.min(e.time) };
         dispatch
-            .constant("WIDTH", e.width as u32)
-            .constant("CAUSAL", self.causal.into())
             .constant("DROPOUT", (self.dropout > 0.0).into())
             .constant("ALIBI", self.alibi.into())
-            .constant("WINDOW", self.window.min(e.time) as u32)
+            .param("causal", self.causal)
+            .param("window", window)
             .param("first", first * e.n_head)
             .param("n_head", e.n_head)
             .param("n_kv_head", e.n_kv_head)
@@ -204,7 +214,7 @@ impl Op for Attention {
         let kernel = |variant, shader, queries_per_group: usize| {
             let part = |(first, n): (usize, usize)| {
                 let heads = n * e.n_head;
-                let dispatch = self.describe(Dispatch::new(shader), &e, first);
+                let dispatch = self.describe(shader, &e, first);
                 Self::bind_segments(dispatch, segments, &e, (first, n))
                     .bind_part("qkv", In(0), first * qkv, n * qkv)
                     .bind_part("out", Out(0), first * out, n * out)

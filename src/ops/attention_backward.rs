@@ -178,7 +178,7 @@ impl AttentionBackward {
         for (first, n) in batch_ranges(target, e.batch, &widths) {
             let heads = n * e.n_head;
             for (shader, heads) in [(queries, heads), (keys, n * e.n_kv_head)] {
-                let mut dispatch = self.0.describe(Dispatch::new(shader), e, first);
+                let mut dispatch = self.0.describe(shader, e, first);
                 if shader == queries {
                     dispatch = dispatch.bind_part("out", In(1), first * out, n * out);
                 }

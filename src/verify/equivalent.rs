@@ -106,9 +106,9 @@ pub fn reason(shader: &str, function: &str, change: &str) -> Option<&'static str
     // Where a loop over keys ends or begins; what a query sees is another function's.
     if shader.starts_with("attention/flash") && function == "main" {
         let passed_by = [
-            "as `if CAUSAL == 2u {`",
-            "as `if WINDOW > 1u {`",
-            "as `tile = (first + 1u - min(first + 1u, WINDOW)) / TILE / TILE;`",
+            "as `if params.causal == 2u {`",
+            "as `if WINDOWED == 2u {`",
+            "as `tile = (first + 1u - min(first + 1u, params.window)) / TILE / TILE;`",
         ];
         if passed_by.iter().any(|end| change.ends_with(end)) {
             return Some(MASKED);

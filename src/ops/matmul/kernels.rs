@@ -155,13 +155,13 @@ impl<'a> Product<'a> {
         };
         let mut kernel = partial.kernel("split_k", |part| part.split(splits, steps));
         let sum = Dispatch::new(SPLIT_SUM)
-            .constant("BIAS", self.op.bias.into())
             .bind("partials", Scratch)
             .bind("c", Out(0))
             .param("n", n)
             .param("splits", splits)
             .param("scale", self.op.scale)
             .param("accumulate", self.op.accumulate)
+            .param("add_bias", self.op.bias)
             .elements(m * n, target);
         kernel.dispatches.push(self.bind_bias(sum));
         kernel.scratch = scratch;
@@ -197,7 +197,6 @@ impl Part<'_> {
         let Product { op, a_width, b_width, extents, .. } = self.product;
         let dispatch = Dispatch::new(shader)
             .constant("TRANSPOSE_B", op.transpose_b.into())
-            .constant("BIAS", op.bias.into())
             .param("m", self.m.len)
             .param("n", self.n.len)
             .param("k", self.k.len)
@@ -209,7 +208,7 @@ impl Part<'_> {
             .param("c_col", self.n.first)
             .param("scale", op.scale)
             .param("accumulate", op.accumulate || self.k.first > 0)
-            .param("add_bias", self.k.first == 0);
+            .param("add_bias", op.bias && self.k.first == 0);
         self.product.bind_bias(dispatch)
     }
 
