@@ -1,17 +1,21 @@
 //! Every op of the registry on every case: its fast twin, its kernels and its derivative against the f64 twin.
 
+use std::convert::Infallible;
+
 use lal::engine::case::Case;
 use lal::engine::device::DeviceError;
 use lal::engine::device::gpu::adapter::DeviceLimits;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
 use lal::engine::dispatch::{Kernel, Operand, Operands, Target};
 use lal::ops::OPS;
-use lal::verify::Check;
-use lal::verify::check::{check_kernels, check_twin, run_twin, specs};
+use lal::verify::check::{Prepared, check_twin, is_folded, run_twin, specs};
 use lal::verify::compare::compare_with;
+use lal::verify::crew::{Crew, WAYS, Way};
 use lal::verify::derivative::check_derivative;
 use lal::verify::inputs::draw;
 use lal::verify::lockstep::{allowed, exact};
+use lal::verify::walk::Walk;
+use lal::verify::{Check, CheckKind};
 
 fn cases() -> impl Iterator<Item = Case> {
     OPS.iter().flat_map(|op| (op.cases)())
@@ -22,19 +26,26 @@ fn assert_all_pass(checks: impl IntoIterator<Item = Check>) {
     assert!(failures.is_empty(), "{} checks failed:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// A device that shows stray reads and writes; `None` where tests may go without one.
-fn gpu(options: GpuOptions) -> Option<Gpu> {
-    match Gpu::open(GpuOptions { poison: true, ..options }) {
-        Ok(gpu) => Some(gpu),
+/// Devices that show stray reads and writes; `None` where tests may go without one.
+fn crews(ways: &[Way], limits: DeviceLimits) -> Option<Vec<Crew>> {
+    match Crew::all(ways, |options| Gpu::open(GpuOptions { limits, ..options }).map(Some)) {
+        Ok(crews) => Some(crews),
         Err(DeviceError::NoAdapter) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => None,
         Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the other tests without a GPU."),
     }
 }
 
-fn check_on(options: GpuOptions) {
-    if let Some(mut gpu) = gpu(options) {
-        assert_all_pass(cases().flat_map(|case| check_kernels(&mut gpu, &case)));
-    }
+/// Every kernel of every case in these ways.
+fn check_kernels(ways: &[Way], limits: DeviceLimits) {
+    let Some(mut crews) = crews(ways, limits) else { return };
+    let mut kernels = Vec::new();
+    let walk = Walk::new(cases().collect(), &mut crews[0]);
+    let run = walk.run(&mut crews, |_, checks| {
+        kernels.extend(checks.into_iter().filter(|check| check.kind == CheckKind::Kernel));
+        Ok::<_, Infallible>(())
+    });
+    run.unwrap_or_else(|never| match never {});
+    assert_all_pass(kernels);
 }
 
 /// Whether an op splits these operands into more and smaller bindings than one each.
@@ -90,28 +101,32 @@ fn f32_twins_stay_within_half_of_each_derived_bound() {
     assert!(beyond.is_empty(), "{} are beyond half their bound:\n{}", beyond.len(), beyond.join("\n"));
 }
 
+/// Bytes of small bindings, and an op that is split by them: those that cut whole blocks of rows need more than those
+/// that cut anywhere.
+const SMALL: [(u64, &str); 2] = [(1 << 10, "gelu"), (32 << 10, "matmul")];
+
 #[test]
-fn kernels_stay_near_the_oracle() {
-    check_on(GpuOptions::default());
+fn kernels_stay_near_the_oracle_whole_and_when_tensors_are_bound_in_parts() {
+    let whole = Way { name: "whole", checked: false, max_grid: None, max_binding_bytes: None };
+    let parts = SMALL.map(|(most, _)| Way { name: "in parts", max_binding_bytes: Some(most), ..whole });
+    check_kernels(&[whole, parts[0], parts[1]], DeviceLimits::Adapter);
 }
 
 #[test]
 fn kernels_stay_near_the_oracle_with_the_least_limits_and_bounds_checks() {
-    check_on(GpuOptions { limits: DeviceLimits::WebGpu, checked: true, ..GpuOptions::default() });
+    let checked = Way { name: "checked", checked: true, max_grid: None, max_binding_bytes: None };
+    check_kernels(&[checked], DeviceLimits::WebGpu);
 }
 
 #[test]
-fn kernels_stay_near_the_oracle_when_tensors_are_bound_in_parts() {
-    // Ops that cut whole blocks of rows need more than those that cut anywhere.
-    for (most, expected) in [(1 << 10, "gelu"), (32 << 10, "matmul")] {
-        let small = GpuOptions { max_binding_bytes: Some(most), ..GpuOptions::default() };
-        let Some(mut gpu) = gpu(small) else { return };
-        let split: Vec<_> = cases().filter(|case| is_split(case, gpu.target())).collect();
-        let mut ops: Vec<_> = split.iter().map(|case| case.op.info().name).collect();
+fn small_bindings_split_tensors() {
+    for (most, expected) in SMALL {
+        let target = Target { max_binding_bytes: most, ..Target::WEBGPU };
+        let mut ops: Vec<_> =
+            cases().filter(|case| is_split(case, &target)).map(|case| case.op.info().name).collect();
         ops.dedup();
         println!("bound in parts of {most} bytes: {}", ops.join(", "));
         assert!(ops.contains(&expected), "a target with small bindings does not split {expected}");
-        assert_all_pass(split.iter().flat_map(|case| check_kernels(&mut gpu, case)));
     }
 }
 
@@ -126,4 +141,50 @@ fn derivatives_agree_with_finite_differences() {
         assert_all_pass(checks);
     }
     println!("without a derivative: {}", without.join(", "));
+}
+
+/// What threads find, put in order, is what one thread finds that takes case after case, way after way.
+#[test]
+fn verdicts_of_several_threads_come_in_the_order_of_the_cases() {
+    let Some(mut crews) = crews(&WAYS, DeviceLimits::Adapter) else { return };
+    crews.truncate(1);
+    let cases: Vec<_> = ["add_heads", "sum", "gelu"]
+        .iter()
+        .flat_map(|name| (OPS.iter().find(|op| op.name == *name).unwrap().cases)())
+        .collect();
+    let told = |check: &Check| format!("{check}, {:?}", check.worst);
+    let mut want = Vec::new();
+    for case in &cases {
+        want.push(told(&check_twin(case)));
+        want.extend(check_derivative(case).iter().map(told));
+        for way in WAYS {
+            let gpu = crews[0].ready(&way);
+            let prepared = Prepared::new(case.clone()).unwrap();
+            if way.max_grid.is_some() && !is_folded(case, gpu.target()) {
+                continue;
+            }
+            let target = gpu.target().clone();
+            let in_parts = way.max_binding_bytes.is_some();
+            for mut check in prepared.check(gpu, |kernel| !in_parts || prepared.fits(kernel, &target)) {
+                check.variant = format!("{} {}", check.variant, way.name);
+                want.push(told(&check));
+            }
+        }
+    }
+    for way in WAYS {
+        assert!(
+            want.iter().any(|told| told.contains(&format!(" {} on ", way.name))),
+            "nothing is {}",
+            way.name
+        );
+    }
+    crews.extend(self::crews(&WAYS, DeviceLimits::Adapter).unwrap());
+    let mut got = Vec::new();
+    let run = Walk::new(cases, &mut crews[0]).run(&mut crews, |case, checks| {
+        assert!(checks.iter().all(|check| check.case == case.name()));
+        got.extend(checks.iter().map(told));
+        Ok::<_, Infallible>(())
+    });
+    run.unwrap_or_else(|never| match never {});
+    assert_eq!(got, want);
 }

@@ -1,8 +1,9 @@
 //! The checks themselves are checked: a few mistakes in every shader, each of which must be found.
 
 use lal::engine::device::DeviceError;
-use lal::engine::device::gpu::{Gpu, GpuOptions};
+use lal::engine::device::gpu::Gpu;
 use lal::ops::OPS;
+use lal::verify::crew::{CHECKED_WAYS, Crew};
 use lal::verify::self_test::{Fate, SelfTest, Unsound};
 
 /// Mistakes in each shader.
@@ -10,20 +11,15 @@ const FEW: usize = 1;
 
 #[test]
 fn a_mistake_in_any_shader_is_found() {
-    let checked = GpuOptions { checked: true, poison: true, ..GpuOptions::default() };
-    let folded = GpuOptions { max_grid: Some(3), ..checked.clone() };
-    let parts = GpuOptions { max_binding_bytes: Some(1 << 10), ..folded.clone() };
-    let crew = || [&checked, &folded, &parts].map(|options| Gpu::open(options.clone())).into_iter().collect();
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
-    let crews: Vec<Vec<Gpu>> = match (0..threads).map(|_| crew()).collect::<Result<_, _>>() {
+    let mut crews = match Crew::all(&CHECKED_WAYS, |options| Gpu::open(options).map(Some)) {
         Ok(crews) => crews,
         Err(DeviceError::NoAdapter) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => return,
         Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the other tests without a GPU."),
     };
     let cases = OPS.iter().flat_map(|op| (op.cases)()).collect();
-    let test = SelfTest::new(cases, &crews[0], FEW).unwrap_or_else(|error| panic!("{error}"));
+    let test = SelfTest::new(cases, &mut crews[0], FEW).unwrap_or_else(|error| panic!("{error}"));
     let (mut tried, mut caught, mut survivors) = (0, 0, Vec::new());
-    let run = test.run(crews, |fates| {
+    let run = test.run(&mut crews, |fates| {
         tried += fates.len();
         for (mutant, fate) in fates {
             caught += usize::from(matches!(fate, Fate::Caught(_)));

@@ -15,6 +15,7 @@ use super::places::DataPlaces;
 use super::values::{MOST, op, whole};
 use crate::engine::device::DeviceError;
 use crate::engine::device::gpu::{Gpu, GpuOptions};
+use crate::verify::crew::{Crew, Way};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -66,20 +67,9 @@ impl Args {
         self.device.gpu(GpuOptions { poison: true, ..options })
     }
 
-    /// The adapter with shader checks off; with them on; with long grids folded; and with bindings so small
-    /// that tensors are bound in parts.
-    fn gpus(&self) -> Result<Vec<(&'static str, Gpu)>, DeviceError> {
-        let checked = GpuOptions { checked: true, ..GpuOptions::default() };
-        let folded = GpuOptions { max_grid: Some(3), ..checked.clone() };
-        let parts = GpuOptions { max_binding_bytes: Some(1 << 10), ..folded.clone() };
-        let kinds = [
-            ("unchecked", GpuOptions::default()),
-            ("checked", checked),
-            ("folded", folded),
-            ("in parts", parts),
-        ];
-        let open = |(name, options)| Ok(self.gpu(options)?.map(|gpu| (name, gpu)));
-        kinds.into_iter().map(open).filter_map(Result::transpose).collect()
+    /// Devices for these ways, for each thread; none of them for `--device cpu`.
+    fn crews(&self, ways: &[Way]) -> Result<Vec<Crew>, DeviceError> {
+        Crew::all(ways, |options| self.gpu(options))
     }
 
     /// The flags that select the device, for a command to repeat.

@@ -75,7 +75,7 @@ impl Shared {
     fn allows(&self, plan: &Plan, tensor: usize, nodes: &[usize]) -> bool {
         nodes.iter().all(|at| {
             let [reads, writes] = self.uses[at];
-            !writes && !(reads && plan.nodes[*at].outputs.contains(&tensor))
+            !(writes || reads && plan.nodes[*at].outputs.contains(&tensor))
         })
     }
 

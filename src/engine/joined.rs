@@ -125,7 +125,8 @@ impl Group {
                 Storage::Slot(_) => false,
                 Storage::Input(_) | Storage::Arena(_) => return None,
             };
-            let is_whole = spec.dtype == Dtype::F32 && spec.shape.len() > 0 && spec.shape.len() % PIECE == 0;
+            let is_whole =
+                spec.dtype == Dtype::F32 && !spec.shape.is_empty() && spec.shape.len().is_multiple_of(PIECE);
             is_whole.then_some(lasts)
         };
         let kinds = |i: usize| self.columns.iter().map(|column| kind(column[i])).collect::<Option<Vec<_>>>();

@@ -20,7 +20,7 @@ const TARGETS: [Target; 3] = [
 ];
 
 /// One dispatch for each shader and set of constants that some case uses on some adapter, by a name such as
-/// `matmul/naive,BIAS=1`: that of the shader, and its constants in alphabetical order.
+/// `matmul/naive,TRANSPOSE_B=1`: that of the shader, and its constants in alphabetical order.
 pub fn dispatched(
     ops: impl IntoIterator<Item = &'static OpInfo>,
 ) -> Result<BTreeMap<String, Dispatch>, OpError> {

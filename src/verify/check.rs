@@ -121,22 +121,24 @@ impl Prepared {
 
     /// Runs the kernels that are wanted.
     pub fn check(&self, gpu: &mut Gpu, wanted: impl Fn(&Kernel) -> bool) -> Vec<Check> {
-        let kernels = self.kernels(gpu.target());
-        let one = |kernel: &Kernel| {
-            let mut check = Check::of(&self.case, kernel.variant, CheckKind::Kernel);
-            gpu.force_variant(Some(kernel.variant));
-            match run_alone(gpu, &self.case.op, &self.in_specs, &self.inputs, &self.case.step) {
-                Ok((got, stray)) => {
-                    stray.into_iter().for_each(|message| check.fail(message));
-                    compare_outputs(&mut check, &self.case, &got, &self.want);
-                }
-                Err(error) => check.fail(error),
+        let kernels = self.kernels(gpu.target()).into_iter().filter(wanted);
+        kernels.map(|kernel| self.check_variant(gpu, kernel.variant)).collect()
+    }
+
+    /// Runs the kernel of this name.
+    pub fn check_variant(&self, gpu: &mut Gpu, variant: &'static str) -> Check {
+        let mut check = Check::of(&self.case, variant, CheckKind::Kernel);
+        gpu.force_variant(Some(variant));
+        match run_alone(gpu, &self.case.op, &self.in_specs, &self.inputs, &self.case.step) {
+            Ok((got, stray)) => {
+                stray.into_iter().for_each(|message| check.fail(message));
+                compare_outputs(&mut check, &self.case, &got, &self.want);
             }
-            gpu.force_variant(None);
-            gpu.clear();
-            check
-        };
-        kernels.iter().filter(|kernel| wanted(kernel)).map(one).collect()
+            Err(error) => check.fail(error),
+        }
+        gpu.force_variant(None);
+        gpu.clear();
+        check
     }
 }
 

@@ -108,6 +108,8 @@ pub fn reason(shader: &str, function: &str, change: &str) -> Option<&'static str
         let passed_by = [
             "as `if params.causal == 2u {`",
             "as `if WINDOWED == 2u {`",
+            // a window as long as the row leaves nothing out
+            "as `if WINDOWED != 1u {`",
             "as `tile = (first + 1u - min(first + 1u, params.window)) / TILE / TILE;`",
         ];
         if passed_by.iter().any(|end| change.ends_with(end)) {

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod compare;
+pub mod crew;
 pub mod derivative;
 mod equivalent;
 pub mod inputs;
@@ -12,6 +13,7 @@ pub mod lockstep;
 pub mod mutants;
 pub mod self_test;
 pub mod slopes;
+pub mod walk;
 
 use std::fmt;
 

@@ -1,19 +1,17 @@
 //! Whether the checks find mistakes: every shader is spoilt in many small ways, and each must be noticed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 use rayon::prelude::*;
 
-use super::check::{Prepared, is_folded};
+use super::check::Prepared;
+use super::crew::{Crew, share};
 use super::equivalent::reason;
 use super::mutants::{Mutation, guarded, mutations};
 use crate::engine::case::Case;
-use crate::engine::device::gpu::Gpu;
 use crate::engine::device::gpu::shader::source;
 use crate::engine::device::gpu::substitute::Substitute;
-use crate::engine::dispatch::{Kernel, Shader, Target};
+use crate::engine::dispatch::{Kernel, Shader};
 use crate::engine::op::OpError;
 
 /// A spoilt shader.
@@ -62,15 +60,17 @@ pub struct SelfTest {
 }
 
 impl SelfTest {
-    /// Makes mutants of the shaders that `cases` run on the devices, at most `most` of each shader: every
+    /// Makes mutants of the shaders that `cases` run in the ways of a crew, at most `most` of each shader: every
     /// n-th of them, so that all kinds and places are met.
-    pub fn new(cases: Vec<Case>, gpus: &[Gpu], most: usize) -> Result<Self, OpError> {
+    pub fn new(cases: Vec<Case>, crew: &mut Crew, most: usize) -> Result<Self, OpError> {
         let prepared: Vec<_> = cases.into_par_iter().map(Prepared::new).collect::<Result<_, _>>()?;
         let mut order: Vec<_> = (0..prepared.len()).collect();
         order.sort_by_key(|&i| prepared[i].size());
         let mut shaders: BTreeMap<&'static str, (Shader, &'static str)> = BTreeMap::new();
         let mut by_shader: HashMap<_, Vec<usize>> = HashMap::new();
-        for (i, gpu) in order.iter().flat_map(|&i| gpus.iter().map(move |gpu| (i, gpu))) {
+        let ways = crew.ways().to_vec();
+        for (i, way) in order.iter().flat_map(|&i| ways.iter().map(move |way| (i, way))) {
+            let gpu = crew.ready(way);
             for dispatch in prepared[i].kernels(gpu.target()).iter().flat_map(|kernel| &kernel.dispatches) {
                 shaders
                     .entry(dispatch.shader.name)
@@ -96,44 +96,28 @@ impl SelfTest {
         Ok(Self { prepared, by_shader, shaders, mutants })
     }
 
-    /// Tries every mutant, a shader at a time, on as many threads as there are crews. A crew is devices on all of
-    /// which a mutant is run. `each` is given the mutants of one shader after another, in the order in which they
+    /// Tries every mutant, a shader at a time, on as many threads as there are crews, in all of their ways. `each` is
+    /// given the mutants of one shader after another, in the order in which they
     /// are done.
     ///
     /// # Errors
     /// What `each` returns, and [`Unsound`].
     pub fn run<E: From<Unsound>>(
         &self,
-        crews: Vec<Vec<Gpu>>,
+        crews: &mut [Crew],
         mut each: impl FnMut(Vec<(&Mutant, Fate)>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let next = AtomicUsize::new(0);
-        let (sender, results) = mpsc::channel();
-        std::thread::scope(|scope| {
-            for mut gpus in crews {
-                let (sender, next) = (sender.clone(), &next);
-                scope.spawn(move || {
-                    while let Some(shader) = self.shaders.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        // After a failure the receiver is gone.
-                        if sender.send(self.try_shader(shader, &mut gpus)).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            results.into_iter().try_for_each(|fates| each(fates?))
-        })
+        share(&self.shaders, crews, |shader, crew| self.try_shader(shader, crew), |fates| each(fates?))
     }
 
-    fn try_shader(&self, shader: &Shader, gpus: &mut [Gpu]) -> Result<Vec<(&Mutant, Fate)>, Unsound> {
+    fn try_shader(&self, shader: &Shader, crew: &mut Crew) -> Result<Vec<(&Mutant, Fate)>, Unsound> {
         let cases = &self.by_shader[shader.name];
         let (mut fates, mut needed) = (Vec::new(), 0);
         for mutant in self.mutants.iter().filter(|mutant| mutant.shader == shader.name) {
             let fate = if let Some(reason) = reason(mutant.shader, &mutant.function, &mutant.change) {
                 Fate::Equivalent(reason)
             } else {
-                let (tried, fate) = self.first_failure(shader.name, &mutant.text, cases, gpus);
+                let (tried, fate) = self.first_failure(shader.name, &mutant.text, cases, crew);
                 if matches!(fate, Fate::Caught(_)) {
                     needed = needed.max(tried);
                 }
@@ -141,7 +125,7 @@ impl SelfTest {
             };
             fates.push((mutant, fate));
         }
-        match self.first_failure(shader.name, &guarded(&source(shader)), &cases[..needed], gpus) {
+        match self.first_failure(shader.name, &guarded(&source(shader)), &cases[..needed], crew) {
             (_, Fate::Survived) => Ok(fates),
             (_, fate) => Err(Unsound { shader: shader.name, fate }),
         }
@@ -153,25 +137,26 @@ impl SelfTest {
         shader: &'static str,
         text: &str,
         cases: &[usize],
-        gpus: &mut [Gpu],
+        crew: &mut Crew,
     ) -> (usize, Fate) {
         let substitute = || Some(Substitute { shader, text: text.into() });
-        gpus.iter_mut().for_each(|gpu| gpu.substitute(substitute()));
+        crew.gpus().for_each(|gpu| gpu.substitute(substitute()));
         let fate = cases
             .iter()
             .enumerate()
-            .find_map(|(n, &i)| Some((n + 1, self.failure(shader, &self.prepared[i], gpus)?)));
-        gpus.iter_mut().for_each(|gpu| gpu.substitute(None));
+            .find_map(|(n, &i)| Some((n + 1, self.failure(shader, &self.prepared[i], crew)?)));
+        crew.gpus().for_each(|gpu| gpu.substitute(None));
         fate.unwrap_or((cases.len(), Fate::Survived))
     }
 
-    fn failure(&self, shader: &str, prepared: &Prepared, gpus: &mut [Gpu]) -> Option<Fate> {
+    fn failure(&self, shader: &str, prepared: &Prepared, crew: &mut Crew) -> Option<Fate> {
         let uses = |kernel: &Kernel| kernel.dispatches.iter().any(|d| d.shader.name == shader);
-        gpus.iter_mut().find_map(|gpu| {
-            let target = gpu.target().clone();
-            if target.max_grid < Target::WEBGPU.max_grid && !is_folded(&prepared.case, &target) {
+        crew.ways().to_vec().iter().find_map(|way| {
+            let gpu = crew.ready(way);
+            if !way.applies(prepared, gpu) {
                 return None;
             }
+            let target = gpu.target().clone();
             let checks = prepared.check(gpu, |kernel| uses(kernel) && prepared.fits(kernel, &target));
             checks.into_iter().find_map(|check| {
                 check.failure.map(|message| match message.starts_with("shader ") {

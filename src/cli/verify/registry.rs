@@ -5,64 +5,32 @@ use super::lockstep::{Subject, subject};
 use super::report::{Report, head};
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
-use crate::engine::case::Case;
 use crate::engine::device::gpu::Gpu;
-use crate::verify::check::{Prepared, check_kernels, check_twin, is_folded};
-use crate::verify::derivative::check_derivative;
+use crate::verify::crew::WAYS;
 use crate::verify::lockstep::{Lockstep, Watch};
+use crate::verify::walk::Walk;
 
 /// FLOPs that the oracle can do in about a minute; beyond them a step gets fewer tokens.
 const MOST_FLOPS: u64 = 20_000_000_000;
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let cases = args.cases()?;
-    let mut gpus = args.gpus()?;
-    head(output, gpus.first().map(|(_, gpu)| gpu))?;
-    if gpus.is_empty() && (args.preset.is_some() || args.model.is_some()) {
+    let mut crews = args.crews(&WAYS)?;
+    head(output, crews[0].first().as_deref())?;
+    if crews[0].ways().is_empty() && (args.preset.is_some() || args.model.is_some()) {
         return Err(Usage("a model's kernels are a GPU's: leave out --device cpu".into()).into());
     }
     let subject = subject(args, output)?;
     let mut report = Report::default();
-    for case in &cases {
-        check_case(args, output, case, &mut gpus, &mut report)?;
-    }
-    if let (Some((_, gpu)), Some(subject)) = (gpus.first_mut(), subject) {
+    Walk::new(cases, &mut crews[0]).run(&mut crews, |case, checks| {
+        let (op, name) = (case.op.info().name, case.name());
+        let repeat = format!("lal verify --op {op} --case '{name}'{}", args.device_flags());
+        checks.into_iter().try_for_each(|check| report.take(output, check, &repeat))
+    })?;
+    if let (Some(gpu), Some(subject)) = (crews[0].first(), subject) {
         check_model(args, output, gpu, subject, &mut report)?;
     }
     report.finish(output)
-}
-
-fn check_case(
-    args: &Args,
-    output: Output,
-    case: &Case,
-    gpus: &mut [(&'static str, Gpu)],
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let (op, name) = (case.op.info().name, case.name());
-    let repeat = format!("lal verify --op {op} --case '{name}'{}", args.device_flags());
-    report.take(output, check_twin(case), &repeat)?;
-    for check in check_derivative(case) {
-        report.take(output, check, &repeat)?;
-    }
-    for (kind, gpu) in gpus {
-        // Where small bindings and grids change nothing, nothing new would be run.
-        if matches!(*kind, "folded" | "in parts") && !is_folded(case, gpu.target()) {
-            continue;
-        }
-        let checks = match Prepared::new(case.clone()) {
-            Ok(prepared) if *kind == "in parts" => {
-                let target = gpu.target().clone();
-                prepared.check(gpu, |kernel| prepared.fits(kernel, &target))
-            }
-            _ => check_kernels(gpu, case),
-        };
-        for mut check in checks {
-            check.variant = format!("{} {kind}", check.variant);
-            report.take(output, check, &repeat)?;
-        }
-    }
-    Ok(())
 }
 
 fn check_model(

@@ -9,15 +9,12 @@ use super::Args;
 use super::report::head;
 use crate::cli::failure::{Exit, Usage};
 use crate::cli::output::Output;
-use crate::engine::device::DeviceError;
-use crate::engine::device::gpu::Gpu;
+use crate::verify::crew::CHECKED_WAYS;
 use crate::verify::self_test::{Fate, Mutant, SelfTest};
 
 /// Mistakes made in each shader.
 const MANY: usize = 24;
 const FEW: usize = 3;
-/// Threads that try mutants: a driver's compiler is most of the time.
-const MOST_THREADS: usize = 4;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -39,9 +36,9 @@ struct Counts {
 
 pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS));
-    let crews = (0..threads).map(|_| crew(args)).collect::<Result<Vec<_>, _>>()?;
-    let test = SelfTest::new(args.cases()?, &crews[0], if args.quick { FEW } else { MANY })?;
+    // Mutants may reach beyond their tensors: only devices with shader checks stand that.
+    let mut crews = args.crews(&CHECKED_WAYS)?;
+    let test = SelfTest::new(args.cases()?, &mut crews[0], if args.quick { FEW } else { MANY })?;
     let Some(gpu) = crews[0].first() else {
         return Err(
             Usage("--self-test breaks shaders, and the CPU has none: leave out --device cpu".into()).into()
@@ -51,7 +48,7 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
     let mut bar = output.progress("mutants");
     let (mutants, mut tried) = (test.mutants.len() as u64, 0);
     let mut ops: BTreeMap<&str, Counts> = BTreeMap::new();
-    test.run(crews, |fates| {
+    test.run(&mut crews, |fates| {
         tried += fates.len() as u64;
         bar.at(tried, mutants);
         for (mutant, fate) in fates {
@@ -81,12 +78,6 @@ pub fn run(args: &Args, output: Output) -> anyhow::Result<Exit> {
         ))?;
     }
     Ok(if survived == 0 { Exit::Done } else { Exit::Failed })
-}
-
-/// Mutants may reach beyond their tensors: only devices with shader checks stand that.
-fn crew(args: &Args) -> Result<Vec<Gpu>, DeviceError> {
-    let checked = args.gpus()?.into_iter().filter(|(kind, _)| *kind != "unchecked");
-    Ok(checked.map(|(_, gpu)| gpu).collect())
 }
 
 impl Counts {

@@ -85,12 +85,6 @@ impl Gpu {
         let opened = adapter::open(options.adapter.as_deref(), options.limits, options.extensions)?;
         let context = Context::new(opened, options.patience.unwrap_or(PATIENCE));
         let mut target = context.entry.target.clone();
-        if let Some(most) = options.max_binding_bytes {
-            target.max_binding_bytes = target.max_binding_bytes.min(most);
-        }
-        if let Some(most) = options.max_grid {
-            target.max_grid = target.max_grid.min(most);
-        }
         if options.record {
             target.software = false;
         }
@@ -134,7 +128,7 @@ impl Gpu {
         let entry = &context.entry;
         let kept_under =
             format!("{} {} {} lal {}", entry.name, entry.backend, entry.driver, env!("CARGO_PKG_VERSION"));
-        Ok(Self {
+        let mut gpu = Self {
             tuner: Tuner::new(options.autotune, kept_under, entry.software),
             memory: Memory::new(entry.memory, options.poison),
             target,
@@ -150,7 +144,18 @@ impl Gpu {
             limits: Limits { seconds, groups: options.max_groups },
             poison: options.poison,
             context,
-        })
+        };
+        gpu.confine(options.max_binding_bytes, options.max_grid);
+        Ok(gpu)
+    }
+
+    /// From the next load on, uses at most so much of what the adapter takes, as [`GpuOptions::max_binding_bytes`] and
+    /// [`GpuOptions::max_grid`] say; compiled kernels stay.
+    pub fn confine(&mut self, max_binding_bytes: Option<u64>, max_grid: Option<u32>) {
+        let offered = &self.context.entry.target;
+        let most = (max_binding_bytes.unwrap_or(u64::MAX), max_grid.unwrap_or(u32::MAX));
+        self.target.max_binding_bytes = offered.max_binding_bytes.min(most.0);
+        self.target.max_grid = offered.max_grid.min(most.1);
     }
 
     /// The adapter: its name, backend and driver.

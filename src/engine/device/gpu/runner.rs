@@ -1,6 +1,5 @@
 //! Launches on their way to the device, in as many submissions as keep to the limit.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,16 +36,21 @@ impl Program {
 
 /// Of launches of one phase, which have a barrier before them: wgpu puts it where a buffer was written, or read and is
 /// now written.
-fn waits<'a>(launches: &'a [Launch]) -> Vec<bool> {
-    let mut written: HashMap<&'a Buffer, bool> = HashMap::new();
-    let waits = |launch: &'a Launch| {
-        let waits =
-            |(buffer, writes): &(Buffer, bool)| written.get(buffer).is_some_and(|before| *before || *writes);
-        let waits = launch.buffers.iter().any(waits);
-        written.extend(launch.buffers.iter().map(|(buffer, writes)| (buffer, *writes)));
-        waits
-    };
-    launches.iter().map(waits).collect()
+fn waits(launches: &[Launch]) -> Vec<bool> {
+    // What has been used, and whether it was last written.
+    let mut used: Vec<(&Buffer, bool)> = Vec::new();
+    let mut all = Vec::with_capacity(launches.len());
+    for launch in launches {
+        let waits = |(buffer, writes): &(Buffer, bool)| {
+            used.iter().any(|(other, written)| *other == buffer && (*written || *writes))
+        };
+        all.push(launch.buffers.iter().any(waits));
+        for (buffer, writes) in &launch.buffers {
+            used.retain(|(other, _)| *other != buffer);
+            used.push((buffer, *writes));
+        }
+    }
+    all
 }
 
 /// A plan that is ready to run.
