@@ -5,6 +5,8 @@ const TRANSPOSE_A: u32 = 0u;
 const TRANSPOSE_B: u32 = 0u;
 const VECTOR_A: u32 = 0u;
 const VECTOR_B: u32 = 0u;
+// Steps along k after which a sum is stored and begun anew, to be added: a large sum swallows small terms.
+const RUN: u32 = 4096u;
 
 struct Params {
     m: u32, n: u32, k: u32,
@@ -67,8 +69,9 @@ fn block_b(first: u32, l: u32, j: u32) -> mat4x4<f32> {
     return mat4x4(four_b(first, l, j), four_b(first, l + 1u, j), four_b(first, l + 2u, j), four_b(first, l + 3u, j));
 }
 
-// Stores what lies within C of a block whose column r is row i + r of C.
-fn store(z: u32, i: u32, j: u32, block: mat4x4<f32>) {
+// Stores what lies within C of a block whose column r is row i + r of C; after the first run it is added to what the
+// same thread has stored.
+fn store(z: u32, i: u32, j: u32, is_first: bool, block: mat4x4<f32>) {
     var sums = block;
     // Loops that end at the edges stay loops: unrolled, they would be most of the code a driver compiles.
     let rows = min(4u, max(params.m, i) - i);
@@ -76,11 +79,11 @@ fn store(z: u32, i: u32, j: u32, block: mat4x4<f32>) {
     for (var r = 0u; r < rows; r++) {
         for (var s = 0u; s < cols; s++) {
             var sum = sums[r][s] * params.scale;
-            if params.add_bias == 1u {
+            if params.add_bias == 1u && is_first {
                 sum += bias[params.c_col + j + s];
             }
             let at = z * params.m * params.n + (i + r) * params.c_width + params.c_col + j + s;
-            if params.accumulate == 1u {
+            if params.accumulate == 1u || !is_first {
                 sum += c[at];
             }
             c[at] = sum;

@@ -1,9 +1,11 @@
 // matmul: C = scale · A·B + bias (+ C), one thread per element of C
 // a (batch, m, k) or, transposed, (batch, k, m); b (batch, k, n) or (batch, n, k); bias (n); c (batch, m, n)
 // Rows of a, b and c begin a_width, b_width and c_width apart, columns at a_col, b_col and c_col.
-// One workgroup computes 8×8 elements of one pair; each sum runs over k in order, in f32.
+// One workgroup computes 8×8 elements of one pair. Sums run over k in order, in f32: RUN steps, then the next so many,
+// as a large sum swallows small terms.
 const TRANSPOSE_A: u32 = 0u;
 const TRANSPOSE_B: u32 = 0u;
+const RUN: u32 = 4096u;
 
 struct Params {
     m: u32, n: u32, k: u32,
@@ -29,10 +31,14 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let a_first = at.z * params.m * params.k + params.a_col;
     let b_first = at.z * params.k * params.n + params.b_col;
     var sum = 0.0;
-    for (var l = 0u; l < params.k; l++) {
-        let x = a[a_first + select(i * params.a_width + l, l * params.a_width + i, TRANSPOSE_A == 1u)];
-        let y = b[b_first + select(l * params.b_width + j, j * params.b_width + l, TRANSPOSE_B == 1u)];
-        sum += x * y;
+    for (var first = 0u; first < params.k; first += RUN) {
+        var run = 0.0;
+        for (var l = first; l < min(params.k, first + RUN); l++) {
+            let x = a[a_first + select(i * params.a_width + l, l * params.a_width + i, TRANSPOSE_A == 1u)];
+            let y = b[b_first + select(l * params.b_width + j, j * params.b_width + l, TRANSPOSE_B == 1u)];
+            run += x * y;
+        }
+        sum += run;
     }
     sum *= params.scale;
     if params.add_bias == 1u {

@@ -3,7 +3,7 @@
 // One workgroup of 16×16 threads computes TILE×TILE elements of C: 64×64, each thread one 4×4 block, or 128×128,
 // each thread 2×2 blocks that lie 64 apart. Per stage along k, half of the threads bring one block of A each and
 // the others one of B, in whichever layout they lie, so that all four layouts share one inner loop; they fetch the
-// next stage while they compute. Each sum runs over k in order, in f32.
+// next stage while they compute. Sums run over k in order, in f32: RUN steps, then the next so many.
 const TILE: u32 = 64u;
 
 // Steps along k in one stage, and vectors in a row of a stage. Both tiles together fill 16 KiB.
@@ -57,46 +57,49 @@ fn main(
     } else {
         next = block_b(b_first, first_l + at.x, first_j + at.y * 4u);
     }
-    var c00 = mat4x4<f32>();
-    var c01 = mat4x4<f32>();
-    var c10 = mat4x4<f32>();
-    var c11 = mat4x4<f32>();
-    for (var begin = first_l; begin < end_l; begin += DEPTH) {
-        let l = begin + DEPTH + at.x;
-        if of_a {
-            tile_a[slot(at.x, at.y)] = next[0];
-            tile_a[slot(at.x + 1u, at.y)] = next[1];
-            tile_a[slot(at.x + 2u, at.y)] = next[2];
-            tile_a[slot(at.x + 3u, at.y)] = next[3];
-            next = block_a(a_first, first_i + at.y * 4u, l);
-        } else {
-            tile_b[slot(at.x, at.y)] = next[0];
-            tile_b[slot(at.x + 1u, at.y)] = next[1];
-            tile_b[slot(at.x + 2u, at.y)] = next[2];
-            tile_b[slot(at.x + 3u, at.y)] = next[3];
-            next = block_b(b_first, l, first_j + at.y * 4u);
-        }
-        workgroupBarrier();
-        for (var s = 0u; s < DEPTH; s++) {
-            let a0 = tile_a[slot(s, local.y)];
-            let b0 = tile_b[slot(s, local.x)];
-            c00 += outer(a0, b0);
-            if TILE == 128u {
-                let a1 = tile_a[slot(s, local.y + 16u)];
-                let b1 = tile_b[slot(s, local.x + 16u)];
-                c01 += outer(a0, b1);
-                c10 += outer(a1, b0);
-                c11 += outer(a1, b1);
-            }
-        }
-        workgroupBarrier();
-    }
     let i = first_i + local.y * 4u;
     let j = first_j + local.x * 4u;
-    store(group.z, i, j, c00);
-    if TILE == 128u {
-        store(group.z, i, j + 64u, c01);
-        store(group.z, i + 64u, j, c10);
-        store(group.z, i + 64u, j + 64u, c11);
+    for (var run = first_l; run < end_l; run += RUN) {
+        var c00 = mat4x4<f32>();
+        var c01 = mat4x4<f32>();
+        var c10 = mat4x4<f32>();
+        var c11 = mat4x4<f32>();
+        for (var begin = run; begin < min(end_l, run + RUN); begin += DEPTH) {
+            let l = begin + DEPTH + at.x;
+            if of_a {
+                tile_a[slot(at.x, at.y)] = next[0];
+                tile_a[slot(at.x + 1u, at.y)] = next[1];
+                tile_a[slot(at.x + 2u, at.y)] = next[2];
+                tile_a[slot(at.x + 3u, at.y)] = next[3];
+                next = block_a(a_first, first_i + at.y * 4u, l);
+            } else {
+                tile_b[slot(at.x, at.y)] = next[0];
+                tile_b[slot(at.x + 1u, at.y)] = next[1];
+                tile_b[slot(at.x + 2u, at.y)] = next[2];
+                tile_b[slot(at.x + 3u, at.y)] = next[3];
+                next = block_b(b_first, l, first_j + at.y * 4u);
+            }
+            workgroupBarrier();
+            for (var s = 0u; s < DEPTH; s++) {
+                let a0 = tile_a[slot(s, local.y)];
+                let b0 = tile_b[slot(s, local.x)];
+                c00 += outer(a0, b0);
+                if TILE == 128u {
+                    let a1 = tile_a[slot(s, local.y + 16u)];
+                    let b1 = tile_b[slot(s, local.x + 16u)];
+                    c01 += outer(a0, b1);
+                    c10 += outer(a1, b0);
+                    c11 += outer(a1, b1);
+                }
+            }
+            workgroupBarrier();
+        }
+        let is_first = run == first_l;
+        store(group.z, i, j, is_first, c00);
+        if TILE == 128u {
+            store(group.z, i, j + 64u, is_first, c01);
+            store(group.z, i + 64u, j, is_first, c10);
+            store(group.z, i + 64u, j + 64u, is_first, c11);
+        }
     }
 }

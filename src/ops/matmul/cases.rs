@@ -4,10 +4,10 @@ use super::Matmul;
 use crate::ops::prelude::*;
 
 /// (m, n, k): ones, primes, vectors, sizes around every tile edge, a k that is worth splitting, with sums for more
-/// workgroups than a folded grid is wide, and 257 rows of 64 in each operand, to be bound in parts. The last two fit
-/// bindings of 256 elements in parts of 64 rows: of k where A is transposed, which begin inside the rows of a
-/// transposed B, and of n, inside those of C.
-const EXTENTS: [(usize, usize, usize); 17] = [
+/// workgroups than a folded grid is wide, 257 rows of 64 in each operand, to be bound in parts, and a k that is summed in
+/// two runs. The last two fit bindings of 256 elements in parts of 64 rows: of k where A is transposed, which begin
+/// inside the rows of a transposed B, and of n, inside those of C.
+const EXTENTS: [(usize, usize, usize); 18] = [
     (1, 1, 1),
     (1, 65, 33),
     (67, 1, 5),
@@ -23,14 +23,15 @@ const EXTENTS: [(usize, usize, usize); 17] = [
     (68, 19, 389),
     (2, 64, 257),
     (257, 64, 12),
+    (3, 5, 4099),
     (4, 2, 128),
     (1, 130, 4),
 ];
 
 /// Those that are also scaled, biased, added to a sum and batched: on and off every edge, for every variant, and with
 /// k bound in parts, of which one alone adds the bias.
-const IN_FULL: [(usize, usize, usize); 6] =
-    [(17, 64, 16), (70, 129, 17), (1, 33, 300), (68, 19, 389), (4, 2, 128), (1, 130, 4)];
+const IN_FULL: [(usize, usize, usize); 7] =
+    [(17, 64, 16), (70, 129, 17), (1, 33, 300), (68, 19, 389), (3, 5, 4099), (4, 2, 128), (1, 130, 4)];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
