@@ -151,7 +151,17 @@ impl Twin for NormLinear {
                 [(y, 1024)],
                 1024,
                 #[inline(always)]
-                |_, [y]| y.iter_mut().for_each(|y| *y = gelu.value(*y)),
+                |_, [y]| {
+                    // Local arrays, so that the loop vectorises.
+                    for y in y.chunks_mut(32) {
+                        let mut lanes = [F::ZERO; 32];
+                        lanes[..y.len()].copy_from_slice(y);
+                        for lane in &mut lanes {
+                            *lane = gelu.value(*lane);
+                        }
+                        y.copy_from_slice(&lanes[..y.len()]);
+                    }
+                },
             );
         }
     }
