@@ -58,12 +58,6 @@ fn main(
     // its keys in the row of qkv that is `token % n` rows after the stream's first; values lie one `row` further on
     let new_key = token * qkv_row + (params.n_head + kv_head) * WIDTH;
     let t = step.position + token % params.n;
-    if h % group_size == 0u {
-        for (var d = local; d < WIDTH; d += WORKGROUP) {
-            keys[cache + t * row + d] = qkv[new_key + d];
-            values[cache + t * row + d] = qkv[new_key + row + d];
-        }
-    }
     let seen = t + 1u;
     let slope = alibi_slope(h);
     let team = local / WIDTH;
@@ -105,19 +99,18 @@ fn main(
         // Also the barrier after which all may read the weights.
         total = total * shrink + reduce_sum(local, p);
         let count = min(WORKGROUP, seen - first);
+        // Keys of this tile whose values are in the cache. A loop for each kind: one with both would wait for every value.
+        let cached = min(count, step.position - min(step.position, first));
         for (var i = 0u; i < SHARE; i++) {
             let d = local % WIDTH + i * WORKGROUP;
             var sum = sums[i] * shrink;
             if team < TEAMS && d < WIDTH {
-                for (var j = team; j < count; j += TEAMS) {
-                    let s = first + j;
-                    var value = 0.0;
-                    if s < step.position {
-                        value = values[cache + s * row + d];
-                    } else {
-                        value = qkv[new_key - (t - s) * qkv_row + row + d];
-                    }
-                    sum += weights[j] * value;
+                var j = team;
+                for (; j < cached; j += TEAMS) {
+                    sum += weights[j] * values[cache + (first + j) * row + d];
+                }
+                for (; j < count; j += TEAMS) {
+                    sum += weights[j] * qkv[new_key - (t - first - j) * qkv_row + row + d];
                 }
             }
             sums[i] = sum;
@@ -137,6 +130,12 @@ fn main(
         let d = local + part * WORKGROUP;
         if d < WIDTH {
             out[number * WIDTH + d] = sums[part] / total;
+        }
+    }
+    if h % group_size == 0u {
+        for (var d = local; d < WIDTH; d += WORKGROUP) {
+            keys[cache + t * row + d] = qkv[new_key + d];
+            values[cache + t * row + d] = qkv[new_key + row + d];
         }
     }
 }

@@ -28,7 +28,7 @@ struct Params { rows: u32, k: u32, first: u32, eps: f32 }
 @group(0) @binding(7) var<storage, read_write> r: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 
-// Sum s of column q at s * COLS + q.
+// Sum s of column q at q * SLICES + s, where thread q * SLICES + s computes it.
 var<workgroup> sums: array<f32, WORKGROUP>;
 
 fn stream(l: u32) -> f32 {
@@ -78,17 +78,17 @@ fn main(
             sum += v * w[j * params.k + l];
         }
     }
-    sums[slice * COLS + col] = sum;
+    sums[local] = sum;
     for (var reach = SLICES / 2u; reach > 0u; reach /= 2u) {
         workgroupBarrier();
         if slice < reach {
-            sums[slice * COLS + col] += sums[(slice + reach) * COLS + col];
+            sums[local] += sums[local + reach];
         }
     }
     if slice > 0u || j >= params.rows {
         return;
     }
-    sum = sums[col];
+    sum = sums[local];
     if BIAS == 1u {
         sum += bias[params.first + j];
     }
