@@ -72,6 +72,7 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
         "min((block - 1u) * BLOCK, params.len)",
         "the end of block 0 wraps: it sums all elements, and the other blocks none",
     ),
+    ("norm_linear", "`if params.first - number == 0u {`", "a further workgroup, if any, stores the same row"),
     ("norm_linear", "(v - mean) * (v + mean)", "Σ (v - m)(v + m) = Σ v² - n m² = Σ (v - m)²"),
     ("attention/flash", "`let last = params.time + 1u;`", CLAMPED),
     ("attention/flash_keys", "`let last = params.time + 1u;`", CLAMPED),
