@@ -97,8 +97,7 @@ impl SelfTest {
     }
 
     /// Tries every mutant, a shader at a time, on as many threads as there are crews, in all of their ways. `each` is
-    /// given the mutants of one shader after another, in the order in which they
-    /// are done.
+    /// given the mutants of one shader after another, in the order in which they are done.
     ///
     /// # Errors
     /// What `each` returns, and [`Unsound`].

@@ -69,7 +69,7 @@ pub struct Timeline {
     pub starts: Option<Starts>,
 }
 
-/// What a GPU is told to start.
+/// The dispatches of a run on a GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Starts {
     pub dispatches: usize,
