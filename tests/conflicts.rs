@@ -21,7 +21,8 @@ struct Subject {
 }
 
 /// Constants that decide who accesses which element of workgroup memory. Others say what is computed from them.
-const LAYOUT: [&str; 5] = ["TILE", "WORKGROUP", "COLS", "TRANSPOSE_A", "TRANSPOSE_B"];
+const LAYOUT: [&str; 8] =
+    ["TILE", "TILE_M", "TILE_N", "COPIES", "WORKGROUP", "COLS", "TRANSPOSE_A", "TRANSPOSE_B"];
 
 /// What tells dispatches apart: the shader, and the values of those constants.
 fn traits(dispatch: &Dispatch) -> Vec<(&'static str, u32)> {

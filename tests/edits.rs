@@ -201,6 +201,14 @@ const EDITS: &[Edit] = &[
         changes: &[("if params.add_bias == 1u", "if params.add_bias == 1u && params.accumulate == 0u")],
     },
     Edit {
+        what: "a stage put where the one before it is read",
+        shader: "matmul/tiled",
+        changes: &[(
+            "let first = stage % COPIES * DEPTH * A_QUADS",
+            "let first = (stage + 1u) % COPIES * DEPTH * A_QUADS",
+        )],
+    },
+    Edit {
         what: "rows of queries counted by key heads",
         shader: "attention/flash_keys",
         changes: &[("let at = b * params.n_head + h;", "let at = b * params.n_kv_head + h;")],

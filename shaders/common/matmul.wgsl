@@ -1,6 +1,7 @@
 // Operands of matmul in 4×4 blocks, for the kernels that keep blocks in registers.
-// a, b, bias, c and parameters as in naive.wgsl; a4 and b4 are a and b again, read four elements at a time where
-// VECTOR_A and VECTOR_B say that their rows are whole vectors. Beyond an edge, operands read as zero.
+// a, b, bias and parameters as in naive.wgsl, c in store.wgsl or store_vectors.wgsl; a4 and b4 are a and b again, read
+// four elements at a time where VECTOR_A and VECTOR_B, or vectors_a and vectors_b, say that their rows are whole
+// vectors. Beyond an edge, operands read as zero.
 const TRANSPOSE_A: u32 = 0u;
 const TRANSPOSE_B: u32 = 0u;
 const VECTOR_A: u32 = 0u;
@@ -15,6 +16,7 @@ struct Params {
     scale: f32, accumulate: u32, add_bias: u32,
     // Where not 0, layer z of the grid is no pair of a batch but the z-th so many steps along k.
     k_split: u32,
+    vectors_a: u32, vectors_b: u32,
 }
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;
@@ -22,7 +24,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read> b4: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;
 @group(0) @binding(6) var<uniform> params: Params;
 
 // Four neighbours in a row of a, as it lies in memory.
@@ -67,26 +68,4 @@ fn block_b(first: u32, l: u32, j: u32) -> mat4x4<f32> {
             mat4x4(four_b(first, j, l), four_b(first, j + 1u, l), four_b(first, j + 2u, l), four_b(first, j + 3u, l)));
     }
     return mat4x4(four_b(first, l, j), four_b(first, l + 1u, j), four_b(first, l + 2u, j), four_b(first, l + 3u, j));
-}
-
-// Stores what lies within C of a block whose column r is row i + r of C; after the first run it is added to what the
-// same thread has stored.
-fn store(z: u32, i: u32, j: u32, is_first: bool, block: mat4x4<f32>) {
-    var sums = block;
-    // Loops that end at the edges stay loops: unrolled, they would be most of the code a driver compiles.
-    let rows = min(4u, max(params.m, i) - i);
-    let cols = min(4u, max(params.n, j) - j);
-    for (var r = 0u; r < rows; r++) {
-        for (var s = 0u; s < cols; s++) {
-            var sum = sums[r][s] * params.scale;
-            if params.add_bias == 1u && is_first {
-                sum += bias[params.c_col + j + s];
-            }
-            let at = z * params.m * params.n + (i + r) * params.c_width + params.c_col + j + s;
-            if params.accumulate == 1u || !is_first {
-                sum += c[at];
-            }
-            c[at] = sum;
-        }
-    }
 }

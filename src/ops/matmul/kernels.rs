@@ -4,27 +4,27 @@
 //! |---|---|
 //! | `naive` | reading; a thread per element |
 //! | `register` | software adapters: 8×8 per thread, no workgroup memory |
-//! | `tiled`, `tiled_large` | GPUs: 64×64 and 128×128 per workgroup, staged in workgroup memory |
-//! | `split_k` | GPUs: few tiles and a long k, as in gradients of weights; two passes |
+//! | `tiled`, `tiled_tall`, `tiled_large` | GPUs: 64×64, 128×64 and 128×128 per workgroup, staged in workgroup memory |
+//! | `split_k`, `split_k_large` | GPUs: few tiles and a long k, as in gradients of weights; two passes |
 //! | `gemv` | GPUs: a single row, as in decoding |
 
+use super::tiles::{LARGE, SMALL, TALL, Tile, parts};
 use super::{Extents, Matmul};
 use crate::ops::prelude::*;
 
 const NAIVE: Shader = shader!("matmul/naive");
-const REGISTER: Shader = shader!("matmul/register", "matmul");
-const TILED: Shader = shader!("matmul/tiled", "matmul");
+const REGISTER: Shader = shader!("matmul/register", "matmul", "store");
+const TILED: Shader = shader!("matmul/tiled", "matmul", "store");
+const TILED_VECTORS: Shader = shader!("matmul/tiled", "matmul", "store_vectors");
 const SPLIT_SUM: Shader = shader!("matmul/split_sum");
 const GEMV: Shader = shader!("matmul/gemv");
 
-/// Bytes of workgroup memory and invocations of a workgroup of `tiled`.
-const TILED_MEMORY: u32 = 16 << 10;
-const TILED_SIZE: u32 = 256;
+/// The variants of `matmul/tiled`, and those in parts along k.
+const TILES: [(&str, Tile); 3] = [("tiled", SMALL), ("tiled_tall", TALL), ("tiled_large", LARGE)];
+const SPLITS: [(&str, Tile); 2] = [("split_k", SMALL), ("split_k_large", LARGE)];
 
-/// Workgroups of 256 that keep a GPU busy.
-const ENOUGH_WORKGROUPS: usize = 1024;
-/// Steps along k that are worth a workgroup, a whole number of stages of `tiled`.
-const LEAST_SPLIT: usize = 128;
+/// Invocations of a workgroup of `gemv`.
+const GEMV_SIZE: u32 = 256;
 
 /// All variants that apply, the one to take without measuring last.
 pub(super) fn kernels(op: &Matmul, operands: &Operands, target: &Target) -> Vec<Kernel> {
@@ -34,25 +34,26 @@ pub(super) fn kernels(op: &Matmul, operands: &Operands, target: &Target) -> Vec<
         part.dispatch(NAIVE).grid(part.n.len.div_ceil(8), part.m.len.div_ceil(8), part.batch)
     })];
     if product.has_blocks() {
-        kernels.push(product.kernel("register", |part| {
-            let tiles = part.m.len.div_ceil(8) * part.n.len.div_ceil(8);
-            let mut dispatch = part.blocks(REGISTER).groups(tiles.div_ceil(32), target);
-            dispatch.grid[2] = part.batch as u32;
-            dispatch
-        }));
+        kernels.push(product.kernel("register", |part| part.register(target)));
     }
-    if product.has_blocks() && TILED_MEMORY <= target.workgroup_memory && TILED_SIZE <= target.workgroup_size
-    {
-        kernels.push(product.kernel("tiled", |part| part.tiled(64)));
-        if m > 64 && n > 64 {
-            kernels.push(product.kernel("tiled_large", |part| part.tiled(128)));
+    if product.has_blocks() {
+        let fits = |tile: Tile| {
+            let is_as_large = m > tile.m - 64 && n > tile.n - 64;
+            is_as_large
+                && tile.stage_bytes() <= target.workgroup_memory
+                && tile.threads() <= target.workgroup_size
+        };
+        for (variant, tile) in TILES.into_iter().filter(|(_, tile)| fits(*tile)) {
+            kernels.push(product.kernel(variant, |part| part.tiled(tile, target)));
         }
-        kernels.extend(product.split_k(target));
+        for (variant, tile) in SPLITS.into_iter().filter(|(_, tile)| fits(*tile)) {
+            kernels.extend(product.split_k(variant, tile, target));
+        }
     }
-    if m == 1 && TILED_SIZE <= target.workgroup_size {
+    if m == 1 && GEMV_SIZE <= target.workgroup_size {
         kernels.push(product.kernel("gemv", |part| part.gemv()));
     }
-    let best = product.best(target);
+    let best = product.best(&kernels, target);
     kernels.sort_by_key(|kernel| kernel.variant == best);
     kernels
 }
@@ -127,19 +128,10 @@ impl<'a> Product<'a> {
         batch * m * k >= 4 && batch * k * n >= 4
     }
 
-    /// Parts of k that are summed side by side, and the steps in each.
-    fn splits(&self) -> (usize, usize) {
-        let Extents { m, n, k, .. } = self.extents;
-        let tiles = m.div_ceil(64) * n.div_ceil(64);
-        let wanted = (ENOUGH_WORKGROUPS / tiles).min(k / LEAST_SPLIT).max(1);
-        let steps = k.div_ceil(wanted).next_multiple_of(LEAST_SPLIT);
-        (k.div_ceil(steps), steps)
-    }
-
     /// `tiled` on several parts of k at once into scratch memory, then their sum.
-    fn split_k(&self, target: &Target) -> Option<Kernel> {
-        let Extents { batch, m, n, .. } = self.extents;
-        let (splits, steps) = self.splits();
+    fn split_k(&self, variant: &'static str, tile: Tile, target: &Target) -> Option<Kernel> {
+        let Extents { batch, m, n, k } = self.extents;
+        let (steps, splits) = parts(k, tile.splits(self.extents)?);
         let scratch = splits * m * n;
         let whole = [&self.m_ranges, &self.n_ranges, &self.k_ranges].iter().all(|ranges| ranges.len() == 1);
         if batch > 1 || splits < 2 || !whole || 4 * scratch as u64 > target.max_binding_bytes {
@@ -153,7 +145,7 @@ impl<'a> Product<'a> {
             k_ranges: self.k_ranges.clone(),
             ..*self
         };
-        let mut kernel = partial.kernel("split_k", |part| part.split(splits, steps));
+        let mut kernel = partial.kernel(variant, |part| part.split(tile, splits, steps, target));
         let sum = Dispatch::new(SPLIT_SUM)
             .bind("partials", Scratch)
             .bind("c", Out(0))
@@ -176,18 +168,22 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// The variant to take without measuring, if it applies.
-    fn best(&self, target: &Target) -> &'static str {
-        let Extents { batch, m, n, .. } = self.extents;
-        let tiles = |size: usize| batch * m.div_ceil(size) * n.div_ceil(size);
-        match () {
-            // Workgroup memory pays on a GPU; on a CPU it is one more copy.
-            () if target.software => "register",
-            () if m == 1 => "gemv",
-            () if tiles(128) >= ENOUGH_WORKGROUPS / 2 => "tiled_large",
-            () if tiles(64) < ENOUGH_WORKGROUPS / 4 && self.splits().0 > 1 && batch == 1 => "split_k",
-            () => "tiled",
+    /// The variant to take without measuring.
+    fn best(&self, kernels: &[Kernel], target: &Target) -> &'static str {
+        // Workgroup memory pays on a GPU; on a CPU it is one more copy.
+        if target.software {
+            return "register";
         }
+        if self.extents.m == 1 {
+            return "gemv";
+        }
+        let whole = TILES.map(|(variant, tile)| (variant, tile, Some(1)));
+        let split = SPLITS.map(|(variant, tile)| (variant, tile, tile.splits(self.extents)));
+        let estimates = whole.into_iter().chain(split).filter_map(|(variant, tile, splits)| {
+            let is_there = kernels.iter().any(|kernel| kernel.variant == variant);
+            splits.filter(|_| is_there).map(|splits| (variant, tile.cycles(self.extents, splits)))
+        });
+        estimates.min_by(|one, other| one.1.total_cmp(&other.1)).map_or("naive", |(variant, _)| variant)
     }
 }
 
@@ -246,25 +242,41 @@ impl Part<'_> {
         }
         dispatch
             .constant("TRANSPOSE_A", op.transpose_a.into())
-            .constant("VECTOR_A", (a_width % 4 == 0).into())
-            .constant("VECTOR_B", (b_width % 4 == 0).into())
+            .param("vectors_a", a_width % 4 == 0)
+            .param("vectors_b", b_width % 4 == 0)
     }
 
-    fn blocks(&self, shader: Shader) -> Dispatch {
-        self.blocks_into(shader, Out(0)).param("k_split", 0usize)
+    fn register(&self, target: &Target) -> Dispatch {
+        let tiles = self.m.len.div_ceil(8) * self.n.len.div_ceil(8);
+        let mut dispatch = self
+            .blocks_into(REGISTER, Out(0))
+            .constant("VECTOR_A", (self.product.a_width % 4 == 0).into())
+            .constant("VECTOR_B", (self.product.b_width % 4 == 0).into())
+            .param("k_split", 0usize)
+            .groups(tiles.div_ceil(32), target);
+        dispatch.grid[2] = self.batch as u32;
+        dispatch
     }
 
-    fn tiled(&self, tile: usize) -> Dispatch {
-        let grid = [self.n.len.div_ceil(tile), self.m.len.div_ceil(tile)];
-        self.blocks(TILED).constant("TILE", tile as u32).grid(grid[0], grid[1], self.batch)
+    /// Tiles along n and m in a grid.
+    fn tiles(&self, tile: Tile, c: Operand, target: &Target) -> Dispatch {
+        let has_vectors = self.product.extents.n.is_multiple_of(4);
+        self.blocks_into(if has_vectors { TILED_VECTORS } else { TILED }, c)
+            .constant("TILE_M", tile.m as u32)
+            .constant("TILE_N", tile.n as u32)
+            .constant("QUADS", tile.quads as u32)
+            .constant("COPIES", tile.copies(target.workgroup_memory))
+            .grid(self.n.len.div_ceil(tile.n), self.m.len.div_ceil(tile.m), self.batch)
     }
 
-    fn split(&self, splits: usize, steps: usize) -> Dispatch {
-        let grid = [self.n.len.div_ceil(64), self.m.len.div_ceil(64)];
-        self.blocks_into(TILED, Scratch)
-            .constant("TILE", 64)
-            .param("k_split", steps)
-            .grid(grid[0], grid[1], splits)
+    fn tiled(&self, tile: Tile, target: &Target) -> Dispatch {
+        self.tiles(tile, Out(0), target).param("k_split", 0usize)
+    }
+
+    fn split(&self, tile: Tile, splits: usize, steps: usize, target: &Target) -> Dispatch {
+        let mut dispatch = self.tiles(tile, Scratch, target).param("k_split", steps);
+        dispatch.grid[2] = splits as u32;
+        dispatch
     }
 
     /// Threads lie along k where that is how memory lies, else along columns.

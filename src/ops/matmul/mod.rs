@@ -2,6 +2,7 @@
 
 mod cases;
 mod kernels;
+mod tiles;
 
 use crate::engine::matrix::{Mat, MatMut, par_product, product};
 use crate::ops::column_sum::ColumnSum;
