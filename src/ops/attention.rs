@@ -101,19 +101,24 @@ impl Attention {
     /// The settings of every kernel of this op; `first` is the first item of the batch that it is bound to. What is a
     /// constant makes pipelines to compile, so only what costs much in the innermost loops is one.
     pub(super) fn describe(&self, shader: Shader, e: &Extent, first: usize) -> Dispatch {
-        let mut dispatch = Dispatch::new(shader);
+        let dispatch = Dispatch::new(shader);
         // Kernels that keep rows in registers have as many as channels; tiles are 32 channels wide.
-        dispatch = match shader.name.contains("plain") {
+        let dispatch = match shader.name.contains("plain") {
             true => dispatch.constant("WIDTH", e.width as u32),
             false => dispatch
                 .constant("PARTS", e.width.div_ceil(32) as u32)
                 .constant("WINDOWED", (self.window > 0).into())
                 .param("width", e.width),
         };
+        let dispatch =
+            dispatch.constant("DROPOUT", (self.dropout > 0.0).into()).constant("ALIBI", self.alibi.into());
+        self.settings(dispatch, e, first)
+    }
+
+    /// The parameters of [`describe`](Self::describe).
+    pub(super) fn settings(&self, dispatch: Dispatch, e: &Extent, first: usize) -> Dispatch {
         let window = if self.window == 0 { e.time } else { self.window.min(e.time) };
         dispatch
-            .constant("DROPOUT", (self.dropout > 0.0).into())
-            .constant("ALIBI", self.alibi.into())
             .param("causal", self.causal)
             .param("window", window)
             .param("first", first * e.n_head)
@@ -135,13 +140,19 @@ impl Attention {
         e: &Extent,
         (first, n): (usize, usize),
     ) -> Dispatch {
+        Self::bind_segments_alone(dispatch, operand, e, (first, n))
+            .constant("SEGMENTS", operand.is_some().into())
+    }
+
+    /// Binds the segments for a shader whose parameters say whether there are any.
+    pub(super) fn bind_segments_alone(
+        dispatch: Dispatch,
+        operand: Option<usize>,
+        e: &Extent,
+        (first, n): (usize, usize),
+    ) -> Dispatch {
         let (operand, width) = operand.map_or((0, e.time * e.row()), |operand| (operand, e.time));
-        dispatch.constant("SEGMENTS", (operand > 0).into()).bind_part(
-            "segments",
-            In(operand),
-            first * width,
-            n * width,
-        )
+        dispatch.bind_part("segments", In(operand), first * width, n * width)
     }
 
     /// Multiply-adds of one product of scores' size.

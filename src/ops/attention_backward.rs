@@ -12,6 +12,7 @@ use crate::ops::attention::Attention;
 use crate::ops::attention_bias::Bias;
 use crate::ops::attention_cases::{backward_bound, forms};
 use crate::ops::attention_common::{BLOCK, Extent, Mask, variants};
+use crate::ops::attention_one_pass::one_pass;
 use crate::ops::heads::batch_ranges;
 use crate::ops::prelude::*;
 
@@ -224,7 +225,10 @@ impl Op for AttentionBackward {
             shader!("attention/flash_keys", "hash", "step", "alibi", "segments", "tiles"),
         ];
         let kernel = |variant, shaders| self.kernel(variant, shaders, &e, segments, target);
-        variants(kernel("plain", plain), kernel("flash", flash), &e, target)
+        let mut kernels = variants(kernel("plain", plain), kernel("flash", flash), &e, target);
+        // Before the one that is taken without measuring.
+        kernels.splice(..0, one_pass(&self.0, &e, segments, target));
+        kernels
     }
 
     fn cost(&self, operands: &Operands) -> Cost {

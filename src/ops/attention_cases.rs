@@ -15,8 +15,9 @@ pub struct AttentionForm {
 }
 
 /// ((B, T, n_head, D), causal, dropout) of plain multi-head attention: on both sides of every tile edge (32 keys,
-/// 64 queries, 32 channels); and one that small bindings can split.
-const SHAPES: [([usize; 4], bool, f32); 15] = [
+/// 64 queries, 32 channels); one that small bindings can split; and three blocks of keys, which `one_pass_split` takes in
+/// two parts on a rasteriser.
+const SHAPES: [([usize; 4], bool, f32); 16] = [
     ([1, 1, 1, 1], true, 0.0),
     ([2, 1, 3, 5], true, 0.2),
     ([1, 2, 1, 1], false, 0.0),
@@ -32,6 +33,7 @@ const SHAPES: [([usize; 4], bool, f32); 15] = [
     ([1, 129, 1, 128], false, 0.0),
     ([1, 5, 1, 131], true, 0.0),
     ([11, 8, 4, 1], true, 0.2),
+    ([5, 130, 1, 4], true, 0.2),
 ];
 
 /// ((B, T, n_head, n_kv_head, D), window, dropout, segments) of causal attention: windows of one key, within a tile,

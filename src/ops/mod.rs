@@ -9,6 +9,7 @@ pub(crate) mod attention_bias;
 pub mod attention_cached;
 mod attention_cases;
 mod attention_common;
+mod attention_one_pass;
 pub mod backward;
 pub mod causal_conv;
 pub mod causal_conv_cached;
