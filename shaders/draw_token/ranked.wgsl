@@ -83,9 +83,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
         }
     }
     workgroupBarrier();
-    let total = sum_of_weights();
-    // Where rounding leaves nothing for the last, the first takes it.
-    let limit = select(0.0, step.random * total, step.random * total < total);
+    let limit = step.random * sum_of_weights();
     for (var own = 0u; own < SHARE; own++) {
         let i = local + own * WORKGROUP;
         if i < params.known && weights[i] > 0.0 && masses[own] <= limit {

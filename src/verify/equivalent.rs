@@ -92,6 +92,13 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("attention_cached", "first <= seen", "a tile after the last key has only weights of 0"),
     ("attention_cached", "seen + first", "the weights that are added are 0"),
     ("attention_cached", "part <= SHARE", "a further part has no channels to store"),
+    ("draw_token/ranked", "as `if local != 0u {`", "whichever thread sets it to 0"),
+    ("draw_token/ranked", "own <= SHARE", "a thread has no further tokens"),
+    (
+        "draw_token/ranked",
+        "1.0 > 0.0 && masses",
+        "what comes before tokens that are left out weighs more than the limit, but for rounding",
+    ),
     (
         "draw_token/search",
         "params.top_k <= params.known",

@@ -5,8 +5,9 @@ use wgpu::{BindGroup, ComputePass};
 
 use crate::engine::step::Step;
 
-/// The most steps of one submission.
-pub(super) const MOST: usize = 64;
+/// The most steps of one submission: enough for its own cost to be little, and few enough for the device to begin while
+/// the host still prepares the next.
+pub(super) const MOST: usize = 8;
 
 /// Bytes from one step to the next: where a uniform may begin on every adapter.
 const STRIDE: usize = 256;
