@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lal::engine::device::cpu::Cpu;
 use lal::engine::device::gpu::{Gpu, GpuOptions};
@@ -81,8 +82,8 @@ impl Device for Apart<'_> {
 }
 
 /// Opens a GPU; `None` where tests may go without one.
-fn gpu() -> Option<Gpu> {
-    match Gpu::open(GpuOptions::default()) {
+fn gpu(options: GpuOptions) -> Option<Gpu> {
+    match Gpu::open(options) {
         Ok(gpu) => Some(gpu),
         Err(DeviceError::NoAdapter) if std::env::var_os("LAL_ALLOW_NO_GPU").is_some() => None,
         Err(error) => panic!("{error}\nSet LAL_ALLOW_NO_GPU=1 to run the other tests without a GPU."),
@@ -172,7 +173,7 @@ fn check(device: &mut dyn Device, name: &str, model: &ModelConfig, ways: &[usize
 #[test]
 fn a_gpu_draws_the_same_tokens_several_at_once_one_by_one_and_as_the_host_does() {
     for (name, model) in models() {
-        let Some(mut gpu) = gpu() else { return };
+        let Some(mut gpu) = gpu(GpuOptions::default()) else { return };
         check(&mut gpu, name, &model, &[0, 3, 1]);
     }
 }
@@ -198,7 +199,7 @@ fn a_cpu_leaves_it_to_the_host() {
 fn a_logit_that_is_no_number_is_named() {
     let (_, model) = &models()[0];
     let mut cpu = Cpu::<f32>::default();
-    let Some(mut gpu) = gpu() else { return };
+    let Some(mut gpu) = gpu(GpuOptions::default()) else { return };
     for (device, at_once) in [(&mut cpu as &mut dyn Device, 8), (&mut gpu, 0)] {
         load(device, model);
         let name = "transformer.wte.weight";
@@ -219,7 +220,9 @@ fn a_logit_that_is_no_number_is_named() {
 #[test]
 fn several_steps_are_one_submission() {
     let (_, model) = &models()[0];
-    let Some(mut gpu) = gpu() else { return };
+    // However slow the machine is.
+    let options = GpuOptions { max_submit: Some(Duration::from_secs(60)), ..GpuOptions::default() };
+    let Some(mut gpu) = gpu(options) else { return };
     load(&mut gpu, model);
     let rule = Sampler::new(Strategy::greedy()).unwrap().rule(5).unwrap();
     let plan = Arc::new(drawing_plan(model, rule, 8).unwrap());

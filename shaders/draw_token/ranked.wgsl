@@ -61,7 +61,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
     for (var own = 0u; own < SHARE; own++) {
         let i = min(local + own * WORKGROUP, params.known - 1u);
         for (var j = 0u; j < params.known; j++) {
-            let is_before = keys[j] < keys[i] || keys[j] == keys[i] && j < i;
+            let is_before = keys[j] < keys[i] || (keys[j] == keys[i] && j < i);
             places[own] += select(0u, 1u, is_before);
             masses[own] += select(0.0, weights[j], is_before);
         }
@@ -78,7 +78,8 @@ fn main(@builtin(local_invocation_index) local: u32) {
     workgroupBarrier();
     for (var own = 0u; own < SHARE; own++) {
         let i = local + own * WORKGROUP;
-        if i < params.known && (masses[own] >= enough && params.top_p < 1.0 || weights[i] < params.min_p) {
+        let is_enough = params.top_p < 1.0 && masses[own] >= enough;
+        if i < params.known && (is_enough || weights[i] < params.min_p) {
             weights[i] = 0.0;
         }
     }

@@ -38,7 +38,7 @@ fn before(local: u32, keys: vec3<u32>, ids: vec3<u32>, counts: bool) -> vec3<f32
         var weight = 1.0;
         if !counts {
             weight = exp((logits[i] - largest) / params.temperature);
-            let stays = weight >= least && (rank < end.x || rank == end.x && i < end.y);
+            let stays = weight >= least && (rank < end.x || (rank == end.x && i < end.y));
             weight = select(0.0, weight, stays);
         }
         let is_before = (vec3(rank) < keys) | ((vec3(rank) == keys) & (vec3(i) < ids));
@@ -50,9 +50,9 @@ fn before(local: u32, keys: vec3<u32>, ids: vec3<u32>, counts: bool) -> vec3<f32
     workgroupBarrier();
     for (var half = WORKGROUP / 2u; half > 0u; half = half / 2u) {
         if local < half {
-            for (var at = local; at < 3u * WORKGROUP; at += WORKGROUP) {
-                sums[at] = sums[at] + sums[at + half];
-            }
+            sums[local] += sums[local + half];
+            sums[local + WORKGROUP] += sums[local + WORKGROUP + half];
+            sums[local + 2u * WORKGROUP] += sums[local + 2u * WORKGROUP + half];
         }
         workgroupBarrier();
     }

@@ -101,6 +101,12 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ),
     (
         "draw_token/search",
+        "params.top_p <= 1.0",
+        "of all of the probability only tokens of none are left out",
+    ),
+    ("draw_token/search", "limit <= total", "what is below 1 times a sum is the sum by rounding alone"),
+    (
+        "draw_token/search",
         "params.top_k <= params.known",
         "to look for more tokens than there are finds the end",
     ),
