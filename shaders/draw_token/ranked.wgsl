@@ -1,6 +1,6 @@
 // draw_token for few tokens: as search.wgsl, with the place of every token in the order found by comparing it with all
 // others
-// one workgroup of at least MOST / 4 threads for at most MOST tokens; f32 sums in the order of ids
+// one workgroup for at most MOST tokens; f32 sums in the order of ids
 const WORKGROUP: u32 = 256u;
 const MOST: u32 = 512u;
 // tokens of one thread
