@@ -100,7 +100,8 @@ for preset in "${presets[@]}"; do
             "$(said "profile-$preset.txt" step); host $(said "profile-$preset.txt" host | cut -d : -f 1)"
     run "decode-$preset.txt" "$lal" profile --preset "$preset" --mode decode "${explain[@]}" &&
         row "a decoded token of \`$preset\`" \
-            "$(said "decode-$preset.txt" step); host $(said "decode-$preset.txt" host | cut -d : -f 1)"
+            "$(said "decode-$preset.txt" step); host $(said "decode-$preset.txt" host | cut -d : -f 1)" &&
+        row "a text by \`$preset\`" "$(said "decode-$preset.txt" writing)"
 done
 
 if [ -z "$quick" ]; then

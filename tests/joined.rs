@@ -19,7 +19,8 @@ use lal::nn::lora::Lora;
 use lal::ops::adamw::AdamW;
 use lal::optim::{Optimizer, OptimizerConfig};
 use lal::run::presets;
-use lal::sample::generator::decode_plan;
+use lal::sample::generator::{decode_plan, drawing_plan};
+use lal::sample::strategy::{Sampler, Strategy};
 use lal::train::plans::{StepShape, evaluation, training};
 
 /// Opens a GPU; `None` where tests may go without one.
@@ -166,6 +167,10 @@ fn a_step_has_few_dispatches() {
     let token = dispatches(&decode_plan(&model, 1).unwrap_or_else(|e| panic!("{e}")));
     println!("token: {token:?}");
     assert!(token.values().sum::<usize>() <= TOKEN, "{token:?}");
+    // To draw it takes one more.
+    let rule = Sampler::new(Strategy::default()).ok().and_then(|sampler| sampler.rule(65)).expect("a rule");
+    let drawn = dispatches(&drawing_plan(&model, rule, 8).unwrap_or_else(|e| panic!("{e}")));
+    assert_eq!(drawn.values().sum::<usize>(), token.values().sum::<usize>() + 1, "{drawn:?}");
 }
 
 const MINI: usize = 142;

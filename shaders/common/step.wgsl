@@ -5,9 +5,9 @@ struct Step {
     learning_rate: f32,
     correction1: f32,
     correction2: f32,
-    padding0: u32,
-    padding1: u32,
-    padding2: u32,
+    random: f32,
+    place: u32,
+    padding: u32,
 }
 
 @group(1) @binding(0) var<uniform> step: Step;

@@ -30,6 +30,7 @@ use crate::profile::report::Report;
 use crate::profile::roofline::Roofline;
 use crate::profile::trace::Trace;
 use crate::profile::workload::{Workload, shape, vocab_size};
+use crate::profile::writing::tokens_per_second;
 use crate::run::config::TrainConfig;
 use crate::run::settings::Settings;
 use crate::train::estimate::least_memory;
@@ -82,6 +83,9 @@ enum Event {
         gpu_us: f64,
         host_us: f64,
         submissions: usize,
+        /// Of a text, in which tokens may share a submission.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tokens_per_second: Option<f64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         dispatches: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +108,10 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     output.detail("measuring the step");
     let mut workload = given.clone();
     let times = measure(device, &mut workload)?;
+    let tokens_per_second = match &asked {
+        Asked::Model(model) if args.mode == Mode::Decode => Some(tokens_per_second(device, &model.1)?),
+        _ => None,
+    };
     let described = device.describe();
     let kind = opened.kind();
     drop(opened);
@@ -123,6 +131,9 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     }
     if !output.json {
         output.line(report.to_text(if output.verbose { usize::MAX } else { SHOWN }))?;
+        if let Some(rate) = tokens_per_second {
+            output.line(format!("writing  {rate:.0} tokens/s, as `lal sample` does"))?;
+        }
         if let Some(first) = explained.first() {
             let machine = &first.explained.machine;
             output
@@ -148,6 +159,7 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
         gpu_us: report.gpu_us,
         host_us: report.host_us(),
         submissions: report.submissions,
+        tokens_per_second,
         dispatches: report.starts.map(|starts| starts.dispatches),
         barriers: report.starts.map(|starts| starts.barriers),
     })?;

@@ -16,6 +16,7 @@ use super::sampling::Sampling;
 use super::values::{MOST, MOST_TOKENS, whole};
 use crate::sample::load::Model;
 use crate::sample::strategy::{Candidate, Sampler};
+use crate::sample::writer::Writer;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -98,19 +99,19 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
         } else {
             tokenizer.published().map_or(&[][..], |t| t.settings().stops())
         };
-        let mut logits = generator.start(opened.device(), &prompt)?;
+        let mut writer =
+            Writer::new(opened.device(), generator, &mut sampler, &mut rng, &prompt, args.max_tokens)?;
+        if args.explain {
+            writer = writer.by_host();
+        }
         // Reading the prompt is not writing: the rate counts from here.
         let begun = Instant::now();
-        for n in 0..args.max_tokens {
-            let token = if args.explain {
-                sampler.consider(&logits, &recent)?;
-                let token = sampler.draw(&mut rng);
+        for _ in 0..args.max_tokens {
+            let token = writer.next(&recent)?;
+            if args.explain {
                 let name = |id: u32| tokenizer.decode(&[id]);
-                explain(output, sample, token, sampler.candidates(usize::MAX), name)?;
-                token
-            } else {
-                sampler.next(&logits, &recent, &mut rng)?
-            };
+                explain(output, sample, token, writer.sampler().candidates(usize::MAX), name)?;
+            }
             recent.push(token);
             written += 1;
             if stops.contains(&token) {
@@ -121,10 +122,8 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
                 output.piece(&piece)?;
             }
             text += &piece;
-            if n + 1 < args.max_tokens {
-                logits = generator.push(opened.device(), token)?;
-            }
         }
+        drop(writer);
         seconds += begun.elapsed().as_secs_f64();
         let rest = stream.finish();
         text += &rest;

@@ -15,7 +15,7 @@ pub(super) const UNASSIGNED: usize = usize::MAX;
 /// cannot be read and written by the same dispatch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Storage {
-    /// Written by the host; belongs to this plan.
+    /// Written by the host, and in place by nodes; belongs to this plan.
     Input(String),
     /// Shared by name with every plan on the device.
     Persistent { name: String, init: Init, class: Class },

@@ -15,5 +15,9 @@ pub struct Step {
     pub correction1: f32,
     /// 1 - β₂ᵗ.
     pub correction2: f32,
-    pub padding: [u32; 3],
+    /// Uniform in [0, 1), for the token that is drawn.
+    pub random: f32,
+    /// Where in a list of drawn tokens it goes.
+    pub place: u32,
+    pub padding: u32,
 }

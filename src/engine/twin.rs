@@ -19,6 +19,22 @@ impl<F: Real> Elements<F> {
             Dtype::U32 => Self::Index(vec![0; spec.shape.len()]),
         }
     }
+
+    /// The elements of a tensor that may share its memory, as the host reads them.
+    pub fn narrowed(&self, spec: Spec) -> Vec<f32> {
+        match self {
+            Self::Real(x) => x[..spec.shape.len()].iter().map(|x| x.f64() as f32).collect(),
+            Self::Index(x) => x.iter().map(|&i| i as f32).collect(),
+        }
+    }
+
+    /// Its elements as numbers; of indices, those below 2²⁴ are exact in f32.
+    pub fn into_numbers(self) -> Vec<F> {
+        match self {
+            Self::Real(x) => x,
+            Self::Index(x) => x.into_iter().map(|i| F::of(i.into())).collect(),
+        }
+    }
 }
 
 impl<F> Default for Elements<F> {
@@ -76,7 +92,20 @@ impl<'a, F: Real> Io<'a, F> {
     pub fn each_output(&mut self) -> impl Iterator<Item = &mut [F]> {
         self.outputs.iter_mut().zip(self.out_specs).map(|(out, spec)| match out {
             Elements::Real(x) => &mut x[..spec.shape.len()],
-            Elements::Index(_) => panic!("outputs hold numbers"),
+            Elements::Index(_) => panic!("an output holds indices, not numbers"),
+        })
+    }
+
+    /// All outputs at once, of an op whose outputs are indices.
+    ///
+    /// # Panics
+    /// When the op has another number of outputs, or one of numbers.
+    pub fn index_outputs<const N: usize>(&mut self) -> [&mut [u32]; N] {
+        let mut all = self.outputs.iter_mut();
+        std::array::from_fn(|i| match all.next() {
+            Some(Elements::Index(x)) => x.as_mut_slice(),
+            Some(Elements::Real(_)) => panic!("output {i} holds numbers, not indices"),
+            None => panic!("there is no output {i}"),
         })
     }
 

@@ -3,8 +3,8 @@
 use crate::engine::device::Device;
 use crate::models::config::ModelConfig;
 use crate::sample::batch::{BatchGenerator, Progress, Reply};
-use crate::sample::reply::ReplyError;
 use crate::sample::strategy::Strategy;
+use crate::sample::writer::WriteError;
 use crate::text::chat::Example;
 use crate::text::tokenizer::Tokenizer;
 
@@ -24,7 +24,7 @@ pub fn answers(
     strategy: &Strategy,
     seed: u64,
     progress: Progress,
-) -> Result<Vec<Reply>, ReplyError> {
+) -> Result<Vec<Reply>, WriteError> {
     let (prompts, wanted): (Vec<_>, Vec<_>) = examples.iter().map(Example::last_exchange).unzip();
     let most = 2 * wanted.iter().map(|answer| answer.len()).max().unwrap_or(0) + MORE;
     let generator = BatchGenerator::new(config.clone(), SIDE_BY_SIDE.min(examples.len()));
@@ -42,7 +42,7 @@ pub fn replies(
     strategy: &Strategy,
     seed: u64,
     progress: Progress,
-) -> Result<Vec<String>, ReplyError> {
+) -> Result<Vec<String>, WriteError> {
     let replies = answers(device, config, tokenizer, examples, strategy, seed, progress)?;
     Ok(replies.iter().map(|reply| text(reply, tokenizer)).collect())
 }

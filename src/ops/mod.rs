@@ -21,6 +21,7 @@ pub mod cross_entropy;
 pub mod decoding;
 pub mod dispatched;
 pub mod divide;
+pub mod draw_token;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
@@ -77,6 +78,7 @@ pub static OPS: &[&OpInfo] = &[
     &attention::ATTENTION,
     &attention_backward::ATTENTION_BACKWARD,
     &attention_cached::ATTENTION_CACHED,
+    &draw_token::DRAW_TOKEN,
     &gelu::GELU,
     &gelu::GELU_BACKWARD,
     &activation::ACTIVATION,

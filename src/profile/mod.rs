@@ -13,6 +13,7 @@ pub mod subject;
 mod svg;
 pub mod trace;
 pub mod workload;
+pub mod writing;
 
 use crate::engine::device::DeviceError;
 use crate::engine::op::OpError;

@@ -12,8 +12,8 @@ use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 
 use super::generator::{GenerateError, known};
-use super::reply::ReplyError;
 use super::strategy::{Sampler, Strategy, StrategyError};
+use super::writer::WriteError;
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
 use crate::engine::op::OpError;
 use crate::engine::plan::Plan;
@@ -137,7 +137,7 @@ impl<'a> BatchGenerator<'a> {
         strategy: &Strategy,
         seed: u64,
         end: Option<u32>,
-    ) -> Result<Vec<Reply>, ReplyError> {
+    ) -> Result<Vec<Reply>, WriteError> {
         let prompts: Vec<&[u32]> = prompts.iter().map(AsRef::as_ref).collect();
         self.check(&prompts)?;
         let sampler = Sampler::new(strategy.clone())?;
@@ -199,7 +199,7 @@ impl<'a> BatchGenerator<'a> {
         device: &mut dyn Device,
         streams: &mut [Stream],
         end: Option<u32>,
-    ) -> Result<(), ReplyError> {
+    ) -> Result<(), WriteError> {
         let shortest = streams.iter().map(|stream| stream.text.len()).min().unwrap_or(0);
         // What a few thousand logits take is done before another thread would have woken up.
         let (vocab_size, least) = (self.config.vocab_size, 8192usize.div_ceil(self.config.vocab_size));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::engine::device::{Device, DeviceError, HostData, PlanId};
-use crate::engine::op::OpError;
+use crate::engine::op::{OpError, Var};
 use crate::engine::plan::Plan;
 use crate::engine::step::Step;
 use crate::engine::tape::{Class, Tape};
@@ -13,6 +13,7 @@ use crate::models::abilities::Inability;
 use crate::models::config::{Architecture, ModelConfig};
 use crate::models::{ModelInputs, backbone};
 use crate::nn::Pass;
+use crate::ops::draw_token::DrawToken;
 
 /// Why decoding stopped.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,8 @@ pub struct Generator {
     config: ModelConfig,
     /// By the number of new tokens.
     plans: HashMap<usize, PlanId>,
+    /// The plans that draw, by how.
+    drawing: Vec<(DrawToken, PlanId)>,
     tokens: Vec<u32>,
     cached: usize,
     /// What a recurrent net carries from token to token, by name, with its length.
@@ -71,12 +74,28 @@ fn memory(config: &ModelConfig) -> Memory {
 /// `decode`, result [logits (vocab_size)].
 pub fn decode_plan(config: &ModelConfig, n: usize) -> Result<Plan, OpError> {
     let mut tape = Tape::new("decode");
-    let tokens = tape.input("tokens", Spec::u32(config.tokens_shape(1, n)));
-    let pass = if matches!(memory(config), Memory::Window(_)) { Pass::Evaluate } else { Pass::Decode };
-    let backbone = backbone(&mut tape, config, ModelInputs { tokens, segments: None }, pass)?;
-    let logits = backbone.last_logits(&mut tape)?;
+    let (_, logits) = record(&mut tape, config, n)?;
     tape.fuse_single_rows(&[logits])?;
     Plan::new(&tape, &[logits])
+}
+
+/// The plan of one step of decoding that draws the next token by `rule`: inputs `tokens`, which moves along by one, and
+/// `drawn` (most), phase `decode`, result \[drawn\].
+pub fn drawing_plan(config: &ModelConfig, rule: DrawToken, most: usize) -> Result<Plan, OpError> {
+    let mut tape = Tape::new("decode");
+    let (tokens, logits) = record(&mut tape, config, decode_width(config))?;
+    let drawn = tape.input("drawn", Spec::u32([most]));
+    let outputs = tape.apply(rule, &[logits, tokens, drawn])?;
+    tape.fuse_single_rows(&outputs)?;
+    Plan::new(&tape, &outputs[1..])
+}
+
+/// Tokens, an input, and the logits after the last of them.
+fn record(tape: &mut Tape, config: &ModelConfig, n: usize) -> Result<(Var, Var), OpError> {
+    let tokens = tape.input("tokens", Spec::u32(config.tokens_shape(1, n)));
+    let pass = if matches!(memory(config), Memory::Window(_)) { Pass::Evaluate } else { Pass::Decode };
+    let backbone = backbone(tape, config, ModelInputs { tokens, segments: None }, pass)?;
+    Ok((tokens, backbone.last_logits(tape)?))
 }
 
 /// The new tokens that the plan of one step of decoding reads.
@@ -99,7 +118,8 @@ pub(super) fn known(config: &ModelConfig, tokens: &[u32]) -> Result<(), Generate
 impl Generator {
     /// A generator over the parameters that the device holds.
     pub fn new(config: ModelConfig) -> Self {
-        Self { config, plans: HashMap::new(), tokens: Vec::new(), cached: 0, carried: Vec::new() }
+        let (plans, drawing) = (HashMap::new(), Vec::new());
+        Self { config, plans, drawing, tokens: Vec::new(), cached: 0, carried: Vec::new() }
     }
 
     /// Forgets the text so far, reads `prompt`, and returns the logits of what comes next, (n_tokens).
@@ -139,18 +159,90 @@ impl Generator {
 
     /// Reads the last tokens, at most `most` of them, after those in the cache; a window is read whole.
     fn read_last(&mut self, device: &mut dyn Device, most: usize) -> Result<Vec<f32>, GenerateError> {
-        let Some(&first) = self.tokens.first() else { return Err(GenerateError::NoPrompt) };
+        if self.tokens.is_empty() {
+            return Err(GenerateError::NoPrompt);
+        }
         if let Memory::Window(width) = memory(&self.config) {
-            let have = &self.tokens[self.tokens.len().saturating_sub(width)..];
-            let mut window = vec![first; width - have.len()];
-            window.extend_from_slice(have);
-            return self.run(device, &window);
+            return self.run(device, &self.last(width));
         }
         let n = most.min(self.tokens.len());
         let new = self.tokens[self.tokens.len() - n..].to_vec();
         let logits = self.run(device, &new)?;
         self.cached += n;
         Ok(logits)
+    }
+
+    /// The last `width` tokens; where there are fewer, the first comes several times.
+    fn last(&self, width: usize) -> Vec<u32> {
+        let have = &self.tokens[self.tokens.len().saturating_sub(width)..];
+        let mut last = vec![self.tokens.first().copied().unwrap_or(0); width - have.len()];
+        last.extend_from_slice(have);
+        last
+    }
+
+    /// Has the device read a token and draw the next, read that, and so on: one by each random number. `first` is
+    /// what it reads first, `None` where it has drawn that itself. What it draws comes by [`drawn`](Self::drawn).
+    pub(super) fn draw(
+        &mut self,
+        device: &mut dyn Device,
+        rule: DrawToken,
+        first: Option<u32>,
+        randoms: &[f32],
+    ) -> Result<(), GenerateError> {
+        let plan = match self.drawing.iter().find(|(of, _)| *of == rule) {
+            Some(&(_, plan)) => plan,
+            None => {
+                let plan = drawing_plan(&self.config, rule, device.steps_at_once())?;
+                let plan = device.load(&Arc::new(plan), 0)?;
+                self.drawing.push((rule, plan));
+                plan
+            }
+        };
+        if let Some(token) = first {
+            self.tokens.push(token);
+            let tokens = self.last(decode_width(&self.config));
+            known(&self.config, &tokens)?;
+            device.set_input(plan, "tokens", HostData::U32(&tokens))?;
+        }
+        let is_window = matches!(memory(&self.config), Memory::Window(_));
+        let step = |(place, &random): (usize, &f32)| {
+            let position = if is_window { 0 } else { (self.cached + place) as u32 };
+            Step { position, random, place: place as u32, ..Step::default() }
+        };
+        let steps: Vec<_> = randoms.iter().enumerate().map(step).collect();
+        device.run_steps(plan, 0, &steps)?;
+        self.cached += if is_window { 0 } else { steps.len() };
+        Ok(())
+    }
+
+    /// What the device drew, the oldest `n` tokens. They are not part of the text before [`append`](Self::append).
+    pub(super) fn drawn(&self, device: &mut dyn Device, n: usize) -> Result<Vec<u32>, GenerateError> {
+        let mut results = device.results(true)?.unwrap_or_default();
+        let drawn = results.pop().ok_or_else(|| DeviceError::Gpu("decoding drew no tokens".into()))?;
+        Ok(drawn[..n.min(drawn.len())].iter().map(|&id| id as u32).collect())
+    }
+
+    /// Adds to the text a token that the device has drawn and read.
+    pub(super) fn append(&mut self, token: u32) {
+        self.tokens.push(token);
+    }
+
+    /// How many tokens can be read before something is forgotten.
+    pub(super) fn room(&self) -> usize {
+        match memory(&self.config) {
+            Memory::Cache => self.config.block_size - self.cached,
+            Memory::Carried | Memory::Window(_) => usize::MAX,
+        }
+    }
+
+    /// The tokens so far.
+    pub(super) fn text(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// How many tokens it writes with: the others of the vocabulary are padding.
+    pub(super) fn n_tokens(&self) -> usize {
+        self.config.n_tokens()
     }
 
     fn run(&mut self, device: &mut dyn Device, tokens: &[u32]) -> Result<Vec<f32>, GenerateError> {

@@ -7,3 +7,4 @@ pub mod generator;
 pub mod load;
 pub mod reply;
 pub mod strategy;
+pub mod writer;

@@ -2,18 +2,16 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::generator::GenerateError;
 use super::load::Model;
-use super::strategy::{Sampler, StrategyError};
+use super::strategy::Sampler;
+use super::writer::{WriteError, Writer};
 use crate::engine::device::Device;
 
 /// Why there is no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
     #[error(transparent)]
-    Generate(#[from] GenerateError),
-    #[error(transparent)]
-    Strategy(#[from] StrategyError),
+    Write(#[from] WriteError),
     #[error("cannot write the reply: {0}")]
     Tell(#[from] std::io::Error),
 }
@@ -33,17 +31,14 @@ impl Model {
         let stops = self.tokenizer.stops();
         let mut stream = self.tokenizer.stream();
         let mut said = Vec::new();
-        let mut logits = self.generator.start(device, prompt)?;
+        let mut writer = Writer::new(device, &mut self.generator, sampler, rng, prompt, most)?;
         while said.len() < most {
-            let token = sampler.next(&logits, &said, rng)?;
+            let token = writer.next(&said)?;
             if stops.contains(&token) {
                 break;
             }
             said.push(token);
             tell(&stream.push(token))?;
-            if said.len() < most {
-                logits = self.generator.push(device, token)?;
-            }
         }
         tell(&stream.finish())?;
         Ok(said)

@@ -19,6 +19,8 @@ use std::cmp::Ordering;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
+use crate::ops::draw_token::DrawToken;
+
 /// How the next token is chosen from the logits. The default samples from the model unchanged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Strategy {
@@ -101,6 +103,25 @@ impl Sampler {
         Ok(Self { strategy, candidates: Vec::new() })
     }
 
+    /// How a device draws one of so many tokens by the same strategy; `None` where it cannot.
+    pub fn rule(&self, known: usize) -> Option<DrawToken> {
+        let Strategy { temperature, top_k, top_p, min_p, repetition_penalty } = self.strategy;
+        let plain = DrawToken {
+            known,
+            temperature,
+            top_k: top_k.unwrap_or(known),
+            top_p: top_p.unwrap_or(1.0),
+            min_p: min_p.unwrap_or(0.0),
+        };
+        let rule = match temperature {
+            0.0 => DrawToken { temperature: 1.0, top_k: 1, top_p: 1.0, min_p: 0.0, ..plain },
+            _ => plain,
+        };
+        // The device does not look back, and may flush a denormal temperature to 0.
+        let can = repetition_penalty == 1.0 && rule.temperature.is_normal() && known <= DrawToken::MOST;
+        can.then_some(rule)
+    }
+
     /// The next token, drawn with the candidates' probabilities: [`consider`](Self::consider), then
     /// [`draw`](Self::draw). `recent` are the tokens that the repetition penalty is for.
     pub fn next(
@@ -158,7 +179,7 @@ impl Sampler {
     /// # Panics
     /// If none were considered before.
     pub fn draw(&mut self, rng: &mut ChaCha8Rng) -> u32 {
-        let uniform = (rng.next_u32() >> 8) as f32 / (1 << 24) as f32;
+        let uniform = uniform(rng);
         // Rounding can leave the sum below `uniform`: the most probable token takes the missing 1e-7.
         let drawn = self.rank(|sum| sum > uniform).unwrap_or(0);
         self.candidates[drawn].id
@@ -236,6 +257,11 @@ impl Sampler {
         }
         None
     }
+}
+
+/// A number in [0, 1) made of 24 bits.
+pub(super) fn uniform(rng: &mut ChaCha8Rng) -> f32 {
+    (rng.next_u32() >> 8) as f32 / (1 << 24) as f32
 }
 
 /// Descending; of equals the lower id first. None is NaN, so this is a total order.

@@ -19,8 +19,9 @@ use crate::run::journal::{Journal, read_metrics};
 use crate::run::model_file::{Layout, ModelError, TokenizerMark};
 use crate::run::plot::{Curve, PlotError};
 use crate::run::tensor_file::TensorError;
-use crate::sample::generator::{GenerateError, Generator};
+use crate::sample::generator::Generator;
 use crate::sample::strategy::{Sampler, Strategy, StrategyError};
+use crate::sample::writer::{WriteError, Writer};
 use crate::text::dataset::Split;
 use crate::text::tokenizer::Tokenizer;
 
@@ -30,7 +31,7 @@ pub enum SessionError {
     #[error(transparent)]
     Train(#[from] TrainError),
     #[error(transparent)]
-    Generate(#[from] GenerateError),
+    Write(#[from] WriteError),
     #[error(transparent)]
     Strategy(#[from] StrategyError),
     #[error(transparent)]
@@ -284,14 +285,14 @@ impl<'a> Session<'a> {
         let mut text = self.tokenizer.decode(prompt);
         let mut stream = self.tokenizer.stream();
         let stops = self.tokenizer.stops();
-        let mut logits = self.generator.start(self.device, prompt)?;
-        for _ in 0..self.trainer.config.sample_tokens {
-            let token = sampler.next(&logits, &[], &mut rng)?;
+        let most = self.trainer.config.sample_tokens;
+        let mut writer = Writer::new(self.device, &mut self.generator, &mut sampler, &mut rng, prompt, most)?;
+        for _ in 0..most {
+            let token = writer.next(&[])?;
             if stops.contains(&token) {
                 break;
             }
             text += &stream.push(token);
-            logits = self.generator.push(self.device, token)?;
         }
         text += &stream.finish();
         Ok(text)

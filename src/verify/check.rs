@@ -45,11 +45,7 @@ pub fn run_twin<F: Precision>(
         seen[input] = &overwritten;
     }
     F::run(op, &mut Io { inputs: &seen, outputs: &mut outputs, in_specs, out_specs, step });
-    let real = |elements| match elements {
-        Elements::Real(x) => x,
-        Elements::Index(_) => Vec::new(),
-    };
-    outputs.into_iter().map(real).collect()
+    outputs.into_iter().map(Elements::into_numbers).collect()
 }
 
 /// The f32 twin against the f64 twin.

@@ -35,6 +35,7 @@ const ONE_WRITES: &[&str] = &[
     "layer_norm/forward",
     "residual_norm",
     "embedding/firsts",
+    "draw_token/search",
 ];
 
 /// (shader, a part of its line with and without the mistake, why nothing changes). No shader stands for all: a
@@ -91,6 +92,29 @@ const EQUIVALENT: &[(&str, &str, &str)] = &[
     ("attention_cached", "first <= seen", "a tile after the last key has only weights of 0"),
     ("attention_cached", "seen + first", "the weights that are added are 0"),
     ("attention_cached", "part <= SHARE", "a further part has no channels to store"),
+    ("draw_token/ranked", "as `if local != 0u {`", "whichever thread sets it to 0"),
+    ("draw_token/ranked", "own <= SHARE", "a thread has no further tokens"),
+    (
+        "draw_token/ranked",
+        "1.0 > 0.0 && masses",
+        "what comes before tokens that are left out weighs more than the limit, but for rounding",
+    ),
+    (
+        "draw_token/search",
+        "params.top_p <= 1.0",
+        "of all of the probability only tokens of none are left out",
+    ),
+    ("draw_token/search", "limit <= total", "what is below 1 times a sum is the sum by rounding alone"),
+    (
+        "draw_token/search",
+        "params.top_k <= params.known",
+        "to look for more tokens than there are finds the end",
+    ),
+    (
+        "draw_token/search",
+        "bitcast<u32>(limit) - 2u",
+        "sums that are equal to p are rounded apart: one more unit keeps them below",
+    ),
     ("", "; half >= 0u;", "from 0 on nothing is added: the loop only fails to end"),
     ("", "select(1.0, e, x <= 0.0)", "at zero e is 1"),
     ("", "min(a, 14.1)", "the density is below the smallest float there"),

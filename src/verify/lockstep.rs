@@ -87,8 +87,9 @@ impl Hook<f32> for Lockstep<'_> {
         let want = expected(node, &inputs, io.step);
         self.check(node, &inputs, &want, io.step);
         for (output, want) in io.outputs.iter_mut().zip(want) {
-            if let Elements::Real(x) = output {
-                x.iter_mut().zip(want).for_each(|(x, want)| *x = want.value as f32);
+            match output {
+                Elements::Real(x) => x.iter_mut().zip(want).for_each(|(x, want)| *x = want.value as f32),
+                Elements::Index(x) => x.iter_mut().zip(want).for_each(|(x, want)| *x = want.value as u32),
             }
         }
     }

@@ -13,7 +13,6 @@ use crate::engine::op::AnyOp;
 use crate::engine::plan::{Plan, PlanNode, PlanTensor, Storage};
 use crate::engine::real::Real;
 use crate::engine::step::Step;
-use crate::engine::tensor::Spec;
 use crate::engine::twin::{Elements, Io};
 
 /// The most outputs of an op, and the most inputs that are listed without allocating.
@@ -253,16 +252,12 @@ impl<F: Precision, H: Hook<F>> Cpu<F, H> {
             false => rayon::scope(|_| run()),
         }
         if !phase.results.is_empty() {
-            let read = |&tensor: &usize| narrow(self.real(tensors[tensor]), frozen.tensors[tensor].spec);
+            let read = |&tensor: &usize| self.memory[tensors[tensor]].narrowed(frozen.tensors[tensor].spec);
             let results = phase.results.iter().map(read).collect();
             self.results.push_back(results);
         }
         self.plans[plan.0].memory = tensors;
     }
-}
-
-fn narrow<F: Real>(elements: &[F], spec: Spec) -> Vec<f32> {
-    elements[..spec.shape.len()].iter().map(|x| x.f64() as f32).collect()
 }
 
 fn check_length(name: &str, expected: usize, got: usize) -> Result<(), DeviceError> {
@@ -336,8 +331,12 @@ impl<F: Precision, H: Hook<F>> Device for Cpu<F, H> {
         Ok(self.plans[plan.0].plan.clone())
     }
 
-    fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError> {
-        self.run_phase(plan, phase, step, |_| ());
+    fn run_steps(&mut self, plan: PlanId, phase: usize, steps: &[Step]) -> Result<(), DeviceError> {
+        let before = self.results.len();
+        for step in steps {
+            self.results.truncate(before);
+            self.run_phase(plan, phase, step, |_| ());
+        }
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub enum HostData<'a> {
     U32(&'a [u32]),
 }
 
-/// The elements read back after a phase, one vector per result, in the plan's order.
+/// The elements read back after a phase, one vector per result, in the plan's order; indices as numbers.
 pub type Results = Vec<Vec<f32>>;
 
 /// Elements of the parts in which large tensors are read back.
@@ -52,7 +52,18 @@ pub trait Device {
     fn set_input(&mut self, plan: PlanId, name: &str, data: HostData) -> Result<(), DeviceError>;
 
     /// Runs a phase. Results, if it has any, are queued for [`results`](Self::results).
-    fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError>;
+    fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError> {
+        self.run_steps(plan, phase, std::slice::from_ref(step))
+    }
+
+    /// Runs a phase once for each of these steps, one after the other. Results are those of the last step alone.
+    fn run_steps(&mut self, plan: PlanId, phase: usize, steps: &[Step]) -> Result<(), DeviceError>;
+
+    /// How many steps it is worth to give to [`run_steps`](Self::run_steps) at once: 1 where a run costs no more than
+    /// what it computes.
+    fn steps_at_once(&self) -> usize {
+        1
+    }
 
     /// Runs a phase as [`run`](Self::run) does, waits for it and says where the time went. Slower than a run,
     /// and equal to it to the bit.

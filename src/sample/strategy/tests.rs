@@ -187,3 +187,18 @@ fn values_outside_their_range_are_named() {
         assert!(error.starts_with(flag) && error.contains("range: "), "{error}");
     }
 }
+
+#[test]
+fn a_device_draws_what_needs_no_memory_of_the_text() {
+    let rule = |strategy| Sampler::new(strategy).unwrap().rule(8);
+    let all = rule(plain()).unwrap();
+    assert_eq!((all.known, all.top_k, all.top_p, all.min_p), (8, 8, 1.0, 0.0));
+    let greedy = rule(Strategy { top_p: Some(0.2), ..Strategy::greedy() }).unwrap();
+    assert_eq!((greedy.top_k, greedy.temperature, greedy.top_p), (1, 1.0, 1.0));
+    // Below the least normal number a device may read 0.
+    for other in [Strategy { repetition_penalty: 1.1, ..plain() }, Strategy { temperature: 1e-40, ..plain() }]
+    {
+        assert_eq!(rule(other), None);
+    }
+    assert_eq!(Sampler::new(plain()).unwrap().rule((1 << 24) + 1), None);
+}

@@ -165,11 +165,11 @@ impl Context {
     fn retire(&self, waited: bool) {
         let ended = self.under_way().retire(Instant::now(), waited);
         let Some(ended) = ended else { return };
-        if let Work::Part(launches, part) = ended.work {
-            let scale = self.speed().scale();
-            if let Some(guess) = launches.learn(&part, ended.took, ended.exact, scale) {
+        if let Work::Part(launches, part, times) = ended.work {
+            let (scale, took) = (self.speed().scale(), ended.took / times.max(1) as u32);
+            if let Some(guess) = launches.learn(&part, took, ended.exact, scale) {
                 let mut speed = self.speed.lock().unwrap_or_else(PoisonError::into_inner);
-                speed.learn(guess, ended.took.as_secs_f64());
+                speed.learn(guess, took.as_secs_f64());
             }
         }
     }

@@ -9,6 +9,7 @@ use super::context::Context;
 use super::launch_list::LaunchInfo;
 use super::pipelines::{Pipeline, Pipelines};
 use super::shader::fault;
+use super::steps::StepGroup;
 use super::transfer::TensorBuffer;
 use crate::engine::device::DeviceError;
 use crate::engine::dispatch::{Binding, Dispatch, Kernel, Operand, Target};
@@ -28,16 +29,16 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    pub fn record(&self, pass: &mut ComputePass, step: &BindGroup) {
+    pub fn record(&self, pass: &mut ComputePass, step: StepGroup) {
         self.record_as(pass, step, &self.pipeline, self.info.grid);
     }
 
     /// Records it with another pipeline of the same layout and another grid.
-    pub fn record_as(&self, pass: &mut ComputePass, step: &BindGroup, pipeline: &Pipeline, grid: [u32; 3]) {
+    pub fn record_as(&self, pass: &mut ComputePass, step: StepGroup, pipeline: &Pipeline, grid: [u32; 3]) {
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &self.group, &[]);
         if pipeline.interface.step {
-            pass.set_bind_group(1, step, &[]);
+            step.bind(pass);
         }
         let [x, y, z] = grid;
         pass.dispatch_workgroups(x, y, z);

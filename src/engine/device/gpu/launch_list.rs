@@ -168,6 +168,16 @@ impl LaunchList {
         next(at, limits, |launch| pace[launch].seconds(scale), grid)
     }
 
+    /// How many times over one submission may run these launches; 0 where that is not known.
+    pub fn repeats(&self, launches: Range<usize>, limits: &Limits) -> usize {
+        let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = &pace[launches];
+        if limits.groups.is_some() || pace.iter().any(|pace| !pace.known) {
+            return 0;
+        }
+        (limits.seconds / pace.iter().map(|pace| pace.seconds).sum::<f64>().max(LEAST)) as usize
+    }
+
     /// Whether all launches of a part have been measured.
     pub fn knows(&self, part: &Part) -> bool {
         let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);

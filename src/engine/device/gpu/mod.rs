@@ -19,6 +19,7 @@ mod runner;
 mod sanitizers;
 pub mod shader;
 mod slices;
+mod steps;
 pub mod substitute;
 mod timestamps;
 mod transfer;
@@ -74,28 +75,44 @@ impl Device for Gpu {
         Ok(self.loaded(plan)?.plan.clone())
     }
 
-    fn run(&mut self, plan: PlanId, phase: usize, step: &Step) -> Result<(), DeviceError> {
+    fn run_steps(&mut self, plan: PlanId, phase: usize, steps: &[Step]) -> Result<(), DeviceError> {
         self.context.check()?;
         self.loaded(plan)?;
         let Self { context, plans, readback, pipelines, uploader, slices, step_group, limits, .. } = self;
         let (context, loaded) = (&*context, &plans[plan.0]);
-        let encoder = begin(context, &self.step_buffer, loaded, phase, step);
-        let results: Vec<_> =
-            loaded.plan.phases[phase].results.iter().map(|&tensor| &loaded.tensors[tensor]).collect();
-        let mut staging = None;
+        let (program, launches) = (&loaded.program, loaded.program.list.phase(phase));
+        let results = loaded.results(phase);
         let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits: *limits };
         let record = |encoder: &mut CommandEncoder, piece: &Piece| {
             piece.record_all(&mut encoder.begin_compute_pass(&Default::default()));
         };
-        let submitted =
-            runner.run(encoder, &loaded.program, loaded.program.list.phase(phase), record, |encoder| {
-                staging = (!results.is_empty()).then(|| readback.record(context, encoder, &results));
-            })?;
-        if let Some(staging) = staging {
-            let lens = results.iter().map(|held| held.len).collect();
-            readback.submitted(context, submitted.last, staging, lens)?;
+        let mut rest = steps;
+        while !rest.is_empty() {
+            let most = match loaded.plan.phases[phase].cleared.is_empty() {
+                true => program.list.repeats(launches.clone(), limits).clamp(1, steps::MOST),
+                false => 1,
+            };
+            let together;
+            (together, rest) = rest.split_at(most.min(rest.len()));
+            let is_read = rest.is_empty() && !results.is_empty();
+            let encoder = begin(context, &self.step_buffer, loaded, phase, together);
+            let mut staging = None;
+            let end = |encoder: &mut CommandEncoder| {
+                staging = is_read.then(|| readback.record(context, encoder, &results));
+            };
+            let last = match together.len() {
+                1 => runner.run(encoder, program, launches.clone(), record, end)?.last,
+                n => runner.repeat(encoder, program, launches.clone(), n, end)?,
+            };
+            if let Some(staging) = staging {
+                readback.submitted(context, last, staging, loaded.result_specs(phase))?;
+            }
         }
         context.check()
+    }
+
+    fn steps_at_once(&self) -> usize {
+        steps::MOST
     }
 
     fn profile(

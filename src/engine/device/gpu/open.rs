@@ -1,8 +1,9 @@
 //! An open GPU, and how it is opened.
 
+use std::num::NonZero;
 use std::time::Duration;
 
-use wgpu::{BindGroup, Buffer, BufferUsages};
+use wgpu::{BindGroup, BindingResource, Buffer, BufferBinding, BufferUsages};
 
 use super::adapter::{self, DeviceLimits};
 use super::autotune::{Autotune, Choices, Tuner};
@@ -13,7 +14,7 @@ use super::pipelines::Pipelines;
 use super::runner::Loaded;
 use super::substitute::Substitute;
 use super::transfer::{Readback, TensorBuffer, Uploader, read_words};
-use super::{recorder, sanitizers, slices};
+use super::{recorder, sanitizers, slices, steps};
 use crate::engine::device::{DeviceError, PlanId};
 use crate::engine::dispatch::Target;
 use crate::engine::step::Step;
@@ -115,10 +116,16 @@ impl Gpu {
                 mapped_at_creation: false,
             })
         };
-        let step_buffer = uniform("step", size_of::<Step>() as u64);
+        let step_buffer = uniform("step", steps::BYTES);
         let slices = uniform("slice", slices::BYTES);
-        let entries = [(0, &step_buffer), (slices::BINDING, &slices), (sanitizers::BINDING, &report)]
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
+        let step =
+            BufferBinding { buffer: &step_buffer, offset: 0, size: NonZero::new(size_of::<Step>() as u64) };
+        let entries = [
+            (0, step),
+            (slices::BINDING, slices.as_entire_buffer_binding()),
+            (sanitizers::BINDING, report.as_entire_buffer_binding()),
+        ]
+        .map(|(binding, part)| wgpu::BindGroupEntry { binding, resource: BindingResource::Buffer(part) });
         let step_group = context.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
             layout: &pipelines.step_layout,

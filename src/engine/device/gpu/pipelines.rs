@@ -50,6 +50,9 @@ pub(super) struct Pipelines {
 impl Pipelines {
     pub fn new(context: &Context, checked: bool, watched: bool, records: bool) -> Self {
         let mut step = vec![buffer_entry(0, BufferBindingType::Uniform, size_of::<Step>() as u64)];
+        if let BindingType::Buffer { has_dynamic_offset, .. } = &mut step[0].ty {
+            *has_dynamic_offset = true;
+        }
         if watched || records {
             let report = BufferBindingType::Storage { read_only: false };
             step.push(buffer_entry(sanitizers::BINDING, report, size_of::<u32>() as u64));

@@ -10,11 +10,13 @@ use super::context::Context;
 use super::launch::Launch;
 use super::launch_list::{Cursor, LaunchList, Limits, Part};
 use super::pipelines::{Pipeline, Pipelines};
+use super::steps::{self, StepGroup};
 use super::transfer::{TensorBuffer, Uploader};
 use super::under_way::{Ticket, Work};
 use crate::engine::device::DeviceError;
 use crate::engine::plan::Plan;
 use crate::engine::step::Step;
+use crate::engine::tensor::Spec;
 
 /// Nodes whose kernels are bound.
 pub(super) struct Program {
@@ -64,6 +66,18 @@ pub(super) struct Loaded {
     pub variants: Vec<&'static str>,
 }
 
+impl Loaded {
+    /// The memory of what is read back after a phase.
+    pub fn results(&self, phase: usize) -> Vec<&TensorBuffer> {
+        self.plan.phases[phase].results.iter().map(|&tensor| &self.tensors[tensor]).collect()
+    }
+
+    /// The types of what is read back.
+    pub fn result_specs(&self, phase: usize) -> Vec<Spec> {
+        self.plan.phases[phase].results.iter().map(|&tensor| self.plan.tensors[tensor].spec).collect()
+    }
+}
+
 /// What runs launches.
 pub(super) struct Runner<'a> {
     pub context: &'a Context,
@@ -87,11 +101,12 @@ impl Piece<'_> {
     /// Records one of its launches.
     pub fn record(&self, pass: &mut ComputePass, launch: usize) {
         let launch = &self.program.launches[launch];
+        let step = StepGroup { group: self.step_group, step: 0 };
         match (self.part, &self.sliced) {
             (Part::Slice { slice, .. }, Some(pipeline)) => {
-                launch.record_as(pass, self.step_group, pipeline, slice.groups);
+                launch.record_as(pass, step, pipeline, slice.groups);
             }
-            _ => launch.record(pass, self.step_group),
+            _ => launch.record(pass, step),
         }
     }
 
@@ -140,7 +155,7 @@ impl Runner<'_> {
             context.make_room()?;
             let is_known = program.list.knows(&part);
             let start = Instant::now();
-            let last = context.submit(Some(commands), Work::Part(program.list.clone(), part));
+            let last = context.submit(Some(commands), Work::Part(program.list.clone(), part, 1));
             submit += start.elapsed();
             self.uploader.submitted();
             submissions += 1;
@@ -156,6 +171,31 @@ impl Runner<'_> {
         }
     }
 
+    /// Runs launches once for each of so many steps after what `encoder` holds, all in one submission: as often as
+    /// [`repeats`](LaunchList::repeats) says. `end` records what follows the last.
+    pub fn repeat(
+        &mut self,
+        mut encoder: CommandEncoder,
+        program: &Program,
+        launches: Range<usize>,
+        steps: usize,
+        end: impl FnOnce(&mut CommandEncoder),
+    ) -> Result<Ticket, DeviceError> {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for step in 0..steps {
+            let step = StepGroup { group: self.step_group, step };
+            program.launches[launches.clone()].iter().for_each(|launch| launch.record(&mut pass, step));
+        }
+        drop(pass);
+        end(&mut encoder);
+        let commands = encoder.finish();
+        self.context.make_room()?;
+        let work = Work::Part(program.list.clone(), Part::Whole(launches), steps);
+        let ticket = self.context.submit(Some(commands), work);
+        self.uploader.submitted();
+        Ok(ticket)
+    }
+
     /// What a slice needs: a pipeline that begins where it begins. The next submission reads where that is.
     fn prepare(&mut self, program: &Program, part: &Part) -> Result<Option<Arc<Pipeline>>, DeviceError> {
         let Part::Slice { launch, slice, .. } = part else { return Ok(None) };
@@ -165,15 +205,15 @@ impl Runner<'_> {
     }
 }
 
-/// Writes what changes from step to step and begins to record a phase: what it clears.
+/// Writes what changes from step to step, of at most [`steps::MOST`] of them, and begins to record a phase: what it clears.
 pub(super) fn begin(
     context: &Context,
     step_buffer: &Buffer,
     loaded: &Loaded,
     phase: usize,
-    step: &Step,
+    steps: &[Step],
 ) -> CommandEncoder {
-    context.queue.write_buffer(step_buffer, 0, bytemuck::bytes_of(step));
+    context.queue.write_buffer(step_buffer, 0, &steps::bytes(steps));
     let mut encoder = context.device.create_command_encoder(&Default::default());
     for &tensor in &loaded.plan.phases[phase].cleared {
         let held = &loaded.tensors[tensor];

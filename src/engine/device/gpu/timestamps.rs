@@ -108,12 +108,11 @@ impl Gpu {
         let (program, launches) = (&loaded.program, loaded.program.list.phase(phase));
         let passes = if detail == Detail::Launches { launches.len() } else { 1 };
         let stamps = Stamps::new(context, passes);
-        let results: Vec<_> =
-            loaded.plan.phases[phase].results.iter().map(|&tensor| &loaded.tensors[tensor]).collect();
+        let results = loaded.results(phase);
         let mut runner = Runner { context, pipelines, uploader, slices, step_group, limits: *limits };
 
         let begun = Instant::now();
-        let encoder = begin(context, &self.step_buffer, loaded, phase, step);
+        let encoder = begin(context, &self.step_buffer, loaded, phase, std::slice::from_ref(step));
         let begin_us = us(begun.elapsed());
         let is_timed_alone = detail == Detail::Launches && stamps.is_none();
         let mut alone = Vec::new();
@@ -150,8 +149,7 @@ impl Gpu {
         context.wait(submitted.last)?;
         let ran_us = us(submitted.begun.elapsed());
         if let Some(staging) = staging {
-            let lens = results.iter().map(|held| held.len).collect();
-            readback.submitted(context, submitted.last, staging, lens)?;
+            readback.submitted(context, submitted.last, staging, loaded.result_specs(phase))?;
         }
         // Recording, handing over and waiting take turns where a run is cut: told as if each was done at once.
         let encode = Span { start_us: 0.0, us: begin_us + us(submitted.encode) };

@@ -9,6 +9,7 @@ use wgpu::{Buffer, BufferAsyncError, BufferUsages, CommandEncoder, MapMode};
 use super::context::Context;
 use super::under_way::{Ticket, Work};
 use crate::engine::device::{DeviceError, Results};
+use crate::engine::tensor::{Dtype, Spec};
 
 /// The memory of one tensor of a plan.
 #[derive(Clone, Debug)]
@@ -109,8 +110,8 @@ pub(super) fn read_words(
 struct Pending {
     submission: Ticket,
     staging: Buffer,
-    /// Elements of each result, one after the other in the staging buffer.
-    lens: Vec<usize>,
+    /// The type of each result, one after the other in the staging buffer.
+    specs: Vec<Spec>,
     mapped: Mapped,
 }
 
@@ -157,10 +158,10 @@ impl Readback {
         context: &Context,
         submission: Ticket,
         staging: Buffer,
-        lens: Vec<usize>,
+        specs: Vec<Spec>,
     ) -> Result<(), DeviceError> {
-        let mapped = map(&staging, 4 * lens.iter().sum::<usize>() as u64);
-        self.pending.push_back(Pending { submission, staging, lens, mapped });
+        let mapped = map(&staging, bytes(&specs));
+        self.pending.push_back(Pending { submission, staging, specs, mapped });
         if self.pending.len() > RING {
             self.receive(context, true)?;
         }
@@ -186,13 +187,16 @@ impl Readback {
         }
         let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
         take(&oldest.mapped)?;
-        let mut all: Vec<f32> = Vec::new();
-        extend_from(&oldest.staging, 4 * oldest.lens.iter().sum::<usize>() as u64, &mut all)?;
+        let mut all: Vec<u32> = Vec::new();
+        extend_from(&oldest.staging, bytes(&oldest.specs), &mut all)?;
         let mut rest = all.as_slice();
-        let mut results = Results::with_capacity(oldest.lens.len());
-        for &len in &oldest.lens {
-            let (values, others) = rest.split_at(len);
-            results.push(values.into());
+        let mut results = Results::with_capacity(oldest.specs.len());
+        for spec in &oldest.specs {
+            let (words, others) = rest.split_at(spec.shape.len());
+            results.push(match spec.dtype {
+                Dtype::F32 => bytemuck::cast_slice(words).to_vec(),
+                Dtype::U32 => words.iter().map(|&index| index as f32).collect(),
+            });
             rest = others;
         }
         oldest.staging.unmap();
@@ -200,6 +204,11 @@ impl Readback {
         self.ready.push_back(results);
         Ok(())
     }
+}
+
+/// Bytes of these results together.
+fn bytes(specs: &[Spec]) -> u64 {
+    specs.iter().map(Spec::bytes).sum()
 }
 
 fn staging(context: &Context, size: u64) -> Buffer {

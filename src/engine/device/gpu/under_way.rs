@@ -13,14 +13,15 @@ pub(super) struct Ticket(u64);
 /// What a submission does.
 #[derive(Clone)]
 pub(super) enum Work {
-    Part(Arc<LaunchList>, Part),
+    /// Launches, and how many times over.
+    Part(Arc<LaunchList>, Part, usize),
     Other(&'static str),
 }
 
 impl Work {
     pub fn describe(&self) -> String {
         match self {
-            Self::Part(launches, part) => launches.describe(part),
+            Self::Part(launches, part, _) => launches.describe(part),
             Self::Other(what) => (*what).into(),
         }
     }

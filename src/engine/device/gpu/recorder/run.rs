@@ -5,6 +5,7 @@ use super::{Anatomy, Record, Recordable};
 use crate::engine::device::gpu::launch::Launch;
 use crate::engine::device::gpu::open::Gpu;
 use crate::engine::device::gpu::slices::Slice;
+use crate::engine::device::gpu::steps::StepGroup;
 use crate::engine::device::gpu::transfer::read_words;
 use crate::engine::device::gpu::under_way::Work;
 use crate::engine::device::{DeviceError, PlanId};
@@ -64,7 +65,8 @@ impl Gpu {
         let mut encoder = self.context.device.create_command_encoder(&Default::default());
         encoder.clear_buffer(&self.report, 0, None);
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        launch.record_as(&mut pass, &self.step_group, &launch.pipeline, slice.groups);
+        let step = StepGroup { group: &self.step_group, step: 0 };
+        launch.record_as(&mut pass, step, &launch.pipeline, slice.groups);
         drop(pass);
         let ticket = self.context.submit(Some(encoder.finish()), Work::Other("a workgroup that is recorded"));
         self.context.wait(ticket)?;
