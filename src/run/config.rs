@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::config_error::ConfigError;
 use super::ranges::{check_counts, within};
 use crate::engine::single::{is_share, is_zero_or_positive};
-use crate::models::config::{ModelConfig, default_inner};
+use crate::models::config::{Architecture, ModelConfig, default_inner};
 use crate::ops::adamw::AdamW;
 use crate::optim::schedule::{LearningRate, LrSchedule};
 use crate::optim::{Optimizer, OptimizerConfig};
+use crate::text::dataset::Sampling;
+use crate::text::documents::Reading;
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
 
 /// Every setting of a training run. Written to `config.toml`, which can be given back with `--config`.
@@ -21,6 +23,12 @@ pub struct TrainConfig {
     pub preset: String,
     /// A known corpus or a path; none means the default corpus, or the Tales world without a network.
     pub data: Option<String>,
+    /// The same to validate on; none for a part of `data`.
+    pub val_data: Option<String>,
+    /// How documents are found in `data`: see [`Reading`].
+    pub text_key: String,
+    pub document_separator: String,
+    pub skip_bad_lines: bool,
     pub tokenizer: String,
 
     /// The model as it is asked for: 0 for an `n_kv_head` that is `n_head`, for an `n_inner` that is [`default_inner`],
@@ -30,6 +38,8 @@ pub struct TrainConfig {
 
     /// Optimiser steps.
     pub steps: u64,
+    /// Of the windows of a text.
+    pub sampling: Sampling,
     /// Sequences per micro-step.
     pub batch_size: usize,
     /// Micro-steps whose gradients are averaged for one step.
@@ -74,8 +84,18 @@ impl TrainConfig {
 
     /// The tokenizer of this run over a text; with a mask token for a model that is not causal.
     pub fn tokenizer(&self, text: &str) -> Result<Tokenizer, TokenizerError> {
-        let tokenizer = Tokenizer::from_name(&self.tokenizer, text)?;
-        Ok(if self.model.causal { tokenizer } else { tokenizer.with_mask() })
+        Ok(self.masked(Tokenizer::from_name(&self.tokenizer, text)?))
+    }
+
+    /// A tokenizer with the mask token that a model needs which is not causal.
+    pub fn masked(&self, tokenizer: Tokenizer) -> Tokenizer {
+        if self.model.causal { tokenizer } else { tokenizer.with_mask() }
+    }
+
+    /// How documents are found in its data.
+    pub fn reading(&self) -> Reading {
+        let (text_key, separator) = (self.text_key.clone(), self.document_separator.clone());
+        Reading { text_key, separator, skip_bad_lines: self.skip_bad_lines }
     }
 
     /// The optimizer with its settings.
@@ -124,6 +144,9 @@ impl TrainConfig {
         check_counts(self)?;
         // The vocabulary comes with the text; any will do to check the rest.
         self.model(1).check()?;
+        let reads_on = self.model.is_recurrent() || self.model.architecture == Architecture::Skipgram;
+        let sampled = self.sampling == Sampling::Random || !reads_on;
+        within("sampling", "epoch", sampled, "random, where a model reads on or learns pairs of tokens")?;
         const SHARE: &str = "0 to 0.99999994, the 32-bit number before 1";
         let (peak, end) = (self.learning_rate, self.min_learning_rate);
         within("learning_rate", peak, peak > 1e-30 && peak <= 1e6, "above 0 (1e-30), up to 1e6")?;
@@ -208,6 +231,7 @@ mod tests {
             ("grad_clip = 1e39", "grad_clip = 1000"),
             ("weight_decay = 1e39", "weight_decay = 1000"),
             ("grad_clip = -1.0", "grad_clip = -1"),
+            ("architecture = 'gru'\nsampling = 'epoch'", "sampling = epoch"),
             ("dropout = 1.0", "dropout = 1"),
             ("n_head = 3", "n_head = 3"),
         ] {
