@@ -23,12 +23,6 @@ pub struct TrainConfig {
     pub preset: String,
     /// A known corpus or a path; none means the default corpus, or the Tales world without a network.
     pub data: Option<String>,
-    /// The same to validate on; none for a part of `data`.
-    pub val_data: Option<String>,
-    /// How documents are found in `data`: see [`Reading`].
-    pub text_key: String,
-    pub document_separator: String,
-    pub skip_bad_lines: bool,
     pub tokenizer: String,
 
     /// The model as it is asked for: 0 for an `n_kv_head` that is `n_head`, for an `n_inner` that is [`default_inner`],
@@ -38,8 +32,6 @@ pub struct TrainConfig {
 
     /// Optimiser steps.
     pub steps: u64,
-    /// Of the windows of a text.
-    pub sampling: Sampling,
     /// Sequences per micro-step.
     pub batch_size: usize,
     /// Micro-steps whose gradients are averaged for one step.
@@ -67,6 +59,14 @@ pub struct TrainConfig {
     /// Steps between two checkpoints.
     pub save_every: u64,
     pub seed: u64,
+    /// In which order the windows of a text are learned.
+    pub sampling: Sampling,
+    /// As `data`, to validate on; none for a part of `data`.
+    pub val_data: Option<String>,
+    /// How documents are found in `data`: see [`Reading`].
+    pub text_key: String,
+    pub document_separator: String,
+    pub skip_bad_lines: bool,
 }
 
 impl TrainConfig {

@@ -31,7 +31,7 @@ pub struct Collection {
 
 impl Collection {
     /// The files that `data` names, each read once if it is not known from an earlier time: what is known is kept in
-    /// the folder `kept`. `progress` is told of bytes that are done, and of all.
+    /// the folder `kept`. `progress` gets the bytes that are done, and all.
     pub fn find(
         data: &str,
         reading: &Reading,
@@ -43,7 +43,7 @@ impl Collection {
         let (total, mut done) = (files.iter().map(length).sum(), 0);
         let mut facts = Vec::new();
         for input in &files {
-            // A text that is one document is told apart by its content.
+            // A text that is one document is known by its content.
             let asks = (input.form == Form::Text && reading.separator.is_empty()).then_some(reading);
             facts.push(Facts::of(input, asks, kept, &mut |bytes| {
                 done += bytes;
@@ -116,7 +116,7 @@ impl Collection {
                     }
                     continue;
                 };
-                match parts.next() {
+                match parts.read_next() {
                     Ok(Some(part)) if chosen() => {
                         let rows = Rows { path: &input.path, form: input.form, reading: &self.reading };
                         let text =

@@ -253,7 +253,7 @@ impl Dataset {
         let mut batch = Batch { tokens: Vec::new(), targets: Vec::new() };
         for _ in 0..batch_size {
             let start = below(data.len() - block_size, rng);
-            batch.add(&*data.read(start, block_size + 1)?);
+            batch.add(&data.read(start, block_size + 1)?);
         }
         Ok(batch)
     }

@@ -107,7 +107,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The next part; `None` after the last. An empty file has none.
-    pub fn next(&mut self) -> Result<Option<Part>, DocumentsError> {
+    pub fn read_next(&mut self) -> Result<Option<Part>, DocumentsError> {
         let mut wanted = self.size;
         let mut searched = 0;
         loop {
@@ -220,7 +220,7 @@ mod tests {
         let all = |place| {
             let mut parts = Parts::open(&input, &reading, place, joins).unwrap().of_size(size);
             let mut all = Vec::new();
-            while let Some(part) = parts.next().unwrap() {
+            while let Some(part) = parts.read_next().unwrap() {
                 all.push((part, parts.place()));
             }
             assert_eq!(parts.taken(), content.len() as u64);
@@ -268,8 +268,8 @@ mod tests {
         std::fs::write(&input.path, [b"{}\n".to_vec(), vec![b'x'; LONGEST + PART]].concat()).unwrap();
         let reading = Reading::default();
         let mut parts = Parts::open(&input, &reading, Place::default(), false).unwrap();
-        assert_eq!(parts.next().unwrap().unwrap().bytes, b"{}\n");
-        let error = parts.next().unwrap_err().to_string();
+        assert_eq!(parts.read_next().unwrap().unwrap().bytes, b"{}\n");
+        let error = parts.read_next().unwrap_err().to_string();
         assert!(error.contains("a.jsonl:2 (byte 3)") && error.contains("64 MiB"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::files::{hexadecimal, open, read_any, write_shared};
+use crate::files::{hexadecimal, open, open_within, read_any, write_shared};
 use crate::text::documents::inputs::{Form, Input};
 use crate::text::documents::parts::{Parts, Place};
 use crate::text::documents::rows::Rows;
@@ -20,6 +20,9 @@ use crate::text::documents::{DocumentsError, Reading};
 
 /// How much older than its reading a file must be: file systems count time in steps of up to two seconds.
 const SETTLED: Duration = Duration::from_secs(3);
+
+/// The most bytes of a file.
+const MOST: u64 = 1 << 38;
 
 /// A file, as far as it tells it from another or from itself at another time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +85,7 @@ pub type OnBytes<'a> = &'a mut dyn FnMut(u64);
 
 impl Facts {
     /// What is known of `input`, from a folder of such knowledge or by reading it now; of a text whose content is asked
-    /// for, that too. `on_bytes` is told of bytes as they are read.
+    /// for, that too. `on_bytes` gets the number of bytes as they are read.
     pub fn of(
         input: &Input,
         asks: Option<&Reading>,
@@ -93,8 +96,8 @@ impl Facts {
             io::ErrorKind::NotFound => DocumentsError::Missing(input.path.clone()),
             _ => DocumentsError::Unreadable { path: input.path.clone(), source },
         };
-        // What is no regular file is said at once.
-        open(&input.path).map_err(unreadable)?;
+        // What is no regular file, or longer than any corpus of text for one machine, is said at once.
+        open_within(&input.path, MOST).map_err(unreadable)?;
         let stamp = Stamp::of(&input.path).map_err(unreadable)?;
         let kept = folder.map(|folder| folder.join(format!("{}.json", name(&stamp.path))));
         let known = kept.as_deref().and_then(Self::read).filter(|known| known.holds(&stamp));
@@ -167,7 +170,7 @@ fn content(input: &Input, reading: &Reading) -> Result<Content, DocumentsError> 
     let (mut bytes, mut chars, mut hash) = (0, 0, Sha256::new());
     let mut parts = Parts::open(input, reading, Place::default(), false)?;
     let rows = Rows { path: &input.path, form: input.form, reading };
-    while let Some(part) = parts.next()? {
+    while let Some(part) = parts.read_next()? {
         if input.form == Form::Lines {
             bytes += part.bytes.len() as u64;
             hash.update(&part.bytes);

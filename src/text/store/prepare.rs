@@ -133,10 +133,10 @@ impl Making<'_> {
     ) -> Result<(), StoreError> {
         let place = Place { byte: state.byte, lines: state.lines };
         let mut parts = Parts::open(input, &self.data.reading, place, self.tokenizer.joins_words())?;
-        let (mut next, mut written) = (parts.next()?, state.byte);
+        let (mut next, mut written) = (parts.read_next()?, state.byte);
         while let Some(part) = next {
             // The next one is read while this one is made to tokens.
-            let (read, encoded) = rayon::join(|| parts.next(), || self.encode(input, &part, state));
+            let (read, encoded) = rayon::join(|| parts.read_next(), || self.encode(input, &part, state));
             for row in encoded? {
                 files.append(&row, state)?;
             }

@@ -139,7 +139,7 @@ fn an_interrupted_entry_has_the_same_bytes_in_the_end() {
     let whole = here.store().open(&data, &gpt2(), Hold::Documents, &mut |_| {}).unwrap();
     let wanted = files(&whole.folder);
     let partial = whole.folder.with_extension(PARTIAL);
-    // Interrupted by a panic of the one who is told, as a kill would: at every event that there is.
+    // Interrupted by a panic of the one who gets events, as a kill would: at every event that there is.
     let mut events = 0;
     for at in 0.. {
         fs::remove_dir_all(&whole.folder).unwrap();

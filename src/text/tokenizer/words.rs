@@ -85,7 +85,10 @@ const LONGEST: usize = 48;
 
 /// The tokens of words that were seen before. Words that come once there is no room are not kept.
 #[derive(Debug)]
-pub struct Memory([Mutex<HashMap<Box<str>, Box<[u32]>>>; SHARDS]);
+pub struct Memory([Mutex<Known>; SHARDS]);
+
+/// The tokens of each word.
+type Known = HashMap<Box<str>, Box<[u32]>>;
 
 impl Default for Memory {
     fn default() -> Self {
@@ -102,7 +105,7 @@ impl Memory {
         other: impl Fn(&str) -> Result<Vec<u32>, E>,
     ) -> Result<Vec<u32>, E> {
         let thread = rayon::current_thread_index().unwrap_or(0);
-        // Whoever panicked left whole words.
+        // A thread that panicked left whole words.
         let mut known = self.0[thread % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         let (mut ids, mut failed) = (Vec::with_capacity(text.len() / 3), None);
         split(text, &mut |span| {
