@@ -83,7 +83,7 @@ impl Verb {
 }
 
 /// Every verb that takes values; `{base}` and so on stand for what the test prepares.
-const VERBS: [(&str, &str); 27] = [
+const VERBS: [(&str, &str); 29] = [
     (
         "train",
         "{tiny} --data {text} --n-head 1 --n-embd 4 --n-layer 1 --block-size 8 --tokenizer byte --out {own}/out",
@@ -113,7 +113,9 @@ const VERBS: [(&str, &str); 27] = [
     ("ops", ""),
     ("data get", "none"),
     ("data prepare", "{own}/out --chars 10 --questions 1 --held-out 1"),
-    ("data list", ""),
+    ("data list", "--cache-dir {own}/cache"),
+    ("data check", "--cache-dir {own}/cache"),
+    ("data clean", "--cache-dir {own}/cache"),
     ("tokenize", "--tokenizer byte --text a"),
     ("convert", "--model {base} --to hf --out {own}/out"),
     ("completions", "bash"),

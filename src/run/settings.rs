@@ -49,7 +49,7 @@ pub struct Settings {
     #[arg(long, env = "LAL_TEXT_KEY", value_name = "KEY")]
     pub text_key: Option<String>,
     /// What stands between two documents of a text file, such as '<|endoftext|>'; '' where a file is one document
-    #[arg(long, env = "LAL_DOCUMENT_SEPARATOR", value_name = "TEXT")]
+    #[arg(long, env = "LAL_DOCUMENT_SEPARATOR", value_name = "TEXT", allow_hyphen_values = true)]
     pub document_separator: Option<String>,
     /// Leave out lines that are no UTF-8, no JSON, or have no text
     #[arg(long, env = "LAL_SKIP_BAD_LINES", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]

@@ -35,7 +35,13 @@ pub struct Prepare {
     #[arg(long, env = "LAL_TEXT_KEY", value_name = "KEY", default_value = "text")]
     text_key: String,
     /// What stands between two documents of a text file; '' where a file is one document
-    #[arg(long, env = "LAL_DOCUMENT_SEPARATOR", value_name = "TEXT", default_value = "")]
+    #[arg(
+        long,
+        env = "LAL_DOCUMENT_SEPARATOR",
+        value_name = "TEXT",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
     document_separator: String,
     /// Leave out lines that are no UTF-8, no JSON, or have no text
     #[arg(long)]
