@@ -46,7 +46,8 @@ pub fn run(chars: usize, steps: u64) -> Result<Findings, Box<dyn Error>> {
     trainer.train_to(&mut cpu, steps)?;
 
     let vocab_size = tokenizer.vocab_size();
-    let Dataset { train, val, .. } = Dataset::new("tales", &corpus.text, &tokenizer)?;
+    let dataset = Dataset::new("tales", &corpus.text, &tokenizer)?;
+    let [train, val] = [dataset.train.all()?, dataset.val.all()?];
     let loss = |n| Ngram::new(&train, n, vocab_size, Smoothing::KneserNey).nats_per_token(&val);
     let table = cpu.read("bigram.weight")?;
     let row = |token: u32| &table[token as usize * vocab_size..][..vocab_size];

@@ -21,9 +21,8 @@ use lal::inspect::attention::{Head, heads};
 use lal::inspect::svg::svg;
 use lal::models::config::{Architecture, ModelConfig};
 use lal::run::config::TrainConfig;
-use lal::text::dataset::{Purpose, Split};
+use lal::text::dataset::Purpose;
 use lal::train::recall::{Learner, NOISE, QUESTION, Recall, SYMBOLS, accuracy, small};
-use lal::train::source::Source;
 
 /// Tokens of the rows that are looked into.
 const SHORT: usize = 24;
@@ -67,7 +66,7 @@ pub fn measure(way: Way, time: usize, steps: u64, distances: &[usize]) -> Result
     let accuracy = accuracy(&mut device, &model, &Recall { time, ..task.clone() }, distances, 4)?;
 
     let rows = Recall { batch_size: ROWS, time: SHORT, distances: 1..=SHORT - 1, ..task };
-    let batch = rows.batch(Split::Val, Purpose::Estimating, 0, 0);
+    let batch = rows.rows(Purpose::Estimating, 0, 0);
     let mut on_symbol = vec![0.0; way.n_head];
     let mut map = (Vec::new(), Vec::new());
     for row in batch.tokens.chunks(SHORT) {

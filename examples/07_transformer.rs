@@ -62,12 +62,12 @@ pub fn fill_in(run: TrainConfig, characters: usize, windows: usize) -> Result<Re
     let World { text, tokenizer, dataset, .. } = world(&run, characters)?;
     let model = run.model(tokenizer.vocab_size());
     let mut device = Cpu::<f32>::default();
-    let source = pretraining(&run, &model, dataset.clone());
+    let source = pretraining(&run, &model, dataset.clone())?;
     let steps = run.steps;
     let mut trainer = Trainer::new(&mut device, run, model.clone(), source)?;
     trainer.train_to(&mut device, steps)?;
     trainer.estimate(&mut device, Split::Val)?;
-    Ok(restored(&mut device, &model, &tokenizer, &text, &dataset.val, windows)?)
+    Ok(restored(&mut device, &model, &tokenizer, &text, &dataset.val.all()?, windows)?)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -69,7 +69,7 @@ fn pretrained(size: &Size) -> Result<Base, Box<dyn Error>> {
     let config = settings(size.pretraining, size.seed).over(&shape)?.resolve()?;
     let tokenizer = config.tokenizer(&corpus.text)?;
     let model = config.model(tokenizer.vocab_size());
-    let source = pretraining(&config, &model, Dataset::new(TALES, &corpus.text, &tokenizer)?);
+    let source = pretraining(&config, &model, Dataset::new(TALES, &corpus.text, &tokenizer)?)?;
     let mut cpu = Cpu::<f32>::default();
     let mut trainer = Trainer::new(&mut cpu, config, model, source)?;
     trainer.train_to(&mut cpu, size.pretraining)?;

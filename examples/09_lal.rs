@@ -66,7 +66,7 @@ pub fn run(size: Size) -> Result<Findings, Box<dyn Error>> {
     let floor = corpus.val_nats_per_char() * dataset.val_bytes as f64 / dataset.val.len() as f64;
     let model = config.model(tokenizer.vocab_size());
     let mut cpu = Cpu::<f32>::default();
-    let source = pretraining(&config, &model, dataset);
+    let source = pretraining(&config, &model, dataset)?;
     let mut trainer = Trainer::new(&mut cpu, config, model, source)?;
     trainer.train_to(&mut cpu, trainer.config.steps)?;
     let val_loss = trainer.estimate(&mut cpu, Split::Val)?.loss;

@@ -218,7 +218,7 @@ fn pairs(device: &mut dyn Device, golden: &Golden, objective: Objective) -> Batc
     };
     assert_eq!(source.time(), Some(TIME));
     // In the order of the fixture, which estimates keep.
-    source.batch(Split::Val, Purpose::Estimating, 0, 0)
+    source.batch(Split::Val, Purpose::Estimating, 0, 0).unwrap()
 }
 
 fn preferences(device: &mut dyn Device, relative: f32) {

@@ -80,6 +80,9 @@ fn other(key: &str, value: &Value) -> Value {
     match (key, value) {
         ("preset", _) => "char".into(),
         ("tokenizer", _) => "char".into(),
+        ("sampling", _) => "epoch".into(),
+        ("text_key", _) => "body".into(),
+        ("document_separator", _) => "---".into(),
         ("architecture", _) => "bigram".into(),
         ("position", _) => "learned".into(),
         ("norm", _) => "rms".into(),

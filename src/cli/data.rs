@@ -1,6 +1,8 @@
-//! `lal data`: the corpora Lal knows.
+//! `lal data`: the corpora Lal knows, and the tokens that it has prepared.
 
-use std::path::PathBuf;
+mod tokens;
+
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
@@ -24,8 +26,11 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the corpora that `--data` knows by name
-    List,
+    /// List the corpora that `--data` knows by name, and the tokens that are prepared
+    List {
+        #[command(flatten)]
+        places: DataPlaces,
+    },
     /// Download a corpus, check it, and print its path
     Get {
         /// Name of the corpus (see `lal data list`)
@@ -33,20 +38,41 @@ enum Verb {
         #[command(flatten)]
         places: DataPlaces,
     },
-    /// Write the Tales world to a folder: its text, and for fine-tuning questions with answers, demonstrations with
-    /// mistakes, pairs of a better and a worse answer, and a constitution
+    /// Make the tokens of large files ahead; or write the Tales world to a folder
+    ///
+    /// With --data the tokens are made that train would make at its first start, and kept in the cache. With a folder,
+    /// the Tales world is written there: its text, and for fine-tuning questions with answers, demonstrations with
+    /// mistakes, pairs of a better and a worse answer, and a constitution.
     Prepare(Prepare),
+    /// Compare prepared tokens with their hashes
+    Check {
+        #[command(flatten)]
+        places: DataPlaces,
+    },
+    /// Remove prepared tokens: those that are unfinished or damaged, or those that are named
+    Clean {
+        /// What to remove (see `lal data list`)
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+        /// Remove all, with learned tokenizers and what is known of files
+        #[arg(long, conflicts_with = "keys")]
+        all: bool,
+        #[command(flatten)]
+        places: DataPlaces,
+    },
 }
 
 /// The most questions: so many are made in a minute.
 const MOST_QUESTIONS: u64 = 100_000;
 
-/// What to write of the Tales world.
+/// What to make tokens of, or what to write of the Tales world.
 #[derive(Debug, clap::Args)]
 struct Prepare {
-    /// Folder to write to
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    #[command(flatten)]
+    tokens: tokens::Prepare,
+    /// Folder to write the Tales world to
+    #[arg(value_name = "DIR", required_unless_present = "data")]
+    folder: Option<PathBuf>,
     /// Random seed of the tales
     #[arg(long, value_name = "N", default_value_t = corpus::TALES_SEED)]
     seed: u64,
@@ -66,9 +92,18 @@ struct Prepare {
 
 pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
     match args.verb {
-        Verb::List => list(output)?,
+        Verb::List { places } => {
+            list(output)?;
+            tokens::list(&places, output)?;
+        }
+        Verb::Check { places } => {
+            if !tokens::check(&places, output)? {
+                return Ok(Exit::Failed);
+            }
+        }
+        Verb::Clean { keys, all, places } => tokens::clean(&keys, all, &places, output)?,
         Verb::Get { name, places } => {
-            let corpus = places.locate(Some(&name), output)?;
+            let corpus = places.corpus(Some(&name), output)?;
             let place = match &corpus.source {
                 Source::Own(path) | Source::Found(path) | Source::Downloaded(Some(path)) => {
                     path.display().to_string()
@@ -84,7 +119,10 @@ pub fn run(args: Args, output: Output) -> anyhow::Result<Exit> {
             }
         }
         // The folder is written whole even if the reader of the list goes away.
-        Verb::Prepare(args) => prepare(&args, output.outlasting())?,
+        Verb::Prepare(args) => match &args.folder {
+            Some(folder) => prepare(&args, folder, output.outlasting())?,
+            None => args.tokens.run(output.outlasting())?,
+        },
     }
     if output.json {
         output.event(&json!({"event": "done"}))?;
@@ -117,7 +155,7 @@ fn list(output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
+fn prepare(args: &Prepare, folder: &Path, output: Output) -> anyhow::Result<()> {
     let (chars, most) = (args.chars, text_bytes());
     if chars as u64 > most {
         return Err(Usage(format!("--chars {chars} is more than memory holds: give {most} or less")).into());
@@ -152,7 +190,7 @@ fn prepare(args: &Prepare, output: Output) -> anyhow::Result<()> {
         ("constitution.toml", constitution::TALES.to_owned()),
     ];
     for (name, text) in files {
-        let path = corpus::keep(&text, &args.folder, name)?;
+        let path = corpus::keep(&text, folder, name)?;
         if output.json {
             let (bytes, lines) = (text.len(), text.lines().count());
             output.named("file", &json!({"path": path, "bytes": bytes, "lines": lines}))?;

@@ -12,6 +12,7 @@ use self::event::Event;
 use super::device::{DeviceArgs, Opened};
 use super::failure::{Exit, Usage, of_a_model};
 use super::hub::located_if;
+use super::learned;
 use super::model::ModelArgs;
 use super::output::Output;
 use super::places::DataPlaces;
@@ -23,7 +24,7 @@ use crate::sample::load::Model;
 use crate::sample::strategy::Strategy;
 use crate::text::chat::Example;
 use crate::text::corpus::{DEFAULT, TALES};
-use crate::text::dataset::Dataset;
+use crate::text::documents::Reading;
 use crate::text::pack::{TooLong, pack};
 use crate::train::evaluate::{Loss, Windows, floor, loss, text_windows};
 
@@ -99,7 +100,11 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     let own = args.data.is_none().then_some(&own);
     let has_answers = match data {
         TALES | FLAWED_TALES => chats,
-        path => Path::new(path).extension().is_some_and(|extension| extension == "jsonl"),
+        // A run that was not tuned may have learned from documents in lines.
+        path => {
+            let lines = Path::new(path).extension().is_some_and(|extension| extension == "jsonl");
+            lines && own.is_none_or(|own| own.tuned)
+        }
     };
     let val_loss = if has_answers {
         let data = Data { name: data, questions: args.questions, own };
@@ -135,10 +140,21 @@ fn text_loss(
     own: Option<&Own>,
     output: Output,
 ) -> anyhow::Result<f64> {
-    let corpus = match own {
-        Some(own) => args.places.of_run(&mut own.origin.clone(), own.data.as_deref(), None, output)?.0,
-        None => args.places.locate(Some(data), output)?,
+    let mut origin = own.map(|own| own.origin.clone()).unwrap_or_default();
+    let data = match own {
+        Some(own) => args.places.of_run(&mut origin, own.data.as_deref(), None, &own.reading, output)?.0,
+        None => args.places.locate(Some(data), &Reading::default(), output)?,
     };
+    let val = match own.and_then(|own| Some((own, own.val_data.as_ref()?))) {
+        Some((own, was)) => Some(args.places.val_of_run(&mut origin, was, None, &own.reading, output)?.0),
+        None => None,
+    };
+    let corpus = data.corpus().filter(|_| val.is_none());
+    if corpus.is_none() && args.split == Part::All {
+        let what =
+            format!("--split all is for a single short text, and {} is not: leave it out", data.name());
+        return Err(Usage(what).into());
+    }
     if args.windows != Count::Blocks && model.config.architecture == Architecture::Mlp {
         let what = "a model of fixed windows predicts one token after each: leave out --windows";
         return Err(Usage(what.into()).into());
@@ -147,7 +163,7 @@ fn text_loss(
         return Err(Usage("--windows halves has no stride: leave out --stride".into()).into());
     }
     let tokenizer = &model.tokenizer;
-    let dataset = Dataset::new(&corpus.name, &corpus.text, tokenizer)?;
+    let dataset = learned::dataset(&data, val.as_ref(), tokenizer, &args.places, output)?;
     let block_size = model.config.block_size;
     if args.split == Part::Val {
         dataset.check(block_size).map_err(of_a_model)?;
@@ -157,25 +173,25 @@ fn text_loss(
         let what = format!("--stride {stride} is outside its range: 1 to {block_size}, the model's block");
         return Err(Usage(what).into());
     }
-    let (part, part_bytes) = match args.split {
-        Part::Val => (&corpus.text[corpus.text.len() - dataset.val_bytes..], dataset.val_bytes),
-        Part::All => (corpus.text.as_str(), corpus.text.len()),
+    let (mut tokens, part_bytes) = match corpus.filter(|_| args.split == Part::All) {
+        Some(corpus) => (tokenizer.encode(&corpus.text)?, corpus.text.len()),
+        None => (dataset.val.all()?.into_owned(), dataset.val_bytes),
     };
     // Others count from the token that begins a text, where a tokenizer has one.
-    let (tokens, windows) = match args.windows {
-        Count::Blocks if args.split == Part::Val => (dataset.val.clone(), Windows::Blocks { stride }),
-        Count::Blocks => (tokenizer.encode(part)?, Windows::Blocks { stride }),
-        Count::Sliding => (tokenizer.encode_prompt(part)?, Windows::Sliding { stride }),
-        Count::Halves => {
-            let begin = tokenizer.published().and_then(|published| published.around()[0].first().copied());
-            (tokenizer.encode_prompt(part)?, Windows::Halves { begin })
-        }
+    let begin = tokenizer.published().map_or(Vec::new(), |published| published.around()[0].clone());
+    if args.windows != Count::Blocks {
+        tokens.splice(..0, begin.iter().copied());
+    }
+    let windows = match args.windows {
+        Count::Blocks => Windows::Blocks { stride },
+        Count::Sliding => Windows::Sliding { stride },
+        Count::Halves => Windows::Halves { begin: begin.first().copied() },
     };
     let least = if args.windows == Count::Blocks { block_size + 1 } else { block_size };
     if tokens.len() < least {
         let what = format!(
             "{} has {} tokens, and the model reads {least} at a time: give a longer text, or a smaller --context",
-            corpus.name,
+            data.name(),
             tokens.len()
         );
         return Err(Usage(what).into());
@@ -183,8 +199,9 @@ fn text_loss(
     let windows = text_windows(&tokens, &model.config, windows);
     let loss = loss(opened.device(), &model.config, &windows, false)?;
     let bytes = part_bytes as f64 * loss.tokens as f64 / tokens.len() as f64;
-    let floor = floor(&corpus, &dataset, &model.config).filter(|_| args.split == Part::Val);
-    tell_loss(&corpus.name, loss, bytes, floor, output)
+    let corpus = corpus.filter(|_| args.split == Part::Val);
+    let floor = corpus.and_then(|corpus| floor(corpus, &dataset, &model.config));
+    tell_loss(data.name(), loss, bytes, floor, output)
 }
 
 /// Of the answers alone.

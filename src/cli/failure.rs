@@ -29,9 +29,12 @@ use crate::sample::load::LoadError;
 use crate::sample::strategy::StrategyError;
 use crate::text::chat::ChatError;
 use crate::text::corpus::CorpusError;
-use crate::text::dataset::DatasetError;
+use crate::text::dataset::{DatasetError, needed};
+use crate::text::documents::DocumentsError;
 use crate::text::pack::TooLong;
+use crate::text::store::StoreError;
 use crate::text::tokenizer::TokenizerError;
+use crate::text::tokens::TokensError;
 use crate::train::session::SessionError;
 
 /// How the program ends.
@@ -156,6 +159,12 @@ fn classify(error: &anyhow::Error) -> Exit {
             || cause.is::<StrategyError>()
             || cause.is::<CorpusError>()
             || cause.is::<DatasetError>()
+            || cause.is::<DocumentsError>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(StoreError::Documents(_) | StoreError::Learned(_) | StoreError::Tokenizer { .. })
+            )
+            || matches!(cause.downcast_ref(), Some(TokensError::Unknown { .. }))
             || cause.is::<ChatError>()
             || cause.is::<ConstitutionError>()
             || cause.is::<StageConfigError>()
@@ -200,9 +209,9 @@ fn is_asked_wrong(error: &HubError) -> bool {
 pub fn of_a_model(error: DatasetError) -> anyhow::Error {
     match error {
         DatasetError::TooShort { name, part, have, block, text_needed } => Usage(format!(
-            "the {part} of {name} is too short: {have} tokens, and the model reads {} at a time; give a text of at \
-             least {text_needed} tokens",
-            block + 1
+            "the {part} of {name} is too short: {have} tokens, and the model reads {} at a time; give {}",
+            block + 1,
+            needed(text_needed)
         ))
         .into(),
         other => other.into(),

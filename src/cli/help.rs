@@ -14,6 +14,8 @@ const COLUMNS: [usize; 2] = [80, 100];
 
 /// Settings that a fine-tuned model has from its base: they can be given, but no others than those of the base.
 const OF_BASE: [&str; 2] = ["preset", "tokenizer"];
+/// How pretraining reads its texts.
+const OF_TEXTS: [&str; 5] = ["val_data", "text_key", "document_separator", "skip_bad_lines", "sampling"];
 /// Settings of a model that a fine-tuned one may have otherwise than its base.
 const OWN: [&str; 2] = ["block_size", "dropout"];
 
@@ -36,7 +38,8 @@ fn grouped(command: Command) -> Command {
     let (trains, samples) = (has("steps"), has("temperature"));
     let heading = |id: &str| match id {
         "preset" => None,
-        "data" | "data_dir" | "tokenizer" => Some("Data"),
+        "data" | "data_dir" | "cache_dir" | "tokenizer" => Some("Data"),
+        key if OF_TEXTS.contains(&key) => Some("Data"),
         "device" | "device_limits" | "max_submit_ms" | "no_autotune" => Some("Device"),
         "json" | "quiet" | "verbose" => Some("Output"),
         key if trains && model.contains_key(key) => Some("Model"),
@@ -65,7 +68,7 @@ fn of_stage(command: Command) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str().to_owned();
         let in_model = arg.get_help_heading() == Some("Model");
-        if OF_BASE.contains(&&*id) || in_model && !OWN.contains(&&*id) {
+        if OF_BASE.contains(&&*id) || OF_TEXTS.contains(&&*id) || in_model && !OWN.contains(&&*id) {
             return arg.hide(true);
         }
         if id == "data" {

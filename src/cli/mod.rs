@@ -20,6 +20,7 @@ mod hub;
 mod inspect;
 mod interrupt;
 mod launch;
+mod learned;
 mod model;
 mod ops;
 mod output;

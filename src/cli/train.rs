@@ -6,6 +6,7 @@ use super::device::DeviceArgs;
 use super::failure::{Exit, Usage};
 use super::hub::located_if;
 use super::launch::Launch;
+use super::learned;
 use super::output::Output;
 use super::places::DataPlaces;
 use super::running::{Verbs, autotune, quoted};
@@ -21,9 +22,10 @@ use crate::run::model_file::read_config_for;
 use crate::run::origin::{Origin, Piece};
 use crate::run::resume::Kept;
 use crate::run::settings::Settings;
-use crate::text::corpus::{Corpus, Source};
-use crate::text::dataset::Dataset;
+use crate::text::corpus::Source;
+use crate::text::data::Data;
 use crate::text::tokenizer::Tokenizer;
+use crate::text::tokens::TokensError;
 use crate::train::evaluate::floor;
 use crate::train::pretraining::pretraining;
 use crate::train::trainer::Trainer;
@@ -49,7 +51,8 @@ pub struct Args {
     out: Option<PathBuf>,
     /// Continue the run in this folder from its last checkpoint. --steps, --schedule, --learning-rate,
     /// --min-learning-rate, --warmup-steps, --eval-every, --eval-iters, --sample-tokens, --save-every and the device
-    /// may change, and --data may name a copy of the same text. Changes are recorded; all other settings are kept
+    /// may change, and --data and --val-data may name copies of
+    /// the same files. Changes are recorded; all other settings are kept
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     resume: Option<PathBuf>,
 }
@@ -88,7 +91,9 @@ fn example(tokenizer: &Tokenizer, text: &str, known: impl Fn(&str) -> bool) -> S
 struct Plan {
     resumed: Option<RunFolder>,
     config: TrainConfig,
-    corpus: Corpus,
+    data: Data,
+    /// What to validate on, if that is no part of the data.
+    val: Option<Data>,
     origin: Origin,
     /// The model to begin with, before a first checkpoint.
     base: Option<Base>,
@@ -116,11 +121,20 @@ fn begin(args: &Args, output: Output) -> anyhow::Result<Plan> {
         }
         _ => settings.resolve()?,
     };
-    let corpus = args.places.locate(config.data.as_deref(), output)?;
-    let data = Piece::of_corpus(&corpus)?;
-    config.data = Some(data.place());
-    origin.set("data", data);
-    Ok(Plan { resumed: None, config, corpus, origin, base })
+    let reading = config.reading();
+    let data = args.places.locate(config.data.as_deref(), &reading, output)?;
+    let piece = Piece::of_data(&data)?;
+    config.data = Some(piece.place());
+    origin.set("data", piece);
+    let mut val = None;
+    if let Some(name) = &config.val_data {
+        let found = args.places.locate(Some(name), &reading, output)?;
+        let piece = Piece::of_data(&found)?;
+        config.val_data = Some(piece.place());
+        origin.set("val-data", piece);
+        val = Some(found);
+    }
+    Ok(Plan { resumed: None, config, data, val, origin, base })
 }
 
 fn resume(path: &Path, args: &Args, output: Output) -> anyhow::Result<Plan> {
@@ -133,8 +147,22 @@ fn resume(path: &Path, args: &Args, output: Output) -> anyhow::Result<Plan> {
     let (mut config, differences) = folder.settings()?.resumed(&args.settings)?;
     Kept::unless_none(path, differences)?;
     let (mut origin, asked) = (Origin::read(path)?, args.settings.data.as_deref());
-    let (corpus, data) = args.places.of_run(&mut origin, config.data.as_deref(), asked, output)?;
-    config.data = Some(data);
+    let reading = config.reading();
+    let (data, place) = args.places.of_run(&mut origin, config.data.as_deref(), asked, &reading, output)?;
+    config.data = Some(place);
+    let mut val = None;
+    match (&config.val_data, args.settings.val_data.as_deref()) {
+        (Some(was), asked) => {
+            let (found, place) = args.places.val_of_run(&mut origin, was, asked, &reading, output)?;
+            (val, config.val_data) = (Some(found), Some(place));
+        }
+        (None, Some(asked)) => {
+            let what =
+                format!("--val-data is {asked}, and this run validates on a part of its data: leave it out");
+            return Err(Usage(what).into());
+        }
+        (None, None) => {}
+    }
     let mut base = None;
     let asked = args.init.as_ref().map(|folder| folder.to_string_lossy().into_owned());
     match (origin.part("init").map(Piece::place), asked) {
@@ -149,22 +177,22 @@ fn resume(path: &Path, args: &Args, output: Output) -> anyhow::Result<Plan> {
         }
         (None, None) => {}
     }
-    Ok(Plan { resumed: Some(folder), config, corpus, origin, base })
+    Ok(Plan { resumed: Some(folder), config, data, val, origin, base })
 }
 
 pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
     let output = output.outlasting();
     args.init = located_if(args.init, output)?;
-    let Plan { resumed, config, corpus, origin, mut base } = match &args.resume {
+    let Plan { resumed, config, data, val, origin, mut base } = match &args.resume {
         Some(path) => resume(path, &args, output)?,
         None => begin(&args, output)?,
     };
     let tokenizer = match (&resumed, &base) {
         (Some(folder), _) => Tokenizer::load(folder.path())?,
         (None, Some(base)) => base.tokenizer.clone(),
-        (None, None) => config.tokenizer(&corpus.text)?,
+        (None, None) => learned::tokenizer(&config, &data, &args.places, output)?,
     };
-    let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
+    let dataset = learned::dataset(&data, val.as_ref(), &tokenizer, &args.places, output)?;
     dataset.check(config.model.block_size)?;
     let mut model = config.model(tokenizer.vocab_size());
     resumed.as_ref().map_or(Ok(()), |folder| folder.check_model(&model))?;
@@ -175,14 +203,16 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
         model = base.for_pretraining(model.block_size, model.dropout)?;
     }
     model.check()?;
-    let floor = floor(&corpus, &dataset, &model);
+    let corpus = data.corpus().filter(|_| val.is_none());
+    let floor = corpus.and_then(|corpus| floor(corpus, &dataset, &model));
 
     let mut opened = args.device.open_with(autotune(resumed.as_ref(), output)?, output)?;
     let counts = [dataset.train.len(), dataset.val.len()];
-    let fills_in_tales =
-        !model.causal && matches!(corpus.source, Source::Tales { .. }) && tokenizer.name() == "char";
-    let hidden = fills_in_tales.then(|| dataset.val.clone());
-    let source = pretraining(&config, &model, dataset);
+    let tales = corpus.filter(|corpus| matches!(corpus.source, Source::Tales { .. }));
+    let filled_in = tales.filter(|_| !model.causal && tokenizer.name() == "char");
+    let hidden = filled_in.map(|tales| Ok::<_, TokensError>((tales, dataset.val.all()?.into_owned())));
+    let hidden = hidden.transpose()?;
+    let source = pretraining(&config, &model, dataset)?;
     let trainer = Trainer::new(opened.device(), config, model.clone(), source)?;
     if let Some(base) = &mut base {
         base.write_to(opened.device(), &trainer.parameters(), trainer.config.seed)?;
@@ -193,7 +223,7 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
         output,
         resumed,
         out: args.out.as_deref(),
-        name: &corpus.name,
+        name: data.title(),
         tokens: counts,
         tokenizer: &tokenizer,
         floor,
@@ -201,8 +231,8 @@ pub fn run(mut args: Args, output: Output) -> anyhow::Result<Exit> {
         describe: &|folder| Ok(origin.write(folder)?),
     };
     launch.run(&mut opened, trainer, &mut |device, step| {
-        let Some(val) = hidden.as_ref().filter(|_| step == steps) else { return Ok(()) };
-        let found = restored(device, &model, &tokenizer, &corpus.text, val, MASKED_WINDOWS)?;
+        let Some((tales, val)) = hidden.as_ref().filter(|_| step == steps) else { return Ok(()) };
+        let found = restored(device, &model, &tokenizer, &tales.text, val, MASKED_WINDOWS)?;
         output.remark(format!(
             "masked characters restored: {:.1}% of {}; upper bound by the grammar: {:.1}%",
             100.0 * found.model,

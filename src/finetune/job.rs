@@ -60,6 +60,9 @@ impl Job {
         let path = asked.model.ok_or(OptionsError::NoModel)?;
         // Numbers outside their range must not be compared with the base's first.
         let settings = settings.over(&Settings::default())?;
+        if let Some(flag) = settings.of_texts() {
+            return Err(OptionsError::OfTexts(flag).into());
+        }
         let base = Base::open_adapted(path, asked.adapter)?;
         let (lora_rank, mut lora) = asked.lora.of(&base)?;
         let mut setup = Setup::new(&base, &*method, &settings)?;

@@ -12,7 +12,7 @@ use crate::sample::batch::Progress;
 use crate::text::chat::Example;
 use crate::text::dataset::{Purpose, Split};
 use crate::text::preferences::EncodedPair;
-use crate::train::source::{Batch, Measures, Source};
+use crate::train::source::{Batch, Measures, Source, SourceError};
 use crate::train::trainer::TrainError;
 
 /// Pairs to train on, and others for validation.
@@ -182,7 +182,7 @@ impl Source for PairSource {
         &self.name
     }
 
-    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
+    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Result<Batch, SourceError> {
         let size = self.batch_size;
         let chosen: Vec<&Compared> = match (split, purpose) {
             (Split::Train, Purpose::Training) => {
@@ -195,7 +195,7 @@ impl Source for PairSource {
                 (0..size).map(|i| &pairs[(step as usize * size + i) % pairs.len()]).collect()
             }
         };
-        self.collate(&chosen)
+        Ok(self.collate(&chosen))
     }
 
     fn prompt(&self) -> &[u32] {

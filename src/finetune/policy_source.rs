@@ -113,7 +113,7 @@ impl Source for PolicySource {
         &self.name
     }
 
-    fn batch(&self, _split: Split, _purpose: Purpose, step: u64, micro: u64) -> Batch {
+    fn batch(&self, _: Split, _: Purpose, step: u64, micro: u64) -> Result<Batch, SourceError> {
         let chosen = self.of_micro(step, micro);
         let most = self.options.max_tokens;
         let said: usize = chosen.iter().map(|experience| experience.rollout.old.len()).sum();
@@ -138,7 +138,7 @@ impl Source for PolicySource {
                 batch.put(input, slots, numbers);
             }
         }
-        Batch { places: Some(places), ..batch }
+        Ok(Batch { places: Some(places), ..batch })
     }
 
     fn prompt(&self) -> &[u32] {

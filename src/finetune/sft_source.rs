@@ -10,7 +10,7 @@ use crate::run::config::TrainConfig;
 use crate::text::chat::Example;
 use crate::text::dataset::{Purpose, Split, batch_rng, below};
 use crate::text::pack::{Window, pack};
-use crate::train::source::{Batch, Source};
+use crate::train::source::{Batch, Source, SourceError};
 
 /// Conversations to train on, and others for validation.
 #[derive(Clone, Debug)]
@@ -92,16 +92,16 @@ impl Source for SftSource {
         &self.name
     }
 
-    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
+    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Result<Batch, SourceError> {
         if purpose == Purpose::Estimating || split == Split::Val {
             let windows = self.at_random(split, purpose, step, micro);
-            return self.collate(&windows, 1.0 / answer_tokens(&windows));
+            return Ok(self.collate(&windows, 1.0 / answer_tokens(&windows)));
         }
         let windows = self.of_step(step);
         // The trainer divides by the number of micro-steps.
         let weight = self.n_micro as f32 / answer_tokens(&windows);
         let first = micro as usize * self.batch_size;
-        self.collate(&windows[first..first + self.batch_size], weight)
+        Ok(self.collate(&windows[first..first + self.batch_size], weight))
     }
 
     fn quantity(&self) -> &'static str {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn train(source: &SftSource, step: u64, micro: u64) -> Batch {
-        source.batch(Split::Train, Purpose::Training, step, micro)
+        source.batch(Split::Train, Purpose::Training, step, micro).unwrap()
     }
 
     #[test]

@@ -201,6 +201,8 @@ pub enum OptionsError {
     TooLong { name: String, tokens: usize, most: usize, block_size: usize },
     #[error("this is a run of {0}: continue it with finetune {0} --resume")]
     OtherStage(String),
+    #[error("{0} is for pretraining on texts: leave it out")]
+    OfTexts(&'static str),
     #[error("give a --model")]
     NoModel,
 }

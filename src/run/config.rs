@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::config_error::ConfigError;
 use super::ranges::{check_counts, within};
 use crate::engine::single::{is_share, is_zero_or_positive};
-use crate::models::config::{ModelConfig, default_inner};
+use crate::models::config::{Architecture, ModelConfig, default_inner};
 use crate::ops::adamw::AdamW;
 use crate::optim::schedule::{LearningRate, LrSchedule};
 use crate::optim::{Optimizer, OptimizerConfig};
+use crate::text::dataset::Sampling;
+use crate::text::documents::Reading;
 use crate::text::tokenizer::{Tokenizer, TokenizerError};
 
 /// Every setting of a training run. Written to `config.toml`, which can be given back with `--config`.
@@ -57,6 +59,14 @@ pub struct TrainConfig {
     /// Steps between two checkpoints.
     pub save_every: u64,
     pub seed: u64,
+    /// In which order the windows of a text are learned.
+    pub sampling: Sampling,
+    /// As `data`, to validate on; none for a part of `data`.
+    pub val_data: Option<String>,
+    /// How documents are found in `data`: see [`Reading`].
+    pub text_key: String,
+    pub document_separator: String,
+    pub skip_bad_lines: bool,
 }
 
 impl TrainConfig {
@@ -74,8 +84,18 @@ impl TrainConfig {
 
     /// The tokenizer of this run over a text; with a mask token for a model that is not causal.
     pub fn tokenizer(&self, text: &str) -> Result<Tokenizer, TokenizerError> {
-        let tokenizer = Tokenizer::from_name(&self.tokenizer, text)?;
-        Ok(if self.model.causal { tokenizer } else { tokenizer.with_mask() })
+        Ok(self.masked(Tokenizer::from_name(&self.tokenizer, text)?))
+    }
+
+    /// A tokenizer with the mask token that a model needs which is not causal.
+    pub fn masked(&self, tokenizer: Tokenizer) -> Tokenizer {
+        if self.model.causal { tokenizer } else { tokenizer.with_mask() }
+    }
+
+    /// How documents are found in its data.
+    pub fn reading(&self) -> Reading {
+        let (text_key, separator) = (self.text_key.clone(), self.document_separator.clone());
+        Reading { text_key, separator, skip_bad_lines: self.skip_bad_lines }
     }
 
     /// The optimizer with its settings.
@@ -124,6 +144,9 @@ impl TrainConfig {
         check_counts(self)?;
         // The vocabulary comes with the text; any will do to check the rest.
         self.model(1).check()?;
+        let reads_on = self.model.is_recurrent() || self.model.architecture == Architecture::Skipgram;
+        let sampled = self.sampling == Sampling::Random || !reads_on;
+        within("sampling", "epoch", sampled, "random, where a model reads on or learns pairs of tokens")?;
         const SHARE: &str = "0 to 0.99999994, the 32-bit number before 1";
         let (peak, end) = (self.learning_rate, self.min_learning_rate);
         within("learning_rate", peak, peak > 1e-30 && peak <= 1e6, "above 0 (1e-30), up to 1e6")?;
@@ -208,6 +231,7 @@ mod tests {
             ("grad_clip = 1e39", "grad_clip = 1000"),
             ("weight_decay = 1e39", "weight_decay = 1000"),
             ("grad_clip = -1.0", "grad_clip = -1"),
+            ("architecture = 'gru'\nsampling = 'epoch'", "sampling = epoch"),
             ("dropout = 1.0", "dropout = 1"),
             ("n_head = 3", "n_head = 3"),
         ] {

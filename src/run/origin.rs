@@ -3,6 +3,7 @@
 //! | part | of |
 //! |---|---|
 //! | `data` | every run |
+//! | `val-data` | pretraining that validates on other data |
 //! | `init` | pretraining that went on: the weights that it began with |
 //! | `model` | fine-tuning: the same |
 //! | `adapter` | the adapter that was merged into them |
@@ -21,7 +22,9 @@ use crate::files::{FileError, hexadecimal, open_within, read_any, write_whole};
 use crate::interop::container::{ContainerError, INDEX, shards};
 use crate::interop::peft::WEIGHTS;
 use crate::text::corpus::{Corpus, Source, TALES, known};
+use crate::text::data::Data;
 use crate::text::dataset::text_bytes;
+use crate::text::documents::inputs;
 
 pub const ORIGIN: &str = "origin.toml";
 
@@ -140,6 +143,21 @@ impl Piece {
                     (listed.map(|known| known.bytes), listed.map(|known| known.sha256.clone()));
                 Self { provenance: Provenance::Known, path, bytes, sha256, ..made }
             }
+        })
+    }
+
+    /// What `--data` names.
+    pub fn of_data(data: &Data) -> Result<Self, OriginError> {
+        let files = match data {
+            Data::Text(corpus) => return Self::of_corpus(corpus),
+            Data::Files(files) => files,
+        };
+        Ok(Self {
+            name: files.title.clone(),
+            provenance: Provenance::Own,
+            path: Some(files.place.clone().into()),
+            bytes: Some(files.bytes()),
+            sha256: Some(files.sha256()),
         })
     }
 
@@ -274,12 +292,12 @@ impl Origin {
 fn is_gone(place: &str) -> bool {
     let path = Path::new(place);
     // A bare word is the name of a corpus.
-    path.components().count() > 1 && !path.exists()
+    path.components().count() > 1 && !inputs::exist(place)
 }
 
 fn same_place(one: &str, other: &str) -> bool {
-    one == other
-        || matches!((absolute(one), absolute(other)), (Ok(one), Ok(other)) if one == other && one.exists())
+    let same = || inputs::absolute_names(one) == inputs::absolute_names(other) && inputs::exist(one);
+    one == other || same()
 }
 
 #[cfg(test)]

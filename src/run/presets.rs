@@ -9,6 +9,7 @@ use crate::nn::mlp::FeedForward;
 use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
 use crate::optim::schedule::LrSchedule;
+use crate::text::dataset::Sampling;
 
 /// A preset: its name, what it is, and its settings.
 type Preset = (&'static str, &'static str, fn() -> TrainConfig);
@@ -77,9 +78,14 @@ fn mini() -> TrainConfig {
     TrainConfig {
         preset: String::new(),
         data: None,
+        val_data: None,
+        text_key: "text".into(),
+        document_separator: String::new(),
+        skip_bad_lines: false,
         tokenizer: "char".into(),
         model: gpt(4, 128, 64),
         steps: 2000,
+        sampling: Sampling::Random,
         batch_size: 12,
         grad_accum: 1,
         optimizer: Optimizer::AdamW,
@@ -127,6 +133,7 @@ fn gpt2() -> TrainConfig {
     TrainConfig {
         model: ModelConfig { bias: true, feed_forward: FeedForward::GeluTanh, ..gpt(12, 768, 1024) },
         steps: 600_000,
+        sampling: Sampling::Random,
         batch_size: 12,
         grad_accum: 40,
         learning_rate: 6e-4,

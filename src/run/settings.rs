@@ -17,6 +17,8 @@ use crate::nn::norm::Norm;
 use crate::optim::Optimizer;
 use crate::optim::muon::Muon;
 use crate::optim::schedule::LrSchedule;
+use crate::text::dataset::Sampling;
+use crate::text::documents::Reading;
 
 const ABOUT_PRESETS: &str = "A named set of defaults; other flags override it [default: mini]";
 
@@ -34,9 +36,24 @@ pub struct Settings {
         long_help = format!("{ABOUT_PRESETS}\n\n{}", presets::list()),
     )]
     pub preset: Option<String>,
-    /// A text file, or a corpus by name (see `lal data list`)
+    /// What to learn from: a corpus by name (see `lal data list`); or a file, a folder, a quoted pattern such as
+    /// 'shards/*.jsonl.zst', or several of these, separated by commas. Texts, .jsonl and .gz or .zst of these; .bin of
+    /// nanoGPT and llm.c
     #[arg(long, env = "LAL_DATA", value_name = "NAME|PATH")]
     pub data: Option<String>,
+    /// What to validate on, as --data [default: a part of --data: the last tenth of a single text, or one document in
+    /// 20]
+    #[arg(long, env = "LAL_VAL_DATA", value_name = "NAME|PATH")]
+    pub val_data: Option<String>,
+    /// The key under which a line of JSON has its text
+    #[arg(long, env = "LAL_TEXT_KEY", value_name = "KEY")]
+    pub text_key: Option<String>,
+    /// What stands between two documents of a text file, such as '<|endoftext|>'; '' where a file is one document
+    #[arg(long, env = "LAL_DOCUMENT_SEPARATOR", value_name = "TEXT", allow_hyphen_values = true)]
+    pub document_separator: Option<String>,
+    /// Leave out lines that are no UTF-8, no JSON, or have no text
+    #[arg(long, env = "LAL_SKIP_BAD_LINES", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub skip_bad_lines: Option<bool>,
     /// Family of the model: a transformer, a recurrent net (rnn, gru, lstm), a window of tokens through one hidden
     /// layer (mlp), a table of token pairs (bigram), or word vectors (skipgram)
     #[arg(long, env = "LAL_ARCHITECTURE", value_parser = choice::<Architecture>(), value_name = "NAME")]
@@ -97,6 +114,10 @@ pub struct Settings {
     /// Optimizer steps
     #[arg(long, visible_alias = "max-iters", env = "LAL_STEPS", value_name = "N")]
     pub steps: Option<u64>,
+    /// Order of the windows of a text: at places drawn at random, or each once, in random order, before any comes
+    /// again (epoch)
+    #[arg(long, env = "LAL_SAMPLING", value_parser = choice::<Sampling>(), value_name = "NAME")]
+    pub sampling: Option<Sampling>,
     /// Sequences of a micro-step
     #[arg(long, env = "LAL_BATCH_SIZE", value_name = "N")]
     pub batch_size: Option<usize>,
@@ -158,6 +179,20 @@ impl Settings {
             .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
         toml::from_str(&text)
             .map_err(|source| ConfigError::BadFile { path: path.into(), source: source.into() })
+    }
+
+    /// The flag of a setting that only pretraining has a use for, if one is set to something.
+    pub fn of_texts(&self) -> Option<&'static str> {
+        let reading = Reading::default();
+        let other = |own: &Option<String>, usual: &str| own.as_ref().is_some_and(|own| own != usual);
+        match () {
+            () if self.val_data.is_some() => Some("--val-data"),
+            () if other(&self.text_key, &reading.text_key) => Some("--text-key"),
+            () if other(&self.document_separator, &reading.separator) => Some("--document-separator"),
+            () if self.skip_bad_lines == Some(true) => Some("--skip-bad-lines"),
+            () if self.sampling == Some(Sampling::Epoch) => Some("--sampling"),
+            () => None,
+        }
     }
 
     /// The settings of this model.

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use super::tokenizer::{Tokenizer, TokenizerError};
+use super::tokens::{Tokens, TokensError};
 use crate::engine::memory::available;
 use crate::files;
 
@@ -23,12 +25,25 @@ pub fn text_bytes() -> u64 {
 pub struct Dataset {
     /// What errors call this text: a path, or a corpus' name.
     pub name: String,
-    /// The first 90% of the characters.
-    pub train: Vec<u32>,
-    /// The last 10%.
-    pub val: Vec<u32>,
+    pub train: Tokens,
+    pub val: Tokens,
     /// Bytes of the text of `val`: what turns nats per token into bits per byte.
     pub val_bytes: usize,
+    /// How the two were told apart.
+    pub held_out: HeldOut,
+}
+
+/// What a [`Dataset`] validates on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldOut {
+    /// The last tenth of a text's characters, or of a file's tokens.
+    LastTenth,
+    /// Whole documents, one in twenty.
+    Documents,
+    /// Files of tokens whose names say so.
+    Files,
+    /// Data of its own.
+    Own,
 }
 
 /// Which part of a [`Dataset`].
@@ -36,6 +51,17 @@ pub struct Dataset {
 pub enum Split {
     Train,
     Val,
+}
+
+/// In which order the windows of a text are learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// At places drawn at random, as nanoGPT has it.
+    #[default]
+    Random,
+    /// Every window once, in an order drawn at random, before any comes again.
+    Epoch,
 }
 
 /// What a batch is for. Estimating the loss must not use up, or repeat, the batches of training.
@@ -54,9 +80,19 @@ pub struct Batch {
     pub targets: Vec<u32>,
 }
 
+impl Batch {
+    /// A window and the token after it.
+    pub fn add(&mut self, window: &[u32]) {
+        self.tokens.extend_from_slice(&window[..window.len() - 1]);
+        self.targets.extend_from_slice(&window[1..]);
+    }
+}
+
 /// What can be wrong with a text, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
     #[error("there is no file {0}: check the path given to --data")]
     Missing(PathBuf),
     #[error("cannot read {path}: {source}")]
@@ -68,12 +104,20 @@ pub enum DatasetError {
     )]
     NotUtf8 { path: PathBuf, offset: usize },
     #[error(
-        "the {part} of {name} is too short: {have} tokens, and a block of {block} needs {}; give a text of at \
-         least {text_needed} tokens{}", block.saturating_add(1), smaller(*have)
+        "the {part} of {name} is too short: {have} tokens, and a block of {block} needs {}; give {}{}",
+        block.saturating_add(1), needed(*text_needed), smaller(*have)
     )]
-    TooShort { name: String, part: &'static str, have: usize, block: usize, text_needed: usize },
+    TooShort { name: String, part: &'static str, have: usize, block: usize, text_needed: Option<usize> },
     #[error("{name}: {source}")]
     Tokenizer { name: String, source: TokenizerError },
+}
+
+/// What would be enough, if one text is split.
+pub fn needed(text_needed: Option<usize>) -> String {
+    match text_needed {
+        Some(tokens) => format!("a text of at least {tokens} tokens"),
+        None => "more text, or a longer one by --val-data".into(),
+    }
 }
 
 /// A block that so many tokens suffice for, if any.
@@ -156,11 +200,17 @@ impl Dataset {
         };
         // Half a word may be none that a tokenizer knows.
         let (train, val) = text.split_at(tokenizer.cut(text, split_text(text).0.len()));
-        Ok(Self { name: name.to_owned(), train: encode(train)?, val: encode(val)?, val_bytes: val.len() })
+        Ok(Self {
+            name: name.to_owned(),
+            train: encode(train)?.into(),
+            val: encode(val)?.into(),
+            val_bytes: val.len(),
+            held_out: HeldOut::LastTenth,
+        })
     }
 
     /// The tokens of one part.
-    pub fn tokens(&self, split: Split) -> &[u32] {
+    pub fn tokens(&self, split: Split) -> &Tokens {
         match split {
             Split::Train => &self.train,
             Split::Val => &self.val,
@@ -169,12 +219,18 @@ impl Dataset {
 
     /// Whether both parts hold a block of `block_size` tokens and the one that follows it.
     pub fn check(&self, block_size: usize) -> Result<(), DatasetError> {
-        for (split, part) in [(Split::Train, "training part"), (Split::Val, "validation part (the last 10%)")]
-        {
+        let val = match self.held_out {
+            HeldOut::LastTenth => "validation part (the last 10%)",
+            HeldOut::Documents => "validation part (one document in 20, chosen by its hash)",
+            HeldOut::Files => "validation part (files with val in their names)",
+            HeldOut::Own => "validation part (--val-data)",
+        };
+        for (split, part) in [(Split::Train, "training part"), (Split::Val, val)] {
             let have = self.tokens(split).len();
             if have <= block_size {
-                let (name, text_needed) =
-                    (self.name.clone(), block_size.saturating_add(1).saturating_mul(10));
+                let name = self.name.clone();
+                let text_needed = (self.held_out == HeldOut::LastTenth)
+                    .then(|| block_size.saturating_add(1).saturating_mul(10));
                 return Err(DatasetError::TooShort { name, part, have, block: block_size, text_needed });
             }
         }
@@ -185,16 +241,21 @@ impl Dataset {
     ///
     /// # Panics
     /// If the part holds no whole window: call [`check`](Dataset::check) first.
-    pub fn batch(&self, split: Split, rng: &mut impl Rng, batch_size: usize, block_size: usize) -> Batch {
+    pub fn batch(
+        &self,
+        split: Split,
+        rng: &mut impl Rng,
+        batch_size: usize,
+        block_size: usize,
+    ) -> Result<Batch, TokensError> {
         let data = self.tokens(split);
         assert!(data.len() > block_size, "{split:?} holds {} tokens, a block {block_size} + 1", data.len());
         let mut batch = Batch { tokens: Vec::new(), targets: Vec::new() };
         for _ in 0..batch_size {
             let start = below(data.len() - block_size, rng);
-            batch.tokens.extend_from_slice(&data[start..start + block_size]);
-            batch.targets.extend_from_slice(&data[start + 1..start + 1 + block_size]);
+            batch.add(&data.read(start, block_size + 1)?);
         }
-        batch
+        Ok(batch)
     }
 }
 
@@ -203,12 +264,9 @@ mod tests {
     use super::*;
 
     fn counting(length: u32) -> Dataset {
-        Dataset {
-            name: "counting".into(),
-            train: (0..length).collect(),
-            val: (0..length).collect(),
-            val_bytes: 0,
-        }
+        let tokens = || (0..length).collect::<Vec<_>>().into();
+        let (train, val, held_out) = (tokens(), tokens(), HeldOut::LastTenth);
+        Dataset { name: "counting".into(), train, val, val_bytes: 0, held_out }
     }
 
     #[test]
@@ -236,7 +294,7 @@ mod tests {
     #[test]
     fn targets_are_the_next_tokens_and_every_start_is_drawn() {
         let data = counting(20);
-        let batch = data.batch(Split::Train, &mut batch_rng(1, Purpose::Training, 0, 0), 1000, 8);
+        let batch = data.batch(Split::Train, &mut batch_rng(1, Purpose::Training, 0, 0), 1000, 8).unwrap();
         assert_eq!(batch.tokens.len(), 8000);
         assert!(batch.tokens.iter().zip(&batch.targets).all(|(token, target)| token + 1 == *target));
         let mut starts = [0; 12];
@@ -247,7 +305,8 @@ mod tests {
 
     #[test]
     fn a_part_of_one_window_is_enough() {
-        let batch = counting(9).batch(Split::Val, &mut batch_rng(1, Purpose::Estimating, 0, 0), 1, 8);
+        let batch =
+            counting(9).batch(Split::Val, &mut batch_rng(1, Purpose::Estimating, 0, 0), 1, 8).unwrap();
         assert_eq!(batch.tokens, (0..8).collect::<Vec<_>>());
         assert_eq!(batch.targets, (1..9).collect::<Vec<_>>());
         assert!(counting(9).check(8).is_ok() && counting(8).check(8).is_err());
@@ -257,7 +316,7 @@ mod tests {
     fn a_batch_depends_on_all_four_numbers_and_nothing_else() {
         let data = counting(100_000);
         let draw = |seed, purpose, step, micro| {
-            data.batch(Split::Train, &mut batch_rng(seed, purpose, step, micro), 4, 2).tokens
+            data.batch(Split::Train, &mut batch_rng(seed, purpose, step, micro), 4, 2).unwrap().tokens
         };
         let one = draw(1, Purpose::Training, 2, 3);
         assert_eq!(one, draw(1, Purpose::Training, 2, 3));

@@ -226,17 +226,18 @@ mod tests {
         let corpus = Tales::new().corpus(6, 200_000);
         let tokenizer = Tokenizer::from_name("char", &corpus.text).unwrap();
         let data = Dataset::new("tales", &corpus.text, &tokenizer).unwrap();
+        let [train, val] = [&data.train, &data.val].map(|tokens| tokens.all().unwrap());
         let loss = |n| {
-            let model = Ngram::new(&data.train, n, tokenizer.vocab_size(), Smoothing::KneserNey);
-            model.nats_per_token(&data.val)
+            let model = Ngram::new(&train, n, tokenizer.vocab_size(), Smoothing::KneserNey);
+            model.nats_per_token(&val)
         };
         let losses: Vec<f64> = (1..=5).map(loss).collect();
         assert!(losses.windows(2).all(|pair| pair[1] < pair[0] - 0.05), "{losses:?}");
         assert!(losses[4] > corpus.val_nats_per_char(), "{losses:?}");
         // Smoothing costs a bigram little, and it cannot beat the floor on what it has counted.
-        let smoothed = Ngram::new(&data.train, 2, tokenizer.vocab_size(), Smoothing::KneserNey);
+        let smoothed = Ngram::new(&train, 2, tokenizer.vocab_size(), Smoothing::KneserNey);
         let (floor, on_train) =
-            (bigram_floor(&data.train, tokenizer.vocab_size()), smoothed.nats_per_token(&data.train));
+            (bigram_floor(&train, tokenizer.vocab_size()), smoothed.nats_per_token(&train));
         assert!(on_train > floor && on_train < floor + 0.01, "{on_train} {floor}");
     }
 

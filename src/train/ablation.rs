@@ -85,7 +85,8 @@ impl Change {
         let config = self.of(run);
         let model = config.model(vocab_size);
         let parameters = model.n_parameters();
-        let source = pretraining(&config, &model, dataset.clone());
+        let source = pretraining(&config, &model, dataset.clone())
+            .map_err(|error| TrainError::Source(error.into()))?;
         let steps = config.steps;
         let mut trainer = Trainer::new(device, config, model, source)?;
         trainer.train_to(device, steps)?;

@@ -1,17 +1,21 @@
 //! The batches of word vectors: tokens of a text, a neighbour of each, and other tokens.
 
-use super::source::{Batch, Source};
+use super::source::{Batch, Source, SourceError};
 use crate::models::config::ModelConfig;
 use crate::models::skipgram::CANDIDATES;
 use crate::objective::Objective;
 use crate::objective::inputs::Input;
 use crate::text::dataset::{Dataset, Purpose, Split, batch_rng};
 use crate::text::skipgram::{SkipGram, THRESHOLD};
+use crate::text::tokens::TokensError;
 
-/// Pairs of neighbours in a text, each with negative samples.
+/// Pairs of neighbours in a text, each with negative samples. A neighbour may be any number of skipped tokens away, so
+/// the text is in memory.
 #[derive(Clone, Debug)]
 pub struct Neighbours {
-    dataset: Dataset,
+    name: String,
+    train: Vec<u32>,
+    val: Vec<u32>,
     seed: u64,
     batch_size: usize,
     pairs: SkipGram,
@@ -19,20 +23,29 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// Pairs of `dataset` up to a block of `model` apart.
-    pub fn new(model: &ModelConfig, dataset: Dataset, seed: u64, batch_size: usize) -> Self {
-        let pairs = SkipGram::new(&dataset.train, model.vocab_size, model.block_size, THRESHOLD);
-        Self { dataset, seed, batch_size, pairs }
+    pub fn new(
+        model: &ModelConfig,
+        dataset: &Dataset,
+        seed: u64,
+        batch_size: usize,
+    ) -> Result<Self, TokensError> {
+        let [train, val] = [dataset.train.all()?.into_owned(), dataset.val.all()?.into_owned()];
+        let pairs = SkipGram::new(&train, model.vocab_size, model.block_size, THRESHOLD);
+        Ok(Self { name: dataset.name.clone(), train, val, seed, batch_size, pairs })
     }
 }
 
 impl Source for Neighbours {
     fn name(&self) -> &str {
-        &self.dataset.name
+        &self.name
     }
 
-    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
+    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Result<Batch, SourceError> {
         let mut rng = batch_rng(self.seed, purpose, step, micro);
-        let text = self.dataset.tokens(split);
+        let text = match split {
+            Split::Train => &self.train,
+            Split::Val => &self.val,
+        };
         let n = self.batch_size * CANDIDATES;
         let (mut tokens, mut targets, mut labels) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.batch_size {
@@ -43,7 +56,7 @@ impl Source for Neighbours {
             labels.extend((0..CANDIDATES).map(|i| if i == 0 { 1.0 } else { 0.0 }));
         }
         let weights = vec![1.0 / n as f32; n];
-        Batch { tokens, targets, weights, others: vec![(Input::Labels, labels)], ..Batch::default() }
+        Ok(Batch { tokens, targets, weights, others: vec![(Input::Labels, labels)], ..Batch::default() })
     }
 
     fn objective(&self) -> Objective {
@@ -51,21 +64,23 @@ impl Source for Neighbours {
     }
 
     fn prompt(&self) -> &[u32] {
-        &self.dataset.val[..1]
+        &self.val[..1]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::dataset::HeldOut;
 
     #[test]
     fn a_batch_pairs_neighbours_and_others_and_depends_on_its_step_alone() {
         // Of 2,000 different tokens each is too rare to be passed over.
         let text: Vec<u32> = (0..2000).collect();
-        let dataset = Dataset { name: "counting".into(), train: text.clone(), val: text, val_bytes: 0 };
-        let source = Neighbours::new(&ModelConfig::gpt(2000, 4, 1, 1, 4), dataset, 1, 30);
-        let draw = |step, micro| source.batch(Split::Train, Purpose::Training, step, micro);
+        let (train, val, held_out) = (text.clone().into(), text.into(), HeldOut::LastTenth);
+        let dataset = Dataset { name: "counting".into(), train, val, val_bytes: 0, held_out };
+        let source = Neighbours::new(&ModelConfig::gpt(2000, 4, 1, 1, 4), &dataset, 1, 30).unwrap();
+        let draw = |step, micro| source.batch(Split::Train, Purpose::Training, step, micro).unwrap();
         let batch = draw(7, 1);
         assert_eq!((batch.tokens.len(), batch.targets.len()), (30, 180));
         for (token, candidates) in batch.tokens.iter().zip(batch.targets.chunks(CANDIDATES)) {

@@ -33,6 +33,6 @@ pub fn on_text(
     let dataset = Dataset::new(name, text, &tokenizer)?;
     dataset.check(config.model.block_size)?;
     let model = config.model(tokenizer.vocab_size());
-    let source = pretraining(&config, &model, dataset);
+    let source = pretraining(&config, &model, dataset).map_err(DatasetError::from)?;
     Ok((Trainer::new(device, config, model, source)?, tokenizer))
 }

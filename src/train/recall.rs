@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::source::{Batch, Source};
+use super::source::{Batch, Source, SourceError};
 use super::trainer::{TrainError, Trainer};
 use crate::engine::device::{Device, HostData};
 use crate::engine::op::{OpError, Var};
@@ -61,13 +61,9 @@ impl Recall {
     }
 }
 
-impl Source for Recall {
-    fn name(&self) -> &str {
-        "recall"
-    }
-
+impl Recall {
     /// What a row's question weighs is 1/batch; all other tokens weigh nothing.
-    fn batch(&self, _: Split, purpose: Purpose, step: u64, micro: u64) -> Batch {
+    pub fn rows(&self, purpose: Purpose, step: u64, micro: u64) -> Batch {
         let mut rng = batch_rng(self.seed, purpose, step, micro);
         let len = self.batch_size * self.time;
         let (mut tokens, mut targets, mut weights) = (vec![0; len], vec![0; len], vec![0.0; len]);
@@ -86,6 +82,16 @@ impl Source for Recall {
             weights[asked] = 1.0 / self.batch_size as f32;
         }
         Batch { tokens, targets, weights, ..Batch::default() }
+    }
+}
+
+impl Source for Recall {
+    fn name(&self) -> &str {
+        "recall"
+    }
+
+    fn batch(&self, _: Split, purpose: Purpose, step: u64, micro: u64) -> Result<Batch, SourceError> {
+        Ok(self.rows(purpose, step, micro))
     }
 
     fn prompt(&self) -> &[u32] {
@@ -167,7 +173,7 @@ pub fn accuracy(
     for &distance in distances {
         let (mut right, mut asked) = (0, 0);
         for i in 0..batches {
-            let batch = task.at(distance).batch(Split::Val, Purpose::Estimating, i, distance as u64);
+            let batch = task.at(distance).rows(Purpose::Estimating, i, distance as u64);
             device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
             device.run(plan, 0, &Step::default())?;
             let logits = device.results(true)?.unwrap_or_default().pop().unwrap_or_default();
@@ -205,7 +211,7 @@ pub fn gradients(
     let mut norms = Vec::new();
     for &distance in distances {
         let task = task.at(distance);
-        let batch = task.batch(Split::Val, Purpose::Estimating, 0, distance as u64);
+        let batch = task.rows(Purpose::Estimating, 0, distance as u64);
         device.set_input(plan, "tokens", HostData::U32(&batch.tokens))?;
         device.set_input(plan, "targets", HostData::U32(&batch.targets))?;
         device.set_input(plan, "weights", HostData::F32(&batch.weights))?;
@@ -240,7 +246,7 @@ mod tests {
         for time_major in [false, true] {
             let mut seen = [0; 9];
             let task = task(time_major);
-            let batch = task.batch(Split::Train, Purpose::Training, 0, 0);
+            let batch = task.rows(Purpose::Training, 0, 0);
             for b in 0..50 {
                 let row: Vec<_> = (0..9).map(|t| batch.tokens[task.place(b, t)]).collect();
                 let symbols: Vec<_> = (0..9).filter(|&t| (row[t] as usize) < SYMBOLS).collect();
@@ -257,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_distance_can_be_asked_for() {
-        let batch = task(false).at(5).batch(Split::Val, Purpose::Estimating, 1, 0);
+        let batch = task(false).at(5).rows(Purpose::Estimating, 1, 0);
         assert!(batch.tokens.chunks(9).all(|row| (row[3] as usize) < SYMBOLS));
     }
 }

@@ -1,5 +1,7 @@
 //! A run from its first step to its last: steps, estimates, samples, checkpoints, and their events.
 
+use std::collections::BTreeMap;
+use std::f64::consts::LN_2;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -268,7 +270,10 @@ impl<'a> Session<'a> {
         self.progress.val_loss = Some(val_loss);
         self.progress.best_val_loss =
             Some(self.progress.best_val_loss.map_or(val_loss, |best| best.min(val_loss)));
-        let measures = measures.into_iter().collect();
+        let mut measures: BTreeMap<_, _> = measures.into_iter().collect();
+        // Of bytes and most characters it is the loss itself, in another unit.
+        let bytes = self.trainer.source().bytes_per_token().filter(|bytes| (bytes - 1.0).abs() > 0.01);
+        measures.extend(bytes.map(|bytes| ("bits_per_byte", val_loss / bytes / LN_2)));
         let event = Event::Eval { step, train_loss, val_loss, measures };
         self.journal.metric(&event)?;
         self.curve.train.push((step, train_loss));

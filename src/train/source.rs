@@ -77,7 +77,7 @@ pub trait Source: Send {
     fn name(&self) -> &str;
 
     /// The batch of a micro-step.
-    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Batch;
+    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Result<Batch, SourceError>;
 
     /// Tokens that a sample may start from.
     fn prompt(&self) -> &[u32];
@@ -104,6 +104,11 @@ pub trait Source: Send {
 
     /// Tokens of a sequence, where that is not a block.
     fn time(&self) -> Option<usize> {
+        None
+    }
+
+    /// Bytes of text that a held-out token stands for, where tokens are what is predicted.
+    fn bytes_per_token(&self) -> Option<f64> {
         None
     }
 

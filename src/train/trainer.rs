@@ -177,7 +177,7 @@ impl Trainer {
         }
         let phase = self.plan.phase(if accumulates { "micro" } else { "step" });
         for micro in 0..self.config.grad_accum {
-            let mut batch = self.source.batch(Split::Train, Purpose::Training, self.step, micro as u64);
+            let mut batch = self.batch(Split::Train, Purpose::Training, self.step, micro as u64)?;
             if accumulates {
                 batch.weights.iter_mut().for_each(|weight| *weight /= self.config.grad_accum as f32);
             }
@@ -230,13 +230,16 @@ impl Trainer {
             grad_norm
         };
         let step = self.reported;
-        let of_micro = |(micro, results): (usize, &Vec<Vec<f32>>)| {
-            let batch = self.source.batch(Split::Train, Purpose::Training, step, micro as u64);
-            self.source.measures(&batch, &results[1..])
+        let of_micro = |(micro, results): (usize, &Vec<Vec<f32>>)| -> Result<_, TrainError> {
+            let batch = self.batch(Split::Train, Purpose::Training, step, micro as u64)?;
+            Ok(self.source.measures(&batch, &results[1..]))
         };
         let measures = match self.shape.objective {
             Objective::Tokens => Vec::new(),
-            _ => mean(of_micros.iter().enumerate().map(of_micro)),
+            _ => {
+                let each: Vec<_> = of_micros.iter().enumerate().map(of_micro).collect::<Result<_, _>>()?;
+                mean(each.into_iter())
+            }
         };
         let learning_rate = self.schedule.at(step);
         self.reported += 1;
@@ -273,7 +276,7 @@ impl Trainer {
         let mut batches = VecDeque::new();
         let (mut loss, mut measures) = (0.0, Vec::new());
         for i in 0..iterations {
-            let batch = self.source.batch(split, Purpose::Estimating, i as u64, split as u64);
+            let batch = self.batch(split, Purpose::Estimating, i as u64, split as u64)?;
             self.set_batch(device, plan, &batch)?;
             device.run(plan, 0, &Step::default())?;
             batches.push_back(batch);
@@ -285,6 +288,10 @@ impl Trainer {
             }
         }
         Ok(Estimate { loss: loss / iterations as f64, measures: mean(measures.into_iter()) })
+    }
+
+    fn batch(&self, split: Split, purpose: Purpose, step: u64, micro: u64) -> Result<Batch, TrainError> {
+        self.source.batch(split, purpose, step, micro).map_err(TrainError::Source)
     }
 
     /// The tensors that make up the model.

@@ -8,17 +8,23 @@ use crate::finetune::job::data_piece;
 use crate::finetune::questions::Questions;
 use crate::finetune::sft_dataset::{FLAWED_TALES, SftDataset};
 use crate::models::config::ModelConfig;
+use crate::run::config::TrainConfig;
 use crate::run::folder::SETTINGS;
 use crate::run::origin::Origin;
 use crate::run::settings::Settings;
 use crate::text::chat::{self, ChatError, Example};
 use crate::text::corpus::TALES;
+use crate::text::documents::Reading;
 use crate::text::tokenizer::Tokenizer;
 
 /// What a run learned from; of a model from elsewhere nothing is known.
 #[derive(Default)]
 pub struct Own {
     pub data: Option<String>,
+    pub val_data: Option<String>,
+    pub reading: Reading,
+    /// Whether it was tuned to answer.
+    pub tuned: bool,
     pub origin: Origin,
     /// Whether that are pairs of answers.
     pairs: bool,
@@ -29,11 +35,13 @@ impl Own {
         if !folder.join(SETTINGS).exists() {
             return Ok(Self::default());
         }
-        let data = Settings::from_file(&folder.join(SETTINGS))?.resolve()?.data;
-        let staged = folder.join(STAGE).exists();
-        let method = if staged { Some(StageConfig::read(folder)?.method) } else { None };
+        let config = Settings::from_file(&folder.join(SETTINGS))?.resolve()?;
+        let tuned = folder.join(STAGE).exists();
+        let method = if tuned { Some(StageConfig::read(folder)?.method) } else { None };
         let pairs = method.is_some_and(|method| method.learns_pairs());
-        Ok(Self { data, origin: Origin::read(folder)?, pairs })
+        let reading = config.reading();
+        let TrainConfig { data, val_data, .. } = config;
+        Ok(Self { data, val_data, reading, tuned, origin: Origin::read(folder)?, pairs })
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Args;
 use super::report::{Report, head};
 use crate::cli::failure::{Exit, Usage, of_a_model};
+use crate::cli::learned;
 use crate::cli::output::Output;
 use crate::cli::subject::stored;
 use crate::engine::device::Device;
@@ -61,18 +62,20 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
     // What a published model was trained on is not known, and any text has the shapes.
     let published = held.as_ref().is_some_and(|(_, tokenizer)| tokenizer.published().is_some());
     let data = config.data.as_deref().or(published.then_some(TALES));
-    let corpus = match &args.model {
-        Some(folder) => args.places.of_run(&mut Origin::read(folder)?, data, None, output)?.0,
-        None => args.places.locate(data, output)?,
+    let data = match &args.model {
+        Some(folder) => {
+            args.places.of_run(&mut Origin::read(folder)?, data, None, &config.reading(), output)?.0
+        }
+        None => args.places.locate(data, &config.reading(), output)?,
     };
     let (model, tokenizer) = match held {
         Some(held) => held,
         None => {
-            let tokenizer = config.tokenizer(&corpus.text)?;
+            let tokenizer = learned::tokenizer(&config, &data, &args.places, output)?;
             (config.model(tokenizer.vocab_size()), tokenizer)
         }
     };
-    let dataset = Dataset::new(&corpus.name, &corpus.text, &tokenizer)?;
+    let dataset = learned::dataset(&data, None, &tokenizer, &args.places, output)?;
     dataset.check(config.model.block_size).map_err(of_a_model)?;
     model.check()?;
     let learns = Learns::Text { dataset, weights: args.model.clone() };
@@ -125,7 +128,8 @@ impl Subject {
             trainer.report(device, true)?;
         }
         if let (Ok(()), Learns::Text { dataset, .. }) = (self.model.predicts_next(), &self.learns) {
-            let tokens = dataset.train[..self.config.model.block_size.min(8)].to_vec();
+            let first = dataset.train.first();
+            let tokens = first[..self.config.model.block_size.min(first.len())].to_vec();
             let mut generator = Generator::new(self.model.clone());
             generator.start(device, &tokens)?;
             generator.push(device, tokens[0])?;
@@ -139,7 +143,7 @@ impl Subject {
             Learns::Text { dataset, weights } => (dataset, weights),
             Learns::Stage(stage) => return stage.rerun(device, steps),
         };
-        let source = pretraining(&self.config, &self.model, dataset.clone());
+        let source = pretraining(&self.config, &self.model, dataset.clone())?;
         let trainer = Trainer::new(device, self.config.clone(), self.model.clone(), source)?;
         if let Some(folder) = weights {
             let mut stored = Stored::open(folder)?;

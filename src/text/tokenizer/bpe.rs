@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::LazyLock;
 
 use tiktoken_rs::{CoreBPE, r50k_base_singleton};
 
 use super::pieces;
+use super::words::Memory;
 
 /// 256 bytes + 50,000 merges + `<|endoftext|>`.
 pub const GPT2_VOCAB: usize = 50_257;
@@ -26,7 +28,9 @@ impl Gpt2 {
     }
 
     pub(super) fn encode(&self, text: &str) -> Vec<u32> {
-        let Ok(ids) = pieces::encode(text, |piece| Ok::<_, Infallible>(self.ranks().encode_ordinary(piece)));
+        static KNOWN: LazyLock<Memory> = LazyLock::new(Memory::default);
+        let encode = |word: &str| Ok::<_, Infallible>(self.ranks().encode_ordinary(word));
+        let Ok(ids) = pieces::encode(text, |piece| KNOWN.encode(piece, encode, encode));
         ids
     }
 

@@ -1,6 +1,8 @@
 //! One token per character, the vocabulary being the characters of the corpus in code-point order
 //! (nanoGPT's `data/shakespeare_char`). Small enough to train in minutes, and nothing to explain.
 
+use std::collections::BTreeSet;
+
 use super::TokenizerError;
 
 /// A sorted set of characters; a character's id is its place in it.
@@ -12,7 +14,10 @@ pub struct CharLevel {
 impl CharLevel {
     /// The vocabulary of `corpus`: its distinct characters.
     pub fn from_corpus(corpus: &str) -> Result<Self, TokenizerError> {
-        let set: std::collections::BTreeSet<char> = corpus.chars().collect();
+        Self::from_characters(corpus.chars().collect())
+    }
+
+    pub(super) fn from_characters(set: BTreeSet<char>) -> Result<Self, TokenizerError> {
         if set.is_empty() {
             return Err(TokenizerError::EmptyCorpus);
         }

@@ -18,6 +18,7 @@ pub mod char;
 mod file;
 mod folder;
 pub mod gguf;
+mod learn;
 mod pieces;
 pub mod published;
 mod published_file;
@@ -25,6 +26,7 @@ pub mod special;
 mod stream;
 pub mod trained;
 pub mod word;
+mod words;
 
 use std::path::PathBuf;
 
@@ -34,6 +36,7 @@ pub use bpe::Gpt2;
 pub use byte::ByteLevel;
 pub use char::CharLevel;
 pub use folder::FILES;
+pub use pieces::word_end;
 pub use published::{Published, catches_panics};
 pub use special::{Extended, Special};
 pub use stream::Stream;
@@ -213,7 +216,7 @@ impl Tokenizer {
     }
 
     /// The first place from byte `at` on where a text can be cut in two that have no other tokens than the whole.
-    pub(super) fn cut(&self, text: &str, at: usize) -> usize {
+    pub(crate) fn cut(&self, text: &str, at: usize) -> usize {
         match self {
             Self::Word(_) => word::cut(text, at),
             Self::Extended(t) => t.base().cut(text, at),

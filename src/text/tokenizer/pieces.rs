@@ -27,17 +27,21 @@ pub fn encode<E: Send>(
     Ok(ids)
 }
 
-/// A cut lies between a letter or digit and a space or line break, all ASCII: a word ends there whatever comes after,
-/// and one begins whatever came before.
+/// Whether a word ends before the byte `at`, whatever comes after, and one begins there, whatever came before: between a
+/// letter or digit and a space or line break, all ASCII.
+pub fn word_end(bytes: &[u8], at: usize) -> bool {
+    bytes[at - 1].is_ascii_alphanumeric() && matches!(bytes[at], b' ' | b'\n')
+}
+
 fn of_size(text: &str, size: usize) -> impl Iterator<Item = &str> {
     let bytes = text.as_bytes();
-    let is_cut = move |at: usize| bytes[at - 1].is_ascii_alphanumeric() && matches!(bytes[at], b' ' | b'\n');
     let mut begin = 0;
     std::iter::from_fn(move || {
         if begin == bytes.len() {
             return None;
         }
-        let end = (begin.saturating_add(size)..bytes.len()).find(|&at| is_cut(at)).unwrap_or(bytes.len());
+        let end =
+            (begin.saturating_add(size)..bytes.len()).find(|&at| word_end(bytes, at)).unwrap_or(bytes.len());
         let piece = &text[begin..end];
         begin = end;
         Some(piece)

@@ -122,6 +122,11 @@ impl Tokenizer {
         }
     }
 
+    /// Whether tokens may reach from one word into the next, so that a text can be cut nowhere.
+    pub fn joins_words(&self) -> bool {
+        self.published().is_some()
+    }
+
     /// This tokenizer with the token that hides others.
     pub fn with_mask(self) -> Self {
         self.with_specials(&[Special::Mask])
@@ -143,6 +148,16 @@ impl Tokenizer {
             Some(tokenizer) => published(tokenizer),
             None => self.begin(),
         })
+    }
+
+    /// The id of the token between two documents to learn from: the one that ends a text, or else begins one.
+    pub fn end_of_document(&self) -> Option<u32> {
+        self.end().or_else(|| self.begin())
+    }
+
+    /// This tokenizer with a token between documents.
+    pub fn with_end_of_document(self) -> Self {
+        if self.end_of_document().is_some() { self } else { self.with_specials(&[Special::End]) }
     }
 
     /// The id of the token that documents begin with: GPT-2's, or that of a published tokenizer.

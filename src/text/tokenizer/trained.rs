@@ -8,15 +8,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use rayon::iter::{ParallelBridge, ParallelIterator};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Trainer};
+use tokenizers::{Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
 use super::TokenizerError;
 use super::byte::printable;
 use super::pieces;
+use super::words::{self, Memory, Span};
 
 /// The largest N of `bpe:N`: far above any vocabulary in use, and small enough not to exhaust the memory.
 pub const MAX_VOCAB: usize = 1 << 20;
@@ -33,6 +35,7 @@ pub struct Bpe {
     merges: Vec<(String, String)>,
     /// Shared, as a clone of it would start with an empty cache.
     model: Arc<BPE>,
+    known: Arc<Memory>,
 }
 
 impl PartialEq for Bpe {
@@ -49,19 +52,28 @@ impl Bpe {
     /// # Errors
     /// When there is no room for a merge, or no pair left to join before the vocabulary is full.
     pub fn train(corpus: &str, vocab_size: usize) -> Result<Self, TokenizerError> {
+        Self::learn(pieces::pieces(corpus), vocab_size)
+    }
+
+    /// The same of texts that come one after the other: no token reaches from one into the next.
+    pub fn learn<T: AsRef<str> + Send>(
+        texts: impl Iterator<Item = T> + Send,
+        vocab_size: usize,
+    ) -> Result<Self, TokenizerError> {
         if !(257..=MAX_VOCAB).contains(&vocab_size) {
             return Err(TokenizerError::VocabularySize(vocab_size));
         }
-        let mut trainer = BpeTrainer::builder()
+        let trainer = BpeTrainer::builder()
             .vocab_size(vocab_size)
             .min_frequency(LEAST_COUNT)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .show_progress(false)
             .build();
-        let words = |text: &str| Ok(each_word(text, |word| Ok(learned(word)))?.concat());
-        trainer.feed(pieces::pieces(corpus), words).map_err(library)?;
+        let counts = texts.par_bridge().try_fold(Counts::default, Counts::with);
+        let counts = counts.try_reduce(Counts::default, |a, b| Ok(a.and(b))).map_err(library)?;
         let mut model = BPE::default();
-        trainer.train(&mut model).map_err(library)?;
+        let words = counts.0.into_iter().map(|(word, count)| (word.into(), count)).collect();
+        trainer.do_train(&words, &mut model).map_err(library)?;
         let bpe = Self::new(model).map_err(TokenizerError::Library)?;
         match bpe.tokens.len() {
             have if have < vocab_size => Err(TokenizerError::TooFewPairs { asked: vocab_size, have }),
@@ -123,7 +135,7 @@ impl Bpe {
         // The library shows its merges in no other way.
         let json = serde_json::to_value(&model).map_err(|error| error.to_string())?;
         let merges = Vec::deserialize(&json["merges"]).map_err(|error| error.to_string())?;
-        Ok(Self { tokens, merges, model: Arc::new(model) })
+        Ok(Self { tokens, merges, model: Arc::new(model), known: Arc::default() })
     }
 
     /// The bytes of each token, by id.
@@ -137,11 +149,48 @@ impl Bpe {
     }
 
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let word = |word: &str| -> tokenizers::Result<Vec<u32>> {
+        let spelled = |word: &str| -> tokenizers::Result<Vec<u32>> {
             Ok(self.model.tokenize(word)?.into_iter().map(|token| token.id).collect())
         };
-        pieces::encode(text, |piece| Ok(each_word(piece, word)?.concat())).map_err(library)
+        let ascii = |word: &str| spelled(&printed(word));
+        let other = |text: &str| Ok(each_word(text, spelled)?.concat());
+        pieces::encode(text, |piece| self.known.encode(piece, ascii, other)).map_err(library)
     }
+}
+
+/// How often each word, or piece of one, occurs, its bytes printed as characters.
+#[derive(Default)]
+struct Counts(HashMap<String, u64>);
+
+impl Counts {
+    fn with(mut self, text: impl AsRef<str>) -> tokenizers::Result<Self> {
+        let (mut of_text, mut failed) = (HashMap::<&str, u64>::new(), None);
+        words::split(text.as_ref(), &mut |span| match span {
+            Span::Word(word) => *of_text.entry(word).or_default() += 1,
+            Span::Other(text) => match each_word(text, |word| Ok(learned(word))) {
+                Ok(found) => found.into_iter().flatten().for_each(|word| self.add(word, 1)),
+                Err(error) => failed = Some(error),
+            },
+        });
+        for (word, count) in of_text {
+            learned(&printed(word)).into_iter().for_each(|piece| self.add(piece, count));
+        }
+        failed.map_or(Ok(self), Err)
+    }
+
+    fn add(&mut self, word: String, count: u64) {
+        *self.0.entry(word).or_default() += count;
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        other.0.into_iter().for_each(|(word, count)| self.add(word, count));
+        self
+    }
+}
+
+/// The bytes of a word as GPT-2 prints them.
+fn printed(word: &str) -> String {
+    word.bytes().map(printable).collect()
 }
 
 /// Characters of a word as it is learned from. The library's work grows with the square of a word's length: of a word

@@ -46,13 +46,18 @@ impl WordLevel {
     pub fn from_corpus(corpus: &str) -> Result<Self, TokenizerError> {
         let mut counts = BTreeMap::<&str, u64>::new();
         split(corpus).for_each(|word| *counts.entry(word).or_default() += 1);
+        Self::from_counts(counts)
+    }
+
+    /// Of words and how often each occurs.
+    pub(super) fn from_counts(counts: BTreeMap<impl Into<String>, u64>) -> Result<Self, TokenizerError> {
         if counts.is_empty() {
             return Err(TokenizerError::EmptyCorpus);
         }
         let mut counts: Vec<_> = counts.into_iter().collect();
         // Stable: the order of the map remains where counts are equal.
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        Ok(Self::from_words(counts.into_iter().map(|(word, _)| word.to_owned()).collect()))
+        Ok(Self::from_words(counts.into_iter().map(|(word, _)| word.into()).collect()))
     }
 
     pub(super) fn from_words(words: Vec<String>) -> Self {
