@@ -74,13 +74,14 @@ impl Op for NormLinear {
     }
 
     fn kernels(&self, operands: &Operands, target: &Target) -> Vec<Kernel> {
-        /// Threads share the sums of so many columns.
-        const COLS: usize = 8;
+        // Columns whose sums a workgroup's threads share; on a rasteriser a thread does better alone with each.
+        let cols = if target.software { 256 } else { 8 };
         let Places { branch, weight, norm_bias, w, bias, .. } = self.operands();
         let (rows, k) = (operands.in_shape(w).rows(), operands.in_shape(w).width());
         // What is not there has another operand bound to its variable, which is not read.
         let part = |(first, rows): (usize, usize)| {
             Dispatch::new(SHADER)
+                .constant("COLS", cols as u32)
                 .constant("CENTRED", self.centred.into())
                 .constant("BRANCH", self.branch.into())
                 .constant("NORM_BIAS", self.norm_bias.into())
@@ -99,7 +100,7 @@ impl Op for NormLinear {
                 .param("k", k)
                 .param("first", first)
                 .param("eps", self.eps)
-                .groups(rows.div_ceil(COLS), target)
+                .groups(rows.div_ceil(cols), target)
         };
         Kernel::plain(target.row_chunks(rows, k).into_iter().map(part).collect())
     }
