@@ -226,8 +226,15 @@ impl Op for AttentionBackward {
         ];
         let kernel = |variant, shaders| self.kernel(variant, shaders, &e, segments, target);
         let mut kernels = variants(kernel("plain", plain), kernel("flash", flash), &e, target);
+        let described = |shader, (first, n)| {
+            let dispatch = self.0.settings(Dispatch::new(shader), &e, first);
+            Attention::bind_segments_alone(dispatch, segments, &e, (first, n))
+                .param("dropout", self.0.dropout > 0.0)
+                .param("alibi", self.0.alibi)
+                .param("segmented", segments.is_some())
+        };
         // Before the one that is taken without measuring.
-        kernels.splice(..0, one_pass(&self.0, &e, segments, target));
+        kernels.splice(..0, one_pass(&e, segments.is_some(), target, &described));
         kernels
     }
 

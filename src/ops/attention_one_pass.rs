@@ -1,6 +1,5 @@
 //! The kernel of attention_backward that computes the probabilities once: by blocks of keys, each with all its queries.
 
-use crate::ops::attention::Attention;
 use crate::ops::attention_common::Extent;
 use crate::ops::heads::batch_ranges;
 use crate::ops::prelude::*;
@@ -18,34 +17,28 @@ const SIDE: usize = 64;
 const ENOUGH_WORKGROUPS: usize = 512;
 const ENOUGH_OF_SOFTWARE: usize = 8;
 
+/// A dispatch with the settings of attention and the segments of so many items of the batch, from one on.
+pub(super) type Described<'a> = dyn Fn(Shader, (usize, usize)) -> Dispatch + 'a;
+
 /// The kernels, where heads are made of whole vectors and a workgroup has the memory: with all keys of a head in one
 /// workgroup, and in several if a head's keys are many and heads few.
-pub(super) fn one_pass(
-    attention: &Attention,
-    e: &Extent,
-    segments: Option<usize>,
-    target: &Target,
-) -> Vec<Kernel> {
+pub(super) fn one_pass(e: &Extent, packed: bool, target: &Target, described: &Described) -> Vec<Kernel> {
     if !e.width.is_multiple_of(4) || MEMORY > target.workgroup_memory || SIZE > target.workgroup_size {
         return Vec::new();
     }
-    let kernel = |variant, splits| Kernel { variant, ..in_splits(splits, attention, e, segments, target) };
     let splits = splits(e, target);
-    let split = (splits > 1).then(|| kernel("one_pass_split", splits));
-    [kernel("one_pass", 1)].into_iter().chain(split).collect()
+    let mut kernels = vec![Kernel { variant: "one_pass", ..in_splits(1, e, packed, target, described) }];
+    if splits > 1 {
+        kernels.push(in_splits(splits, e, packed, target, described));
+    }
+    kernels
 }
 
-fn in_splits(
-    splits: usize,
-    attention: &Attention,
-    e: &Extent,
-    segments: Option<usize>,
-    target: &Target,
-) -> Kernel {
+fn in_splits(splits: usize, e: &Extent, packed: bool, target: &Target, described: &Described) -> Kernel {
     let [qkv, out, lse] = [e.time * e.row(), e.time * e.channels(), e.time * e.n_head];
     let partials = if splits > 1 { splits * out } else { 0 };
     let mut widths = vec![qkv, out, lse];
-    widths.extend(segments.map(|_| e.time));
+    widths.extend(packed.then_some(e.time));
     widths.extend((splits > 1).then_some(partials));
     let mut dispatches = Vec::new();
     for (first, n) in batch_ranges(target, e.batch, &widths) {
@@ -54,8 +47,7 @@ fn in_splits(
             _ => dispatch.bind_part("partials", Scratch, first * partials, n * partials),
         };
         let heads = n * e.n_kv_head;
-        let dispatch = attention.settings(Dispatch::new(ONE_PASS), e, first);
-        let dispatch = Attention::bind_segments_alone(dispatch, segments, e, (first, n))
+        let dispatch = described(ONE_PASS, (first, n))
             .bind_part("qkv", In(0), first * qkv, n * qkv)
             .bind_part("out", In(1), first * out, n * out)
             .bind_part("lse", In(2), first * lse, n * lse)
@@ -63,9 +55,6 @@ fn in_splits(
             .bind_part("dqkv", Out(0), first * qkv, n * qkv)
             .param("heads", heads)
             .param("width", e.width)
-            .param("dropout", attention.dropout > 0.0)
-            .param("alibi", attention.alibi)
-            .param("segmented", segments.is_some())
             .param("splits", splits)
             .groups(heads * splits, target);
         dispatches.push(bind_partials(dispatch));
@@ -80,7 +69,7 @@ fn in_splits(
             dispatches.push(bind_partials(sum));
         }
     }
-    Kernel { scratch: (e.batch * partials).max(4), ..Kernel::new("one_pass", dispatches) }
+    Kernel { scratch: (e.batch * partials).max(4), ..Kernel::new("one_pass_split", dispatches) }
 }
 
 /// Into how many parts the blocks of keys of a head go: as many as fill the device, if their sums fit a binding.

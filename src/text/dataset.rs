@@ -116,7 +116,7 @@ pub enum DatasetError {
 pub fn needed(text_needed: Option<usize>) -> String {
     match text_needed {
         Some(tokens) => format!("a text of at least {tokens} tokens"),
-        None => "more text, or a longer one by --val-data".into(),
+        None => "more text, more documents (--document-separator), or a text of its own by --val-data".into(),
     }
 }
 

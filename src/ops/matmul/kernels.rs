@@ -181,7 +181,10 @@ impl<'a> Product<'a> {
         let split = SPLITS.map(|(variant, tile)| (variant, tile, tile.splits(self.extents)));
         let estimates = whole.into_iter().chain(split).filter_map(|(variant, tile, splits)| {
             let is_there = kernels.iter().any(|kernel| kernel.variant == variant);
-            splits.filter(|_| is_there).map(|splits| (variant, tile.cycles(self.extents, splits)))
+            // Workgroups share a multiprocessor, so that the last of them cost less than a turn: only where parts save
+            // much are they worth their second dispatch.
+            let doubt = if splits == Some(1) { 1.0 } else { 1.5 };
+            splits.filter(|_| is_there).map(|splits| (variant, doubt * tile.cycles(self.extents, splits)))
         });
         estimates.min_by(|one, other| one.1.total_cmp(&other.1)).map_or("naive", |(variant, _)| variant)
     }
@@ -250,8 +253,8 @@ impl Part<'_> {
         let tiles = self.m.len.div_ceil(8) * self.n.len.div_ceil(8);
         let mut dispatch = self
             .blocks_into(REGISTER, Out(0))
-            .constant("VECTOR_A", (self.product.a_width % 4 == 0).into())
-            .constant("VECTOR_B", (self.product.b_width % 4 == 0).into())
+            .constant("VECTOR_A", self.product.a_width.is_multiple_of(4).into())
+            .constant("VECTOR_B", self.product.b_width.is_multiple_of(4).into())
             .param("k_split", 0usize)
             .groups(tiles.div_ceil(32), target);
         dispatch.grid[2] = self.batch as u32;
