@@ -28,7 +28,9 @@ async function faults(code) {
         device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: 'main' } });
     }
     const error = await device.popErrorScope();
-    return found.length === 0 && error ? [error.message] : found;
+    // The null backend has no more workgroup memory than WebGPU's least; some shaders are for devices with more.
+    const isTooLarge = error?.message.includes('total use of workgroup storage');
+    return found.length === 0 && error && !isTooLarge ? [error.message] : found;
 }
 
 let refused = 0;
