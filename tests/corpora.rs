@@ -1,5 +1,5 @@
-//! Corpora of many files from the command line: the same tokens give the same weights, wherever they are; and files that
-//! are no texts, and what is prepared, are told and left whole.
+//! Corpora of many files from the command line: the same tokens give the same weights, whichever files they come from;
+//! files that are no texts are refused by name; and prepared tokens stay whole after kills and failures.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;

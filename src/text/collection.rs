@@ -95,11 +95,10 @@ impl Collection {
     /// share of the whole, evenly distributed.
     pub fn texts(&self, share: f64) -> impl Iterator<Item = Result<String, DocumentsError>> {
         let mut number = 0u64;
-        let chosen = move || {
+        let mut chosen = move || {
             number += 1;
             (number as f64 * share).floor() > ((number - 1) as f64 * share).floor()
         };
-        let mut chosen = chosen;
         let mut files = self.files.iter();
         let mut open: Option<(&Input, Parts)> = None;
         let mut ready: std::vec::IntoIter<Result<String, DocumentsError>> = Vec::new().into_iter();

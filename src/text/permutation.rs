@@ -1,5 +1,5 @@
-//! A random order of many places, of which each is found without the others: nothing is kept, so that a run goes on
-//! anywhere.
+//! A random permutation of 0..n. Each element is computed from its index and the seed alone, so no state is kept and a
+//! run resumes at any index.
 //!
 //! A Feistel network (Luby & Rackoff 1988) orders the numbers below a power of four; one that leads outside the places is
 //! led on until it is inside (cycle walking: Black & Rogaway 2002).
@@ -74,8 +74,8 @@ mod tests {
         }
     }
 
-    /// Of the 6 orders of 3 places, and of which place is first of 20, each comes as often as any other, within five
-    /// standard deviations.
+    /// All 6 permutations of 3 elements are equally frequent, and so are all first elements of 20, within five standard
+    /// deviations.
     #[test]
     fn orders_are_equally_likely() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);

@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(train(&source, 2, 0), train(&source, 0, 0));
     }
 
-    /// 25 predictions in windows of 3: eight windows, of which each comes once in every eight.
+    /// 25 predictions make eight windows of 3; each eight windows in a row are all of them.
     #[test]
     fn an_epoch_has_every_window_once() {
         let random = Pretraining { n_micro: 2, ..source(Architecture::Transformer, 2) };

@@ -1,4 +1,4 @@
-//! The tiles of `matmul/tiled`, and an estimate of which suits a product.
+//! The tiles of `matmul/tiled`, and an estimate of which is fastest for a product.
 
 use super::Extents;
 
@@ -50,7 +50,8 @@ impl Tile {
         batch * m.div_ceil(self.m) * n.div_ceil(self.n)
     }
 
-    /// Workgroups for each multiprocessor, the last of which some may lack, as a share of those that all have.
+    /// The share of the device that is busy, 0 to 1, if multiprocessors take one workgroup each in turns: in the last turn
+    /// some have none.
     #[cfg(test)]
     fn filled(self, extents: Extents, splits: usize) -> f64 {
         let groups = self.count(extents) * splits;

@@ -1,4 +1,4 @@
-//! Files as they are or compressed, read as a stream.
+//! The content of a file as a stream of bytes, decompressed if the file is compressed.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};

@@ -84,8 +84,8 @@ fn place(_: &Metadata) -> (u64, u64) {
 pub type OnBytes<'a> = &'a mut dyn FnMut(u64);
 
 impl Facts {
-    /// What is known of `input`, from a folder of such knowledge or by reading it now; of a text whose content is asked
-    /// for, that too. `on_bytes` gets the number of bytes as they are read.
+    /// The facts of `input`, from the folder in which they are kept or by reading the file now. With `asks` they include
+    /// its content. `on_bytes` is called with the number of bytes of each read.
     pub fn of(
         input: &Input,
         asks: Option<&Reading>,
