@@ -62,11 +62,17 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
     // What a published model was trained on is not known, and any text has the shapes.
     let published = held.as_ref().is_some_and(|(_, tokenizer)| tokenizer.published().is_some());
     let data = config.data.as_deref().or(published.then_some(TALES));
-    let data = match &args.model {
-        Some(folder) => {
-            args.places.of_run(&mut Origin::read(folder)?, data, None, &config.reading(), output)?.0
-        }
-        None => args.places.locate(data, &config.reading(), output)?,
+    let reading = config.reading();
+    let mut origin = args.model.as_deref().map(Origin::read).transpose()?;
+    let data = match &mut origin {
+        Some(origin) => args.places.of_run(origin, data, None, &reading, output)?.0,
+        None => args.places.locate(data, &reading, output)?,
+    };
+    // With it, none of the data is held out.
+    let val = match (&mut origin, &config.val_data) {
+        (_, None) => None,
+        (Some(origin), Some(was)) => Some(args.places.val_of_run(origin, was, None, &reading, output)?.0),
+        (None, Some(name)) => Some(args.places.locate(Some(name), &reading, output)?),
     };
     let (model, tokenizer) = match held {
         Some(held) => held,
@@ -75,7 +81,7 @@ pub fn subject(args: &Args, output: Output) -> anyhow::Result<Option<Subject>> {
             (config.model(tokenizer.vocab_size()), tokenizer)
         }
     };
-    let dataset = learned::dataset(&data, None, &tokenizer, &args.places, output)?;
+    let dataset = learned::dataset(&data, val.as_ref(), &tokenizer, &args.places, output)?;
     dataset.check(config.model.block_size).map_err(of_a_model)?;
     model.check()?;
     let learns = Learns::Text { dataset, weights: args.model.clone() };
